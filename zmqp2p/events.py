@@ -1,0 +1,97 @@
+"""What a node tells its application, as values. Subscribe with ``p2p.on_event``."""
+
+from dataclasses import dataclass
+
+from zmqp2p.codes import ByeCode, RefusalCode, RejectCode
+from zmqp2p.ids import Address, ChannelId, Seq
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """A session with ``peer`` is established (again)."""
+
+    peer: Address
+    remote: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDisconnected:
+    """No link to ``peer`` is left; ``reason`` says why. Messages to it wait."""
+
+    peer: Address
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRefused:
+    """A link was refused: by this node, or by the peer with a BYE."""
+
+    peer: Address | None  # None if who it was was never proven.
+    remote: str
+    code: ByeCode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataLoss:
+    """A store was rolled back, on this side or the peer's; the session is held."""
+
+    peer: Address
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRefused:
+    """This node refused message ``seq`` from ``peer``; the peer is told."""
+
+    peer: Address
+    seq: Seq
+    code: RefusalCode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelProposed:
+    """A channel waits for approval: call ``p2p.approve`` or ``p2p.reject``."""
+
+    channel: ChannelId
+    proposer: Address
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStep:
+    """A channel's objective moved; for progress displays. ``step`` is one word, ``detail`` text."""
+
+    channel: ChannelId
+    step: str  # proposed, prefund_signed, prefund_complete, deposited, funded_on_chain, postfund_signed
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelFunded:
+    """Every participant has signed the postfund state and the chain holds all the funds."""
+
+    channel: ChannelId
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRejected:
+    """Participant ``by`` rejected the channel; nothing was or will be deposited for it."""
+
+    channel: ChannelId
+    by: Address
+    code: RejectCode
+    reason: str
+
+
+Event = (
+    PeerConnected
+    | PeerDisconnected
+    | LinkRefused
+    | DataLoss
+    | MessageRefused
+    | ChannelProposed
+    | ChannelStep
+    | ChannelFunded
+    | ChannelRejected
+)

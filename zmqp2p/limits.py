@@ -1,0 +1,64 @@
+"""Every bound of this package, in one place, each with its reason.
+
+A peer can never make a node hold, write or compute more than these say.
+"""
+
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# --- Fixed by the protocol (both sides must agree; docs/spec/zp2p-1.md) -------------------------
+
+BODY_MAX_BYTES = 1 * MIB  # One message. Larger ones are refused at send; chunking is issue 2.
+BULK_MIN_BYTES = 32 * KIB  # From here a body travels alone and bare: copying it costs more.
+BATCH_MAX_BYTES = 48 * KIB  # A batch is closed here; one ZMTP frame below pyzmq's 64 KiB copy limit.
+BATCH_MAX_MESSAGES = 256  # Above it packing gains < 10 % and latency of the first suffers.
+HEADER_MAX_BYTES = 64 * KIB  # A HELLO with a record and the most refusals stays below.
+FRAME_MAX_BYTES = BODY_MAX_BYTES + 1 * KIB  # ZMQ_MAXMSGSIZE: a body, CURVE's 33 bytes, slack.
+REFUSALS_MAX = 64  # Refusals carried at a time; processing pauses when more are unheard.
+REASON_MAX_BYTES = 200  # A refusal's or goodbye's text.
+RECORD_MAX_BYTES = 2 * KIB
+ENDPOINTS_MAX = 8  # Per record.
+ENDPOINT_MAX_BYTES = 200
+PARTICIPANTS_MAX = 255  # uint8 on chain.
+ASSETS_MAX = 32  # Far above use; keeps one state below BODY_MAX_BYTES.
+ALLOCATIONS_MAX = 512  # Per asset; as above.
+METADATA_MAX_BYTES = 64 * KIB  # Of an asset or an allocation, and of app data.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The bounds a node may set for itself; times in seconds, sizes in bytes."""
+
+    # Sending: what waits for one peer. Full: `send_message` waits or raises Backpressure.
+    outbox_max_messages: int = 65_536
+    outbox_max_bytes: int = 64 * MIB
+    # Receiving: what one peer may have waiting here; advertised as the window.
+    inbox_max_messages: int = 16_384  # 16-32 k keeps the pipe full; smaller stops and goes.
+    inbox_max_bytes: int = 8 * MIB
+    turn_max_messages: int = 1_024  # Processed per loop turn and commit: bounds ack latency.
+    # RFC 6298.
+    rto_initial_s: float = 1.0
+    rto_min_s: float = 0.05  # RFC says 1 s; a lost frame on a LAN should not stall that long.
+    rto_max_s: float = 60.0
+    # Liveness.
+    ping_interval_s: float = 0.5
+    silence_max_s: float = 1.5  # Three pings unanswered: the link is dead whatever TCP says.
+    hello_timeout_s: float = 2.0  # From link up to an accepted HELLO.
+    # Redial: exponential with jitter, from first to last.
+    redial_min_s: float = 0.02
+    redial_max_s: float = 5.0
+    duplicate_grace_s: float = 1.0  # Two links to one peer: how long the second one stays.
+    # Handlers.
+    handler_attempts: int = 5
+    handler_retry_min_s: float = 0.05
+    handler_retry_max_s: float = 5.0
+    # Peers and channels.
+    peers_max: int = 10_000
+    links_max: int = 20_000
+    proposals_max_per_peer: int = 256  # Waiting for approval; more are rejected as busy.
+    clock_skew_max_s: float = 300.0  # How far in the future a record may be issued.
+
+
+DEFAULT_LIMITS = Limits()

@@ -1,0 +1,155 @@
+"""What a node must remember, as values: writes that the pure part asks for, snapshots it starts from.
+
+The pure part never calls a store. It returns writes; the node applies all writes of one loop turn
+in one transaction, commits, and only then lets a frame leave.
+"""
+
+from dataclasses import dataclass, field
+
+from zmqp2p.ids import Address, ChannelId, InstanceId, Seq, StreamId
+
+# --- Writes -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PutContact:
+    """Remember how to reach ``peer``; replaces what was remembered."""
+
+    peer: Address
+    contact: str  # The text of a record ("zp2p:…") or a URI ("zp2p://…").
+    dial: bool  # True if the application added the peer: connect to it after a restart too.
+
+
+@dataclass(frozen=True, slots=True)
+class PutOutStream:
+    """Begin the stream of messages to ``peer``; nothing is acknowledged yet."""
+
+    peer: Address
+    stream: StreamId
+
+
+@dataclass(frozen=True, slots=True)
+class PutMessage:
+    """Append one message to the outbox of ``peer``."""
+
+    peer: Address
+    seq: Seq
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DropMessages:
+    """Forget the outbox of ``peer`` up to and including ``through``, which the peer processed."""
+
+    peer: Address
+    through: Seq
+
+
+@dataclass(frozen=True, slots=True)
+class PutCursor:
+    """All messages of ``peer``'s ``stream`` up to and including ``cursor`` are processed."""
+
+    peer: Address
+    stream: StreamId
+    cursor: Seq
+
+
+@dataclass(frozen=True, slots=True)
+class PutRefusal:
+    """Message ``seq`` of ``peer``'s stream was refused; repeated until the peer has heard it."""
+
+    peer: Address
+    seq: Seq
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropRefusals:
+    """Forget the refusals to ``peer`` up to and including ``through``: it has heard them."""
+
+    peer: Address
+    through: Seq
+
+
+@dataclass(frozen=True, slots=True)
+class PutPeerRun:
+    """The newest run of ``peer`` seen: its store's counter and the random id of the run."""
+
+    peer: Address
+    incarnation: int
+    instance: InstanceId
+
+
+@dataclass(frozen=True, slots=True)
+class PutObjective:
+    """Store an objective; replaces what was stored for the channel."""
+
+    channel: ChannelId
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DropObjective:
+    """Forget an objective in which this node never signed anything."""
+
+    channel: ChannelId
+
+
+@dataclass(frozen=True, slots=True)
+class PutChainCursor:
+    """All chain events up to and including block ``block`` are processed."""
+
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutIssued:
+    """The instant of this node's newest own peer record, milliseconds since 1970, UTC."""
+
+    issued_ms: int
+
+
+Write = (
+    PutContact
+    | PutOutStream
+    | PutMessage
+    | DropMessages
+    | PutCursor
+    | PutRefusal
+    | DropRefusals
+    | PutPeerRun
+    | PutObjective
+    | DropObjective
+    | PutChainCursor
+    | PutIssued
+)
+
+# --- Snapshots ----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class PeerSnapshot:
+    """Everything remembered of one peer. Empty bytes and zeros mean "nothing yet"."""
+
+    contact: str = ""
+    dial: bool = False
+    out_stream: StreamId = StreamId(b"")
+    acked: Seq = Seq(0)  # Highest own message that the peer has processed.
+    messages: list[tuple[Seq, bytes]] = field(default_factory=list)  # Ascending from acked + 1.
+    in_stream: StreamId = StreamId(b"")
+    cursor: Seq = Seq(0)
+    refusals: list[tuple[Seq, int, str]] = field(default_factory=list)  # Ascending.
+    incarnation: int = 0
+    instance: InstanceId = InstanceId(b"")
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Everything a node remembers, as its last commit left it."""
+
+    incarnation: int  # Of this run; higher than that of any earlier run on this store.
+    issued_ms: int = 0
+    chain_cursor: int = 0
+    peers: dict[Address, PeerSnapshot] = field(default_factory=dict)
+    objectives: dict[ChannelId, bytes] = field(default_factory=dict)

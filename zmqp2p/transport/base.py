@@ -1,0 +1,64 @@
+"""The Transport protocol: links to peers, each an ordered pipe that may end at any time.
+
+A transport promises order within one link and nothing else: what was sent last may be lost when
+the link ends, and it says so with one `LinkDown`. It never reconnects by itself; whoever owns it
+dials again, which always makes a fresh connection with nothing stale in it.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from zmqp2p.ids import CurveKey, LinkId
+from zmqp2p.wire.link import LinkEvent
+
+
+class Transport(Protocol):
+    """One node's links. Every method but `wake` belongs to the thread that calls `wait`."""
+
+    def listen(self, endpoint: str) -> str:
+        """Accept links at ``endpoint`` and return it with the real port in place of 0.
+
+        Raises:
+            EndpointError: malformed, in use, or not permitted.
+        """
+        ...
+
+    def dial(self, endpoint: str, curve_key: CurveKey) -> LinkId:
+        """Start one attempt to connect; ends in `LinkUp`, or in `LinkDown` with the reason.
+
+        Raises:
+            EndpointError: malformed. Nothing was started.
+        """
+        ...
+
+    def send(self, link: LinkId, frames: Sequence[bytes]) -> bool:
+        """Queue one ZMTP message; never blocks. False if it could not be queued.
+
+        After False the link is unusable: a `LinkDown` for it follows from the next `wait`.
+        Sending on a link that is already gone returns False and is no error.
+        """
+        ...
+
+    def close_link(self, link: LinkId) -> None:
+        """Close and forget ``link`` at once; no event follows. Unknown links are no error.
+
+        What was sent just before (a BYE) is given a moment to leave.
+        """
+        ...
+
+    def wait(self, timeout_s: float | None) -> list[LinkEvent]:
+        """Return what has happened, oldest first, waiting up to ``timeout_s`` seconds.
+
+        ``None`` waits without end; 0 does not wait. Returns early, possibly empty, after `wake`.
+        At most a bounded number of messages per link is returned, so that no peer starves another;
+        the rest come with the next call, which then does not wait.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Make the current or next `wait` return. The only method for other threads."""
+        ...
+
+    def close(self) -> None:
+        """Close every link, listener, socket, descriptor and thread. Idempotent."""
+        ...
