@@ -1,11 +1,17 @@
-"""Strict canonical MessagePack: one value, one byte string (ADR-0011, rules ENC-1 to ENC-6).
+"""Strict canonical MessagePack: one value, one byte string (ADR-0011, rules ENC-1 to ENC-5).
 
 The values are ints from -2**63 to 2**64-1, bools, ``str``, ``bytes``, tuples, and dicts with
 ascending unsigned integer keys. No floats, no nil, no extension types.
 
+* ENC-1: the bytes are one whole MessagePack value, strings in UTF-8.
+* ENC-2: they are the canonical encoding of it.
+* ENC-3: it is made of permitted types only.
+* ENC-4: it is within the bounds on nesting and on the number of items.
+* ENC-5: map keys are ascending unsigned integers.
+
 MessagePack itself allows many encodings of one value and every library accepts them all, so a
 decoder re-encodes what it read and refuses the input unless the same bytes come out (ENC-2). That
-also refuses trailing bytes, non-minimal lengths and duplicate keys.
+also refuses non-minimal lengths and duplicate keys.
 """
 
 from typing import TypeAlias
@@ -19,26 +25,48 @@ Value: TypeAlias = "int | bool | str | bytes | tuple[Value, ...] | dict[int, Val
 INT_MIN = -(2**63)
 INT_MAX = 2**64 - 1
 DEPTH_MAX = 12  # The deepest message, a state's allocation, nests to 6; applications get the rest.
+ITEMS_MAX = 128 * 1024  # The largest state has 82,000; a value of 1 MiB could have 1,000,000.
 
-_pack = msgpack.Packer(autoreset=True).pack
+_SCAN_MIN_BYTES = 1024  # Shorter input claims 340 arrays of 1,024 items at worst: 3 MB, for 1 ms.
+
+_pack = msgpack.Packer(autoreset=True).pack  # Reused: making one costs more than most values do.
 
 
 def encode(value: Value) -> bytes:
     """Return the one encoding of ``value``.
 
     Raises:
-        InvalidValue: a type or an integer that cannot be encoded, or nesting beyond `DEPTH_MAX`.
+        InvalidValue: a type or an integer that cannot be encoded, a string that is not UTF-8,
+            nesting beyond `DEPTH_MAX`, or more than `ITEMS_MAX` items.
     """
     try:
         _check(value, DEPTH_MAX)
+        data = encode_trusted(value)
     except DecodeError as fault:
         raise InvalidValue("value", fault.detail) from None
-    return _pack_checked(value)
+    except UnicodeEncodeError:
+        raise InvalidValue("value", "a string has a lone surrogate") from None
+    check_items(data)
+    return data
 
 
 def encode_trusted(value: Value) -> bytes:
-    """Return the encoding of a value this package built itself; skips the walk of `encode`."""
-    return _pack_checked(value)
+    """Return the encoding of a value this package built itself; skips the checks of `encode`."""
+    return _pack(value)  # type: ignore[no-any-return]
+
+
+def check_items(data: bytes) -> None:
+    """Check that an encoding made with `encode_trusted` has at most `ITEMS_MAX` items.
+
+    Raises:
+        InvalidValue: it has more; no decoder would take it.
+    """
+    if len(data) <= ITEMS_MAX:  # An item takes a byte at least.
+        return
+    try:
+        _check_claims(data)
+    except DecodeError as fault:
+        raise InvalidValue("value", fault.detail) from None
 
 
 def decode(data: bytes, *, depth_max: int = DEPTH_MAX) -> Value:
@@ -47,14 +75,16 @@ def decode(data: bytes, *, depth_max: int = DEPTH_MAX) -> Value:
     ``data`` must be bounded in length by the caller; what is allocated is proportional to it.
 
     Raises:
-        DecodeError: anything else, whatever the bytes are (ENC-1 to ENC-6).
+        DecodeError: anything else, whatever the bytes are (ENC-1 to ENC-5).
     """
+    if len(data) > _SCAN_MIN_BYTES:
+        _check_claims(data)
     try:
         value = msgpack.unpackb(
             data,
             raw=False,
             use_list=False,
-            strict_map_key=False,
+            strict_map_key=False,  # Keys are checked below, and by their own rule.
             ext_hook=_refuse_extension,
             max_str_len=len(data),
             max_bin_len=len(data),
@@ -67,23 +97,9 @@ def decode(data: bytes, *, depth_max: int = DEPTH_MAX) -> Value:
         # TypeError: an unhashable map key. RecursionError: msgpack's pure-Python fallback.
         raise DecodeError("ENC-1", f"not MessagePack: {fault or type(fault).__name__}") from None
     _check(value, depth_max)
-    if _pack_checked(value) != data:
+    if encode_trusted(value) != data:
         raise DecodeError("ENC-2", "not the canonical encoding")
     return value  # type: ignore[no-any-return]
-
-
-def _pack_checked(value: Value) -> bytes:
-    try:
-        return _pack(value)  # type: ignore[no-any-return]
-    except BaseException:
-        # A failed pack leaves half a value in a reused Packer; start over with a clean one.
-        _renew_packer()
-        raise
-
-
-def _renew_packer() -> None:
-    global _pack  # noqa: PLW0603  # One packer serves the process; it holds no other state.
-    _pack = msgpack.Packer(autoreset=True).pack
 
 
 def _refuse_extension(code: int, _data: bytes) -> Value:
@@ -97,20 +113,90 @@ def _check(value: object, depth: int) -> None:
         return
     if kind is int:
         if not INT_MIN <= value <= INT_MAX:  # type: ignore[operator]
-            raise DecodeError("ENC-3", f"integer {value} does not fit 64 bits")
+            raise DecodeError("ENC-3", "an integer does not fit 64 bits")
         return
+    if kind is not tuple and kind is not dict:
+        raise DecodeError("ENC-3", f"type {kind.__name__} is not permitted")
     if depth == 0:
         raise DecodeError("ENC-4", "nested too deep")
-    if kind is tuple:
-        for item in value:  # type: ignore[attr-defined]
-            _check(item, depth - 1)
-        return
     if kind is dict:
-        previous = -1
-        for key, item in value.items():  # type: ignore[attr-defined]
-            if type(key) is not int or key <= previous:
-                raise DecodeError("ENC-5", "map keys must be ascending unsigned integers")
-            previous = key
-            _check(item, depth - 1)
-        return
-    raise DecodeError("ENC-3", f"type {kind.__name__} is not permitted")
+        _check_keys(value)  # type: ignore[arg-type]
+        value = value.values()  # type: ignore[attr-defined]
+    for item in value:  # type: ignore[attr-defined]
+        _check(item, depth - 1)
+
+
+def _check_keys(value: dict[object, object]) -> None:
+    previous = -1
+    for key in value:
+        if type(key) is not int or not previous < key <= INT_MAX:
+            raise DecodeError("ENC-5", "map keys must be ascending unsigned integers")
+        previous = key
+
+
+# --- Before decoding: the number of items -------------------------------------------------------
+# A header of 5 bytes may claim 2**32 items, and a decoder makes room for them, level by level,
+# before it finds that they are missing. So the claims are added up first, without decoding.
+
+_FIXMAP, _FIXARRAY, _FIXSTR = 0x80, 0x90, 0xA0  # The length is the rest of the header byte.
+_SCALAR_BYTES = (
+    *[1] * 0xA0,  # Small integers; here also the headers of small maps and arrays.
+    *range(1, 33),  # Short strings: the header and 0 to 31 bytes.
+    *[1] * 4,  # nil, unused, false, true.
+    *[0] * 6,  # bin and ext: see _SIZED.
+    *[5, 9, 2, 3, 5, 9, 2, 3, 5, 9],  # float 32 and 64, unsigned and signed integers.
+    *[3, 4, 6, 10, 18],  # fixext of 1, 2, 4, 8 and 16 bytes.
+    *[0] * 7,  # str, array and map: see _SIZED.
+    *[1] * 32,  # Small negative integers.
+)
+_SIZED = {  # Header byte: width of the length, bytes that follow besides, items per unit of length.
+    0xC4: (1, 0, 0),
+    0xC5: (2, 0, 0),
+    0xC6: (4, 0, 0),
+    0xC7: (1, 1, 0),
+    0xC8: (2, 1, 0),
+    0xC9: (4, 1, 0),
+    0xD9: (1, 0, 0),
+    0xDA: (2, 0, 0),
+    0xDB: (4, 0, 0),
+    0xDC: (2, 0, 1),
+    0xDD: (4, 0, 1),
+    0xDE: (2, 0, 2),
+    0xDF: (4, 0, 2),
+}
+
+
+def _check_claims(data: bytes) -> None:
+    """Refuse ``data`` if its containers claim more items than bytes are left, or `ITEMS_MAX`.
+
+    Anything else that is wrong is left for the decoder to find.
+    """
+    at, owed, total = 0, 1, 1
+    while owed and at < len(data):
+        owed -= 1
+        kind = data[at]
+        claimed = 0
+        if _FIXMAP <= kind < _FIXSTR:
+            claimed = kind - _FIXARRAY if kind >= _FIXARRAY else 2 * (kind - _FIXMAP)
+            at += 1
+        elif size := _SCALAR_BYTES[kind]:
+            at += size
+            continue
+        else:
+            at, claimed = _read_sized(data, at)
+        owed += claimed
+        total += claimed
+        if owed > len(data) - at:
+            raise DecodeError("ENC-1", "not MessagePack: claims more than its bytes hold")
+        if total > ITEMS_MAX:
+            raise DecodeError("ENC-4", f"more than {ITEMS_MAX} items")
+
+
+def _read_sized(data: bytes, at: int) -> tuple[int, int]:
+    """Return where the item at ``at`` ends, or its first item begins, and how many it claims."""
+    width, besides, items = _SIZED[data[at]]
+    at += 1 + width
+    length = int.from_bytes(data[at - width : at])
+    if items:
+        return at, length * items
+    return at + besides + length, 0

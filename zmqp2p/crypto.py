@@ -49,8 +49,8 @@ class Signature:
         """Read ``r || s || v``, 65 bytes; ``v`` may also be written 0 or 1."""
         if type(data) is not bytes or len(data) != SIGNATURE_SIZE:
             raise InvalidValue("signature", f"must be {SIGNATURE_SIZE} bytes")
-        v = data[64]
-        return cls(data[:32], data[32:64], v + _V_OFFSET if v < 2 else v)
+        r, s, v = data[:HASH_SIZE], data[HASH_SIZE:-1], data[-1]
+        return cls(r, s, v + _V_OFFSET if v in (0, 1) else v)
 
     def to_bytes(self) -> bytes:
         """Return ``r || s || v``, 65 bytes, with ``v`` 27 or 28."""
@@ -99,8 +99,7 @@ class SecretKey:
 
     def sign(self, digest: bytes) -> Signature:
         """Return the RFC 6979 low-s signature over the 32-byte ``digest``."""
-        if type(digest) is not bytes or len(digest) != HASH_SIZE:
-            raise InvalidValue("digest", f"must be {HASH_SIZE} bytes")
+        _check_digest(digest)
         joined = self._key.sign_recoverable(digest, hasher=None)
         return Signature.from_bytes(joined)
 
@@ -112,14 +111,21 @@ def recover_address(digest: bytes, signature: Signature) -> Address:
     """Return the address whose key signed the 32-byte ``digest``.
 
     Raises:
+        InvalidValue: ``digest`` is not 32 bytes.
         SignatureError: no public key fits (rule SIG-1).
     """
+    _check_digest(digest)
     recoverable = signature.r + signature.s + bytes((signature.v - _V_OFFSET,))
     try:
         key = coincurve.PublicKey.from_signature_and_message(recoverable, digest, hasher=None)
     except ValueError as fault:
         raise SignatureError("SIG-1", "no key fits the signature") from fault
     return _address_of(key)
+
+
+def _check_digest(digest: bytes) -> None:
+    if type(digest) is not bytes or len(digest) != HASH_SIZE:
+        raise InvalidValue("digest", f"must be {HASH_SIZE} bytes")
 
 
 def _address_of(key: coincurve.PublicKey) -> Address:

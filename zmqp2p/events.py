@@ -84,6 +84,22 @@ class ChannelRejected:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class CallbackFailed:
+    """The application's own code raised; ``callback`` says which, ``error`` what."""
+
+    callback: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainFailed:
+    """The chain refused a deposit or could not be asked; it is tried again."""
+
+    channel: ChannelId | None  # None if it was not about one channel.
+    error: str
+
+
 Event = (
     PeerConnected
     | PeerDisconnected
@@ -94,4 +110,6 @@ Event = (
     | ChannelStep
     | ChannelFunded
     | ChannelRejected
+    | CallbackFailed
+    | ChainFailed
 )

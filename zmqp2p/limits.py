@@ -54,6 +54,9 @@ class Limits:
     handler_attempts: int = 5
     handler_retry_min_s: float = 0.05
     handler_retry_max_s: float = 5.0
+    # Deposits that the chain refused.
+    deposit_retry_min_s: float = 0.25
+    deposit_retry_max_s: float = 30.0
     # Peers and channels.
     peers_max: int = 10_000
     links_max: int = 20_000

@@ -1,0 +1,1 @@
+"""Joins delivery and meaning: sessions by peer on one side, objectives on the other."""

@@ -1,0 +1,1 @@
+"""The shell: the one loop, and the threads around it."""

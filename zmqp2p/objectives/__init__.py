@@ -1,0 +1,30 @@
+"""Objectives: what a node pursues with others, as pure values that say what must happen next."""
+
+from zmqp2p.objectives.base import (
+    Cranked,
+    Deposit,
+    EmitEvent,
+    Objective,
+    SendMessage,
+    SideEffect,
+    Status,
+    SubmitTransaction,
+    WaitingFor,
+)
+from zmqp2p.objectives.direct_fund import DirectFund
+from zmqp2p.objectives.proposal import InvalidProposal, validate
+
+__all__ = [
+    "Cranked",
+    "Deposit",
+    "DirectFund",
+    "EmitEvent",
+    "InvalidProposal",
+    "Objective",
+    "SendMessage",
+    "SideEffect",
+    "Status",
+    "SubmitTransaction",
+    "WaitingFor",
+    "validate",
+]

@@ -1,0 +1,1 @@
+"""Frames as values, and their one encoding."""

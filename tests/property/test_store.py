@@ -1,0 +1,211 @@
+"""Any writes, in any turns, with restarts anywhere: a store finds what a plain dict would."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from zmqp2p.ids import Address, ChannelId, InstanceId, Seq, StreamId
+from zmqp2p.persistence import (
+    DropMessages,
+    DropObjective,
+    DropRefusals,
+    PeerSnapshot,
+    PutChainCursor,
+    PutContact,
+    PutCursor,
+    PutIssued,
+    PutMessage,
+    PutObjective,
+    PutOutStream,
+    PutPeerRun,
+    PutRefusal,
+    Snapshot,
+    Write,
+)
+from zmqp2p.store import MemoryStore, SqliteStore, Store
+
+OWNER = Address(b"o" * 20)
+NOW_MS = 1_000
+
+peers = st.sampled_from([Address(bytes([number]) * 20) for number in range(3)])
+channels = st.sampled_from([ChannelId(bytes([number]) * 32) for number in range(3)])
+streams = st.sampled_from([StreamId(bytes([number]) * 16) for number in range(3)])
+numbers = st.integers(1, 6).map(Seq)
+counters = st.integers(0, 2**63 - 1)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+writes = st.one_of(
+    st.builds(PutContact, peers, texts, st.booleans()),
+    st.builds(PutOutStream, peers, streams),
+    # Weighted, so that runs of them and gaps in them come up.
+    *[st.builds(PutMessage, peers, numbers, st.binary(max_size=5))] * 4,
+    st.builds(DropMessages, peers, numbers),
+    st.builds(PutCursor, peers, streams, counters.map(Seq)),
+    st.builds(PutRefusal, peers, numbers, st.integers(1, 9), texts),
+    st.builds(DropRefusals, peers, numbers),
+    st.builds(PutPeerRun, peers, counters, st.binary(min_size=8, max_size=8).map(InstanceId)),
+    st.builds(PutObjective, channels, st.binary(max_size=5)),
+    st.builds(DropObjective, channels),
+    st.builds(PutChainCursor, counters),
+    st.builds(PutIssued, counters),
+)
+
+
+class Model:
+    """What a store should remember, in plain dicts."""
+
+    def __init__(self) -> None:
+        self.node = {"issued_ms": 0, "chain_cursor": 0}
+        self.peers: dict[Address, PeerSnapshot] = {}
+        self.outboxes: dict[Address, dict[Seq, bytes]] = {}
+        self.refusals: dict[Address, dict[Seq, tuple[int, str]]] = {}
+        self.objectives: dict[ChannelId, bytes] = {}
+        self.notes: list[int] = []  # The application's table.
+
+    def refuses(self, write: Write) -> bool:
+        return isinstance(write, PutMessage) and write.seq in self.outboxes.get(write.peer, {})
+
+    def apply(self, write: Write) -> None:
+        match write:
+            case PutChainCursor(block):
+                self.node["chain_cursor"] = block
+            case PutIssued(issued_ms):
+                self.node["issued_ms"] = issued_ms
+            case PutObjective(channel, data):
+                self.objectives[channel] = data
+            case DropObjective(channel):
+                self.objectives.pop(channel, None)
+            case _:
+                self.peers.setdefault(write.peer, PeerSnapshot())
+                self._apply_to_peer(write, self.outboxes.setdefault(write.peer, {}))
+
+    def _apply_to_peer(self, write: Write, outbox: dict[Seq, bytes]) -> None:
+        match write:
+            case PutContact(peer, contact, dial):
+                self._change(peer, contact=contact, dial=dial)
+            case PutOutStream(peer, stream):
+                self._change(peer, out_stream=stream, acked=Seq(0))
+                outbox.clear()
+            case PutMessage(_, seq, body):
+                outbox[seq] = body
+            case DropMessages(peer, through):
+                self._change(peer, acked=through)
+                for seq in [seq for seq in outbox if seq <= through]:
+                    del outbox[seq]
+            case PutCursor(peer, stream, cursor):
+                self._change(peer, in_stream=stream, cursor=cursor)
+            case PutPeerRun(peer, incarnation, instance):
+                self._change(peer, incarnation=incarnation, instance=instance)
+            case PutRefusal(peer, seq, code, reason):
+                self.refusals.setdefault(peer, {})[seq] = (code, reason)
+            case DropRefusals(peer, through):
+                kept = self.refusals.get(peer, {}).items()
+                self.refusals[peer] = {seq: what for seq, what in kept if seq > through}
+
+    def _change(self, peer: Address, **changes: object) -> None:
+        self.peers[peer] = replace(self.peers[peer], **changes)  # type: ignore[arg-type]
+
+    def snapshot(self, incarnation: int) -> Snapshot:
+        found = {}
+        for peer, known in self.peers.items():
+            refused = sorted(self.refusals.get(peer, {}).items())
+            found[peer] = replace(
+                known,
+                messages=sorted(self.outboxes[peer].items()),
+                refusals=[(seq, code, reason) for seq, (code, reason) in refused],
+            )
+        return Snapshot(incarnation, **self.node, peers=found, objectives=dict(self.objectives))
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """A store beside three models: as committed, as marked by the savepoint, as it is now."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.store = self.make_store()
+        self.incarnation = NOW_MS
+        self.now = Model()
+        self.committed = Model()
+        self.marked: Model | None = None
+
+    def make_store(self) -> Store:
+        return SqliteStore(Path(self.folder.name) / "node.db")
+
+    @initialize()
+    def begin(self) -> None:
+        assert self.store.open(OWNER, NOW_MS) == Snapshot(NOW_MS)
+        self.store.transaction.execute("CREATE TABLE app_notes (number INTEGER)")
+        self.store.commit()
+
+    @rule(turn=st.lists(writes, max_size=12))
+    def apply(self, turn: list[Write]) -> None:
+        accepted = []
+        for write in turn:
+            if not self.now.refuses(write):
+                self.now.apply(write)
+                accepted.append(write)
+        self.store.apply(accepted)
+
+    @rule(number=st.integers(0, 9))
+    def note(self, number: int) -> None:
+        self.store.transaction.execute("INSERT INTO app_notes VALUES (?)", (number,))
+        self.now.notes.append(number)
+
+    @rule()
+    def commit(self) -> None:
+        self.store.commit()
+        self.committed = copy.deepcopy(self.now)
+        self.marked = None
+
+    @rule()
+    def rollback(self) -> None:
+        self.store.rollback()
+        self.now = copy.deepcopy(self.committed)
+        self.marked = None
+
+    @rule()
+    def mark(self) -> None:
+        self.store.savepoint()
+        self.marked = copy.deepcopy(self.now)
+
+    @rule()
+    def rollback_to_mark(self) -> None:
+        if self.marked is not None:
+            self.store.rollback_to_savepoint()
+            self.now = copy.deepcopy(self.marked)
+
+    @rule()
+    def reopen(self) -> None:
+        self.store.close()
+        self.incarnation += 1
+        assert self.store.open(OWNER, 0) == self.committed.snapshot(self.incarnation)
+        self.now = copy.deepcopy(self.committed)
+        self.marked = None
+
+    @invariant()
+    def the_application_sees_its_own_writes(self) -> None:
+        if self.incarnation > NOW_MS:  # Not before `begin`.
+            rows = self.store.transaction.execute("SELECT number FROM app_notes ORDER BY rowid")
+            assert [number for (number,) in rows] == self.now.notes
+
+    def teardown(self) -> None:
+        self.store.close()
+        self.folder.cleanup()
+
+
+class MemoryMachine(StoreMachine):
+    """The same in memory."""
+
+    def make_store(self) -> Store:
+        return MemoryStore()
+
+
+TestSqliteStore = StoreMachine.TestCase
+TestSqliteStore.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestMemoryStore = MemoryMachine.TestCase
+TestMemoryStore.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)

@@ -1,0 +1,102 @@
+"""Reliable peer-to-peer messages for state channels, over ZeroMQ.
+
+Exactly once and in order, through partitions, crashes and restarts; see docs/guarantees in README.
+"""
+
+from zmqp2p.errors import (
+    Backpressure,
+    Cancelled,
+    ChainError,
+    DataLossDetected,
+    DecodeError,
+    DeliveryError,
+    DeliveryTimeout,
+    EndpointError,
+    Expired,
+    InvalidValue,
+    KeyFileError,
+    LocalError,
+    P2PError,
+    PeerError,
+    RecordError,
+    RefuseMessage,
+    Refused,
+    Rejected,
+    ServiceClosed,
+    SignatureError,
+    StoreError,
+    StoreForeign,
+    StoreLocked,
+    StoreTooNew,
+    TooLarge,
+    UnknownChannel,
+    UnknownPeer,
+    WouldDeadlock,
+)
+from zmqp2p.identity import Identity
+from zmqp2p.limits import Limits
+from zmqp2p.messages import AcceptState, ProposeState, RejectProposal, describe, message
+from zmqp2p.node.deliveries import Delivery
+from zmqp2p.node.funding import ChannelStatus, FundedChannel
+from zmqp2p.node.receipts import Receipt
+from zmqp2p.policy import Approve, Policy, Proposal, Reject, approve_all, ask
+from zmqp2p.records import PeerRecord, PeerUri, parse_contact
+from zmqp2p.service import Channel, P2PService
+from zmqp2p.engine.peers import PeerStatus
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AcceptState",
+    "Approve",
+    "Backpressure",
+    "Cancelled",
+    "ChainError",
+    "Channel",
+    "ChannelStatus",
+    "DataLossDetected",
+    "DecodeError",
+    "Delivery",
+    "DeliveryError",
+    "DeliveryTimeout",
+    "EndpointError",
+    "Expired",
+    "FundedChannel",
+    "Identity",
+    "InvalidValue",
+    "KeyFileError",
+    "Limits",
+    "LocalError",
+    "P2PError",
+    "P2PService",
+    "PeerError",
+    "PeerRecord",
+    "PeerStatus",
+    "PeerUri",
+    "Policy",
+    "Proposal",
+    "ProposeState",
+    "Receipt",
+    "RecordError",
+    "RefuseMessage",
+    "Refused",
+    "Reject",
+    "RejectProposal",
+    "Rejected",
+    "ServiceClosed",
+    "SignatureError",
+    "StoreError",
+    "StoreForeign",
+    "StoreLocked",
+    "StoreTooNew",
+    "TooLarge",
+    "UnknownChannel",
+    "UnknownPeer",
+    "WouldDeadlock",
+    "__version__",
+    "approve_all",
+    "ask",
+    "describe",
+    "message",
+    "parse_contact",
+]

@@ -1,0 +1,55 @@
+"""Who is at the other end of a link: the checks of a HELLO, none of which can be skipped.
+
+CURVE proves which Curve25519 key the other end holds. The record in its HELLO, signed with the
+identity key, says that this very key is the identity's. Together they bind the wire to the address.
+"""
+
+from zmqp2p.codes import ByeCode
+from zmqp2p.errors import PeerError, RecordError
+from zmqp2p.ids import Address, address_text
+from zmqp2p.records import PeerRecord
+from zmqp2p.session.handshake import Link
+from zmqp2p.wire.frames import VERSION, Hello
+
+
+class Unwelcome(PeerError):
+    """A HELLO that is not accepted; ``code`` goes into the BYE."""
+
+    def __init__(self, rule: str, code: ByeCode, detail: str) -> None:
+        super().__init__(rule, detail)
+        self.code = code
+
+
+def admit(link: Link, hello: Hello, me: Address, *, utc_ms: int, skew_ms: int) -> PeerRecord:
+    """Return the record that ``hello`` proves.
+
+    Raises:
+        Unwelcome: one of HEL-1, REC-1 to REC-4, IDN-1 to IDN-3 does not hold.
+    """
+    if VERSION not in hello.versions:
+        detail = f"I speak version {VERSION}, you {list(hello.versions)}"
+        raise Unwelcome("HEL-1", ByeCode.VERSION_UNSUPPORTED, detail)
+    record = _record(hello, utc_ms, skew_ms)
+    if link.curve_key is not None and record.curve_key != link.curve_key:
+        detail = "the record's CURVE key is not the one that opened this link"
+        raise Unwelcome("IDN-1", ByeCode.KEY_MISMATCH, detail)
+    if link.expected is not None and record.address != link.expected:
+        detail = f"dialed {address_text(link.expected)}, {address_text(record.address)} answered"
+        raise Unwelcome("IDN-2", ByeCode.ADDRESS_MISMATCH, detail)
+    if record.address == me:
+        raise Unwelcome("IDN-3", ByeCode.DUPLICATE_INSTANCE, "this is my own identity")
+    return record
+
+
+def _record(hello: Hello, utc_ms: int, skew_ms: int) -> PeerRecord:
+    try:
+        record = PeerRecord.decode(hello.record)
+    except PeerError as fault:
+        raise Unwelcome(fault.rule, ByeCode.RECORD_INVALID, fault.detail) from fault
+    try:
+        record.check_time(utc_ms, skew_ms)
+    except RecordError as fault:
+        expired = fault.rule == "REC-3"
+        code = ByeCode.RECORD_EXPIRED if expired else ByeCode.RECORD_INVALID
+        raise Unwelcome(fault.rule, code, fault.detail) from fault
+    return record

@@ -1,0 +1,230 @@
+"""The objectives of a node: fed with messages, decisions and chain events, cranked, stored.
+
+Whatever changes an objective, the new one and what it sends are written in the same transaction.
+An objective in which this node signed anything is kept for good: that is what keeps it from ever
+signing another state for the same turn.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol, assert_never
+
+from zmqp2p.codes import RejectCode
+from zmqp2p.crypto import Signer
+from zmqp2p.engine.agenda import Agenda
+from zmqp2p.engine.output import EngineOutput, Watch
+from zmqp2p.errors import InvalidValue, RefuseMessage, UnknownChannel
+from zmqp2p.ids import Address, ChannelId, TurnNum
+from zmqp2p.limits import Limits
+from zmqp2p.messages import ProposeState, ProtocolMessage, RejectProposal, decode_message
+from zmqp2p.objectives.base import Deposit, EmitEvent, SendMessage, Status, SubmitTransaction
+from zmqp2p.objectives.direct_fund import DirectFund
+from zmqp2p.persistence import DropObjective, PutChainCursor, PutObjective
+from zmqp2p.state import FixedPart, Outcome, channel_id
+from zmqp2p.wire.frames import Refusal
+from zmqp2p.wire.encoding import clip_reason
+
+
+class Holding(Protocol):
+    """What the chain reports after a deposit (chain.base.Deposited)."""
+
+    @property
+    def channel(self) -> ChannelId:
+        """The channel paid into."""
+        ...
+
+    @property
+    def asset(self) -> Address:
+        """What was paid in."""
+        ...
+
+    @property
+    def held(self) -> int:
+        """What the channel holds of it now."""
+        ...
+
+
+@dataclass(slots=True)
+class Channels:
+    """One objective per channel.
+
+    Invariant: what is here equals what is stored, after the writes in ``output``.
+    """
+
+    signer: Signer
+    limits: Limits
+    output: EngineOutput
+    send: Callable[[Address, ProtocolMessage], None]
+    objectives: dict[ChannelId, DirectFund] = field(default_factory=dict)
+    retries: Agenda[ChannelId] = field(default_factory=Agenda)
+    _failed: dict[ChannelId, list[Deposit]] = field(default_factory=dict)
+    _attempts: dict[ChannelId, int] = field(default_factory=dict)
+    _waiting: dict[Address, int] = field(default_factory=dict)  # Unapproved, by proposer.
+
+    def load(self, stored: dict[ChannelId, bytes]) -> None:
+        """Take up the objectives of an earlier run, and go on with those that are not done."""
+        for channel, data in stored.items():
+            objective = DirectFund.decode(data).resumed()
+            self.objectives[channel] = objective
+            self._count_waiting(None, objective)
+        for objective in list(self.objectives.values()):
+            if objective.status in (Status.UNAPPROVED, Status.APPROVED):
+                self._watch(objective)
+                self._crank(objective)
+
+    def propose(self, fixed: FixedPart, outcome: Outcome, app_data: bytes) -> ChannelId:
+        """Open a channel as its first participant and return its id.
+
+        Raises:
+            InvalidValue: it cannot be funded safely, or was proposed before.
+        """
+        objective = DirectFund.propose(fixed, outcome, app_data, self.signer.address)
+        channel = channel_id(fixed)
+        if channel in self.objectives:
+            raise InvalidValue("channel_nonce", "a channel with these terms was opened before")
+        self._watch(objective)
+        self._crank(objective)
+        return channel
+
+    def receive(self, sender: Address, message: ProtocolMessage) -> None:
+        """Take in what ``sender`` said about a channel.
+
+        Raises:
+            RefuseMessage: it is wrong at this point; nothing changed.
+        """
+        known = self.objectives.get(message.channel_id)
+        if known is not None:
+            self._crank(known.receive(sender, message))
+            return
+        assert isinstance(message, ProposeState)  # The router brings nothing else here.
+        objective = DirectFund.from_proposal(self.signer.address, sender, message)
+        if self._waiting.get(objective.participants[0], 0) >= self.limits.proposals_max_per_peer:
+            self._decline(objective, RejectCode.BUSY, "too many proposals wait for approval")
+            return
+        self._watch(objective)
+        self._crank(objective)
+
+    def approve(self, channel: ChannelId) -> None:
+        """Agree to a proposed channel: sign it, and deposit when it is safe.
+
+        Raises:
+            UnknownChannel: there is none.
+            LocalError: it was rejected.
+        """
+        self._crank(self.get(channel).approve())
+
+    def reject(self, channel: ChannelId, code: RejectCode, reason: str) -> None:
+        """Decline a proposed channel; all its participants are told.
+
+        Raises:
+            UnknownChannel: there is none.
+            LocalError: it was decided already.
+        """
+        self._crank(self.get(channel).rejected_by_me(code, clip_reason(reason)))
+
+    def decline(self, channel: ChannelId, reason: str) -> None:
+        """Decline at once and forget: nothing was signed, and a peer must not fill the store."""
+        objective = self.get(channel)
+        self._decline(objective, RejectCode.DECLINED, clip_reason(reason))
+        del self.objectives[channel]
+        self._waiting[objective.participants[0]] -= 1
+        self.output.writes.append(DropObjective(channel))
+
+    def refused(self, peer: Address, body: bytes, refusal: Refusal) -> None:
+        """``peer`` refused a message of ours for good; if it was about funding, that fails.
+
+        Counts as the peer's rejection while its prefund signature is missing; later a refusal
+        changes nothing, since the peer is bound.
+        """
+        message = decode_message(body).message
+        if not isinstance(message, ProtocolMessage):
+            return
+        objective = self.objectives.get(message.channel_id)
+        if objective is None:
+            return
+        reason = clip_reason(f"{refusal.code.name.lower()}: {refusal.reason}")
+        rejection = RejectProposal(objective.channel_id, TurnNum(0), RejectCode.INVALID, reason)
+        try:
+            self._crank(objective.receive(peer, rejection))
+        except RefuseMessage:
+            return  # It has signed the prefund state: it cannot take that back.
+
+    def get(self, channel: ChannelId) -> DirectFund:
+        """Return the objective of ``channel``, or raise UnknownChannel."""
+        objective = self.objectives.get(channel)
+        if objective is None:
+            raise UnknownChannel(f"no objective for channel 0x{channel.hex()}")
+        return objective
+
+    # --- The chain ------------------------------------------------------------------------------
+
+    def holdings(self, channel: ChannelId, asset: Address, held: int) -> None:
+        """Take in what the chain holds; unknown channels are somebody else's."""
+        objective = self.objectives.get(channel)
+        if objective is not None:
+            self._crank(objective.holdings_changed(asset, held))
+
+    def deposited(self, holdings: Iterable[Holding], block: int) -> None:
+        """Take in all confirmed deposits up to and including ``block``."""
+        for holding in holdings:
+            self.holdings(holding.channel, holding.asset, holding.held)
+        self.output.writes.append(PutChainCursor(block))
+
+    def transaction_failed(self, deposit: Deposit, now: float) -> None:
+        """A deposit failed: try again after a while, if it is still needed then."""
+        channel = deposit.channel
+        self._failed.setdefault(channel, []).append(deposit)
+        attempt = self._attempts[channel] = self._attempts.get(channel, 0) + 1
+        wait_s = self.limits.deposit_retry_min_s * 2.0 ** min(attempt - 1, 30)
+        self.retries.schedule(channel, now + min(wait_s, self.limits.deposit_retry_max_s))
+
+    def tick(self, now: float) -> None:
+        """Let the channels go on whose failed deposits have waited long enough."""
+        for channel in self.retries.due(now):
+            objective = self.objectives[channel]
+            for deposit in self._failed.pop(channel, []):
+                objective = objective.transaction_failed(deposit)
+            self._crank(objective)
+
+    # --- Cranking -------------------------------------------------------------------------------
+
+    def _crank(self, objective: DirectFund) -> None:
+        channel = objective.channel_id
+        before = self.objectives.get(channel)
+        cranked = objective.crank(self.signer)
+        after = cranked.objective
+        assert isinstance(after, DirectFund)
+        if after is before:
+            return
+        self.objectives[channel] = after
+        self._count_waiting(before, after)
+        if before is None or after != before:
+            self.output.writes.append(PutObjective(channel, after.encode()))
+        self._carry_out(cranked.effects)
+
+    def _carry_out(self, effects: Iterable[SendMessage | SubmitTransaction | EmitEvent]) -> None:
+        for effect in effects:
+            match effect:
+                case SendMessage(to, message):
+                    self.send(to, message)
+                case SubmitTransaction(deposit):
+                    self.output.deposits.append(deposit)
+                case EmitEvent(event):
+                    self.output.events.append(event)
+                case _:
+                    assert_never(effect)
+
+    def _decline(self, objective: DirectFund, code: RejectCode, reason: str) -> None:
+        """Reject without remembering: nothing was signed, and a peer must not fill the store."""
+        self._carry_out(objective.rejected_by_me(code, reason).crank(self.signer).effects)
+
+    def _watch(self, objective: DirectFund) -> None:
+        assets = tuple(exit_.asset for exit_ in objective.outcome)
+        self.output.watches.append(Watch(objective.channel_id, assets))
+
+    def _count_waiting(self, before: DirectFund | None, after: DirectFund) -> None:
+        proposer = after.participants[0]
+        was = before is not None and before.status is Status.UNAPPROVED
+        change = int(after.status is Status.UNAPPROVED) - int(was)
+        if change:
+            self._waiting[proposer] = self._waiting.get(proposer, 0) + change

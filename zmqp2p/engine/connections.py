@@ -1,0 +1,455 @@
+"""Links, and the sessions they serve: who may speak, who is silent, which link to use.
+
+Every fault of a peer ends here, as a BYE on its link; none goes further up.
+"""
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import assert_never
+
+from zmqp2p.codes import ByeCode
+from zmqp2p.crypto import Signer
+from zmqp2p.engine.admission import Unwelcome, admit
+from zmqp2p.engine.agenda import Agenda
+from zmqp2p.engine.output import Dial, EngineOutput
+from zmqp2p.engine.peers import Peer, PeerManager
+from zmqp2p.errors import PeerError
+from zmqp2p.events import DataLoss, LinkRefused, PeerConnected, PeerDisconnected
+from zmqp2p.ids import Address, InstanceId, LinkId
+from zmqp2p.limits import Limits
+from zmqp2p.persistence import PeerSnapshot, PutContact
+from zmqp2p.records import Contact, PeerRecord, parse_contact
+from zmqp2p.session.handshake import TABLE, Action, Link, LinkState
+from zmqp2p.session.session import Session
+from zmqp2p.wire.encoding import decode_frame
+from zmqp2p.wire.frames import (
+    Ack,
+    Bulk,
+    Bye,
+    Data,
+    Frame,
+    Gap,
+    Hello,
+    Ignored,
+    Kind,
+    Ping,
+    Pong,
+    Who,
+)
+from zmqp2p.wire.link import LinkDown, LinkEvent, LinkUp, Received
+
+_KINDS: dict[type, Kind] = {
+    Hello: Kind.HELLO,
+    Data: Kind.DATA,
+    Bulk: Kind.BULK,
+    Ack: Kind.ACK,
+    Gap: Kind.GAP,
+    Ping: Kind.PING,
+    Pong: Kind.PONG,
+    Bye: Kind.BYE,
+    Who: Kind.WHO,
+}
+_WHO_INTERVAL_S = 0.2  # How often one link is asked, or told again, who is there.
+
+
+@dataclass(slots=True)
+class Instant:
+    """The present of a loop turn: monotonic seconds, and milliseconds since 1970, UTC."""
+
+    now: float
+    utc_ms: int
+
+
+@dataclass(slots=True)
+class Me:
+    """This node, as it introduces itself."""
+
+    signer: Signer
+    incarnation: int
+    instance: InstanceId
+    record: PeerRecord | None = None  # Set before the first link exists.
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """What an agenda entry is about."""
+
+    what: str  # link, session, dial or duplicate.
+    key: LinkId | Address
+
+
+@dataclass(slots=True)
+class Connections:
+    """All links and sessions of a node.
+
+    Invariant: each session's links are established links here; a peer is ``connected`` exactly
+    while its session has a link.
+    """
+
+    me: Me
+    clock: Instant
+    limits: Limits
+    rng: Random
+    output: EngineOutput
+    peers: PeerManager
+    sessions: dict[Address, Session] = field(default_factory=dict)
+    links: dict[LinkId, Link] = field(default_factory=dict)
+    agenda: Agenda[Timer] = field(default_factory=Agenda)
+    unsettled: dict[Address, Session] = field(default_factory=dict)
+    _attempts: dict[LinkId, Address] = field(default_factory=dict)  # Dials under way.
+
+    # --- Loading and contacts -------------------------------------------------------------------
+
+    def load(self, memory: dict[Address, PeerSnapshot]) -> None:
+        """Take up what an earlier run remembered."""
+        for address, snapshot in memory.items():
+            if snapshot.contact:
+                contact = parse_contact(snapshot.contact)
+                self.peers.learn(contact, wanted=snapshot.dial, now=self.clock.now)
+            self._begin_session(address, snapshot)
+            self.plan_dial(address)
+
+    def add_contact(self, contact: Contact) -> None:
+        """Remember how to reach a peer, and keep a link to it from now on."""
+        if self.peers.learn(contact, wanted=True, now=self.clock.now):
+            self._store_contact(contact.address)
+        self.session(contact.address)
+        self.plan_dial(contact.address)
+
+    def session(self, address: Address) -> Session:
+        """Return the session with ``address``, made on demand."""
+        found = self.sessions.get(address)
+        return found if found is not None else self._begin_session(address, PeerSnapshot())
+
+    # --- What the transport says ----------------------------------------------------------------
+
+    def take(self, event: LinkEvent) -> Session | None:
+        """Take in one event; return the session that may now have messages to process."""
+        match event:
+            case LinkUp():
+                self._up(event)
+            case LinkDown():
+                self._down(event)
+            case Received(link, frames):
+                found = self.links.get(link)
+                if found is not None:
+                    return self._received(found, frames)
+            case _:
+                assert_never(event)
+        return None
+
+    def dialing(self, address: Address, link: LinkId) -> None:
+        """The dial that was asked for is under way as ``link``."""
+        self.peers.peer(address).dialing = link
+        self._attempts[link] = address
+
+    def dial_failed(self, address: Address, why: str) -> None:
+        """The dial that was asked for came to nothing."""
+        self.peers.failed(self.peers.peer(address), why, self.clock.now)
+        self.plan_dial(address)
+
+    # --- Time -----------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Look at everything whose time has come."""
+        for timer in self.agenda.due(self.clock.now):
+            match timer.what:
+                case "link":
+                    self._tick_link(LinkId(timer.key))  # type: ignore[arg-type]
+                case "session":
+                    self._tick_session(Address(timer.key))  # type: ignore[arg-type]
+                case "dial":
+                    self._tick_dial(Address(timer.key))  # type: ignore[arg-type]
+                case _:
+                    self._end_duplicate(Address(timer.key))  # type: ignore[arg-type]
+
+    def plan_dial(self, address: Address) -> None:
+        """See to it that ``address`` is dialed when it is time, if it is to be dialed."""
+        peer = self.peers.peer(address)
+        has_mail = len(self.session(address).outbox) > 0
+        self.agenda.schedule(Timer("dial", address), self.peers.dial_at(peer, has_mail=has_mail))
+
+    def settle(self) -> None:
+        """Put what all touched sessions ask for into the output, and plan their timers."""
+        for address, session in self.unsettled.items():
+            session.settle(self.clock.now)
+            self.agenda.schedule(Timer("session", address), session.deadline)
+        self.unsettled.clear()
+
+    def say_goodbye(self) -> None:
+        """Tell every peer that this node stops."""
+        for link in list(self.links.values()):
+            self._close(link, ByeCode.CLOSING, "the node stops")
+
+    def check(self) -> None:
+        """Assert the invariant."""
+        self.peers.check()
+        for address, session in self.sessions.items():
+            session.check()
+            assert all(self.links[link].peer == address for link in session.links)
+            assert self.peers.peer(address).connected == bool(session.links)
+
+    # --- Links ----------------------------------------------------------------------------------
+
+    def _up(self, event: LinkUp) -> None:
+        now = self.clock.now
+        expected = self._attempts.pop(event.link, None)
+        link = Link(
+            id=event.link,
+            dialed=event.dialed,
+            curve_key=event.curve_key,
+            remote=event.remote,
+            expected=expected,
+            state=LinkState.GREETED if event.dialed else LinkState.SILENT,
+            opened_at=now,
+            heard_at=now,
+            pinged_at=now,
+            greeted_at=now,
+        )
+        self.links[link.id] = link
+        if len(self.links) > self.limits.links_max:
+            self._close(link, ByeCode.TOO_MANY, "as many links as this node serves")
+            return
+        self.agenda.schedule(Timer("link", link.id), link.deadline(self.limits))
+        if expected is not None:
+            self._greet(link, expected)
+
+    def _down(self, event: LinkDown) -> None:
+        why = f"{event.reason.value}: {event.detail}" if event.detail else event.reason.value
+        link = self.links.get(event.link)
+        if link is not None:
+            self._drop(link, why)
+            return
+        address = self._attempts.pop(event.link, None)
+        if address is not None:
+            self.dial_failed(address, why)
+
+    def _received(self, link: Link, parts: tuple[bytes, ...]) -> Session | None:
+        """The only place where a peer's mistake is caught."""
+        try:
+            return self._frame(link, decode_frame(parts))
+        except Unwelcome as fault:
+            self._refuse(link, fault.code, str(fault))
+        except PeerError as fault:
+            self._refuse(link, ByeCode.PROTOCOL_ERROR, str(fault))
+        return None
+
+    def _frame(self, link: Link, frame: Frame) -> Session | None:
+        if isinstance(frame, Ignored):
+            return None
+        now = self.clock.now
+        match TABLE[link.state, _KINDS[type(frame)]]:
+            case Action.PROCESS:
+                return self._process(link, frame)
+            case Action.INTRODUCE:
+                return self._introduce(link, frame)
+            case Action.ASK_WHO:
+                if now >= link.asked_at + _WHO_INTERVAL_S:
+                    link.asked_at = now
+                    self.output.frames.append((link.id, Who()))
+            case Action.SAY_HELLO:
+                peer = link.peer or link.expected
+                if link.dialed and peer and now >= link.greeted_at + _WHO_INTERVAL_S:
+                    self._greet(link, peer)
+            case Action.CLOSE:
+                self._bye(link, frame)
+            case Action.VIOLATION:
+                raise PeerError("HEL-3", f"{type(frame).__name__} before HELLO")
+            case Action.IGNORE:
+                pass
+        return None
+
+    def _process(self, link: Link, frame: Frame) -> Session:
+        now = self.clock.now
+        assert link.peer is not None
+        session = self.sessions[link.peer]
+        link.heard_at = now
+        self.peers.peers[link.peer].last_seen_ms = self.clock.utc_ms
+        if isinstance(frame, Pong) and frame.token == link.ping_token:
+            session.outbox.timer.sample(now - link.pinged_at)
+        session.receive(link.id, frame, now)  # type: ignore[arg-type]  # The table lets no other in.
+        self.unsettled[link.peer] = session
+        return session
+
+    # --- Introductions --------------------------------------------------------------------------
+
+    def _greet(self, link: Link, address: Address) -> None:
+        link.greeted_at = self.clock.now
+        self.output.frames.append((link.id, self._hello(address)))
+
+    def _hello(self, address: Address) -> Hello:
+        assert self.me.record is not None
+        session = self.session(address)
+        self.unsettled[address] = session
+        return session.hello(self.me.record.encode(), self.me.incarnation, self.me.instance)
+
+    def _introduce(self, link: Link, frame: Frame) -> Session | None:
+        assert isinstance(frame, Hello)
+        now, utc_ms = self.clock.now, self.clock.utc_ms
+        skew_ms = int(self.limits.clock_skew_max_s * 1000)
+        record = admit(link, frame, self.me.signer.address, utc_ms=utc_ms, skew_ms=skew_ms)
+        address = record.address
+        self._check_superseded(record)
+        if link.peer not in (None, address):
+            raise Unwelcome("IDN-2", ByeCode.ADDRESS_MISMATCH, "another identity on this link")
+        if address not in self.sessions and len(self.sessions) >= self.limits.peers_max:
+            raise Unwelcome("HEL-6", ByeCode.TOO_MANY, "as many peers as this node serves")
+        session = self.session(address)
+        hold = session.establish(link.id, frame, now)
+        if hold is not None:
+            self.output.events.append(DataLoss(address, hold.reason))
+            raise Unwelcome("RES-7", hold.code, hold.reason)
+        if link.dialed and link.state is LinkState.GREETED:
+            session.outbox.timer.sample(now - link.greeted_at)
+        for other in [i for i in session.links if session.is_other_run(i, frame.instance)]:
+            self._forget(self.links[other])  # An earlier run's frames must not pass for this one's.
+            self.output.closes.append(other)
+        if not link.dialed:
+            self.output.frames.append((link.id, self._hello(address)))
+        self._established(link, session, record)
+        return session
+
+    def _established(self, link: Link, session: Session, record: PeerRecord) -> None:
+        now, address = self.clock.now, record.address
+        again = link.state is LinkState.ESTABLISHED
+        link.state, link.peer = LinkState.ESTABLISHED, address
+        link.heard_at = now
+        self.agenda.schedule(Timer("link", link.id), link.deadline(self.limits))
+        peer = self.peers.peer(address)
+        if self.peers.learn(record, wanted=False, now=now):
+            self._store_contact(address)
+        peer.last_seen_ms = self.clock.utc_ms
+        if not peer.connected:
+            self.output.events.append(PeerConnected(address, link.remote))
+        if not again:
+            self.peers.established(peer)
+        if len(session.links) > 1:
+            at = now + self.limits.duplicate_grace_s
+            self.agenda.schedule(Timer("duplicate", address), at)
+        self.unsettled[address] = session
+
+    def _check_superseded(self, record: PeerRecord) -> None:
+        """IDN-4: a key that was replaced must not come back."""
+        peer = self.peers.peers.get(record.address)
+        known = peer.contact if peer is not None else None
+        if isinstance(known, PeerRecord) and known.issued_ms > record.issued_ms:
+            detail = f"issued {record.issued_ms}, one of {known.issued_ms} is known"
+            raise Unwelcome("IDN-4", ByeCode.RECORD_SUPERSEDED, detail)
+
+    # --- Endings --------------------------------------------------------------------------------
+
+    def _bye(self, link: Link, frame: Frame) -> None:
+        """The peer ends this link, or refuses it."""
+        assert isinstance(frame, Bye)
+        why = f"{frame.code.name.lower()}: {frame.reason}"
+        if frame.code not in (ByeCode.CLOSING, ByeCode.DUPLICATE_LINK):
+            peer = link.peer or link.expected
+            refused = LinkRefused(peer, link.remote, frame.code, frame.reason)
+            self.output.events.append(refused)
+            if peer is not None and frame.code in _LOSS_CODES:
+                self.output.events.append(DataLoss(peer, f"the peer says: {frame.reason}"))
+        self.output.closes.append(link.id)
+        self._drop(link, why, frame.code)
+
+    def _refuse(self, link: Link, code: ByeCode, reason: str) -> None:
+        """The peer broke a rule, or may not come in."""
+        peer = link.peer or link.expected
+        self.output.events.append(LinkRefused(peer, link.remote, code, reason))
+        self._close(link, code, reason)
+
+    def _close(self, link: Link, code: ByeCode, reason: str) -> None:
+        """Say goodbye on ``link`` and forget it."""
+        self.output.frames.append((link.id, Bye(code, reason)))
+        self.output.closes.append(link.id)
+        self._drop(link, f"{code.name.lower()}: {reason}", code)
+
+    def _drop(self, link: Link, why: str, code: ByeCode | None = None) -> None:
+        """``link`` is gone; if it was the last to its peer, plan to dial."""
+        self._forget(link)
+        address = link.peer or link.expected
+        if address is None:
+            return
+        peer, session = self.peers.peer(address), self.session(address)
+        if peer.dialing == link.id:
+            peer.dialing = None
+        if session.links:
+            return
+        if peer.connected:
+            self.output.events.append(PeerDisconnected(address, why))
+        if peer.connected or link.dialed:
+            self.peers.failed(peer, why, self.clock.now, code)
+        self.plan_dial(address)
+
+    def _forget(self, link: Link) -> None:
+        del self.links[link.id]
+        if link.peer is not None:
+            session = self.sessions[link.peer]
+            session.lose(link.id)
+            self.unsettled[link.peer] = session
+
+    # --- Timers ---------------------------------------------------------------------------------
+
+    def _tick_link(self, link_id: LinkId) -> None:
+        link = self.links.get(link_id)
+        if link is None:
+            return
+        now = self.clock.now
+        why = link.expired(now, self.limits)
+        if why:
+            self.output.closes.append(link.id)
+            self._drop(link, why)
+            return
+        if link.ping_due(now, self.limits):
+            link.pinged_at = now
+            link.ping_token += 1
+            self.output.frames.append((link.id, Ping(link.ping_token)))
+        self.agenda.schedule(Timer("link", link.id), link.deadline(self.limits))
+
+    def _tick_session(self, address: Address) -> None:
+        session = self.sessions[address]
+        session.tick(self.clock.now)
+        self.unsettled[address] = session
+        self.agenda.schedule(Timer("session", address), session.deadline)
+
+    def _tick_dial(self, address: Address) -> None:
+        peer = self.peers.peer(address)
+        at = self.peers.dial_at(peer, has_mail=len(self.session(address).outbox) > 0)
+        if at is None:
+            return
+        if at > self.clock.now:
+            self.agenda.schedule(Timer("dial", address), at)
+            return
+        self._dial(peer)
+
+    def _dial(self, peer: Peer) -> None:
+        assert peer.contact is not None
+        contact = peer.contact
+        if isinstance(contact, PeerRecord) and self.clock.utc_ms >= contact.expires_ms:
+            why = "record_expired: the record of this peer has expired; add a newer one"
+            self.peers.failed(peer, why, self.clock.now, ByeCode.RECORD_EXPIRED)
+            self.plan_dial(peer.address)
+            return
+        peer.dialing = LinkId(-1)  # Until the node says which link it is.
+        endpoint = self.peers.next_endpoint(peer)
+        self.output.dials.append(Dial(peer.address, endpoint, contact.curve_key))
+
+    def _end_duplicate(self, address: Address) -> None:
+        """Both sides dialed: the higher address gives up the link it dialed (DUP-1)."""
+        session = self.sessions[address]
+        mine = [self.links[i] for i in session.links if self.links[i].dialed]
+        if len(session.links) > 1 and mine and self.me.signer.address > address:
+            self._close(mine[0], ByeCode.DUPLICATE_LINK, "your link is used")
+
+    # --- Helpers --------------------------------------------------------------------------------
+
+    def _begin_session(self, address: Address, memory: PeerSnapshot) -> Session:
+        session = Session(address, memory, self.output, self.limits, self.rng)
+        self.sessions[address] = session
+        return session
+
+    def _store_contact(self, address: Address) -> None:
+        peer = self.peers.peer(address)
+        self.output.writes.append(PutContact(address, str(peer.contact), peer.wanted))
+
+
+_LOSS_CODES = (ByeCode.DATA_LOSS, ByeCode.STORE_ROLLED_BACK, ByeCode.DUPLICATE_INSTANCE)

@@ -1,0 +1,330 @@
+"""The engine: where delivery meets meaning. Pure: it is fed events and asked what to do.
+
+A turn: `begin`, `take` each event, work through `deliveries`, `tick`, then `settle` and carry out
+the output: first the writes, in one transaction, and only after the commit everything else.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from random import Random
+
+from zmqp2p.codes import RefusalCode, RejectCode
+from zmqp2p.crypto import keccak256
+from zmqp2p.engine.agenda import Agenda
+from zmqp2p.engine.channels import Channels, Holding
+from zmqp2p.engine.connections import Connections, Instant, Me
+from zmqp2p.engine.output import EngineOutput
+from zmqp2p.engine.peers import PeerManager, PeerStatus
+from zmqp2p.engine.router import MessageRouter, Nobody, ToSubscriber
+from zmqp2p.errors import DecodeError, RefuseMessage, UnknownPeer
+from zmqp2p.events import MessageRefused
+from zmqp2p.ids import Address, ChannelId, LinkId, MessageId, Seq, StreamId, address_text
+from zmqp2p.limits import Limits
+from zmqp2p.messages import Envelope, ProtocolMessage, decode_message, encode_message
+from zmqp2p.objectives.base import Deposit
+from zmqp2p.persistence import PutIssued, Snapshot
+from zmqp2p.records import Contact, PeerRecord
+from zmqp2p.session.inbox import Inbox
+from zmqp2p.session.session import Session
+from zmqp2p.state import FixedPart, Outcome
+from zmqp2p.wire.encoding import clip_reason
+from zmqp2p.wire.link import LinkEvent
+
+
+def message_id(stream: StreamId, seq: Seq, body: bytes) -> MessageId:
+    """Return the id of message ``seq`` of ``stream``: it names the content (MSG-7)."""
+    return MessageId(keccak256(stream + seq.to_bytes(8, "big") + body))
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A message for the application, in progress until `Engine` is told how it ended."""
+
+    sender: Address
+    seq: Seq
+    body: bytes
+    message: object
+    subscription: int
+    attempt: int  # 1 on the first.
+    inbox: Inbox  # The stream it came on: an answer for a stream that is gone is dropped.
+
+
+class Engine:
+    """All sessions, peers and channels of one node."""
+
+    def __init__(
+        self, me: Me, memory: Snapshot, limits: Limits, rng: Random, *, funding: bool
+    ) -> None:
+        self.output = EngineOutput()
+        self.router = MessageRouter(funding=funding)
+        self._memory: Snapshot | None = memory
+        self._limits = limits
+        self._clock = Instant(0.0, 0)
+        self._me = me
+        peers = PeerManager(limits, rng)
+        self._connections = Connections(self._me, self._clock, limits, rng, self.output, peers)
+        self._channels = Channels(me.signer, limits, self.output, self._send_protocol)
+        self._ready: deque[Session] = deque()
+        self._attempts: dict[Address, int] = {}
+        self._retries: Agenda[Address] = Agenda()
+        self._held: set[Address] = set()  # Wait for their retry.
+
+    # --- A turn ---------------------------------------------------------------------------------
+
+    def start(self, record: PeerRecord) -> None:
+        """Take up what the store remembers, under the record this node shows from now on."""
+        memory, self._memory = self._memory, None
+        assert memory is not None
+        self._me.record = record
+        self.output.writes.append(PutIssued(record.issued_ms))
+        self._connections.load(memory.peers)
+        self._channels.load(memory.objectives)
+
+    def begin(self, now: float, utc_ms: int) -> None:
+        """A turn begins: ``now`` in monotonic seconds, ``utc_ms`` since 1970."""
+        self._clock.now, self._clock.utc_ms = now, utc_ms
+
+    def take(self, event: LinkEvent) -> None:
+        """Take in what happened on a link. Never raises, whatever a peer sends."""
+        session = self._connections.take(event)
+        if session is not None:
+            self._offer(session)
+
+    def tick(self) -> None:
+        """Do what time demands."""
+        now = self._clock.now
+        self._connections.tick()
+        self._channels.tick(now)
+        for address in self._retries.due(now):
+            self._held.discard(address)
+            self._offer(self._connections.sessions[address])
+
+    def settle(self) -> EngineOutput:
+        """End the turn: return what to do, and begin a new output."""
+        for address, processed in self.output.processed:
+            for refusal, body in processed.refused.values():
+                self._channels.refused(address, body, refusal)
+        self._connections.settle()
+        return self._renew_output()
+
+    def deadline(self) -> float | None:
+        """Return when `tick` has something to do, monotonic seconds; at once if work is left."""
+        if self._ready:
+            return self._clock.now
+        agendas = (self._connections.agenda, self._channels.retries, self._retries)
+        due = [at for at in (agenda.next() for agenda in agendas) if at is not None]
+        return min(due, default=None)
+
+    def say_goodbye(self) -> None:
+        """Tell all peers that this node stops."""
+        self._connections.say_goodbye()
+
+    # --- Sending --------------------------------------------------------------------------------
+
+    def send(self, peer: Address, body: bytes) -> tuple[Seq, StreamId]:
+        """Take a message into the outbox; return its number and stream.
+
+        Raises:
+            UnknownPeer: there is no contact and no session for ``peer``.
+        """
+        session = self._connections.sessions.get(peer)
+        if session is None:
+            raise UnknownPeer(f"{address_text(peer)} is not known: add_peer first")
+        seq = session.send(body)
+        self._connections.unsettled[peer] = session
+        if session.active is None:
+            self._connections.plan_dial(peer)
+        return seq, session.outbox.stream
+
+    # --- Processing -----------------------------------------------------------------------------
+
+    def deliveries(self, most: int) -> Iterator[Pending]:
+        """Yield messages for the application, fair between peers, in order within each.
+
+        Processes up to ``most`` messages, those for objectives included. Each one yielded must be
+        ended by `complete`, `refuse` or `retry`, at once or later.
+        """
+        for _ in range(most):
+            if not self._ready:
+                return
+            session = self._ready.popleft()
+            session.queued = False
+            if session.inbox.ready() and session.peer not in self._held:
+                pending = self._deliver(session)
+                self._offer(session)
+                if pending is not None:
+                    yield pending
+
+    def complete(self, pending: Pending) -> None:
+        """The application has processed it."""
+        session = self._ended(pending)
+        if session is not None:
+            session.done()
+            self._offer(session)
+
+    def refuse(self, pending: Pending, code: RefusalCode, reason: str) -> None:
+        """The application will never process it."""
+        session = self._ended(pending)
+        if session is not None:
+            self._refuse(session, code, reason)
+            self._offer(session)
+
+    def retry(self, pending: Pending, reason: str) -> None:
+        """The application failed: try again after a while, or refuse after the last attempt."""
+        if pending.attempt >= self._limits.handler_attempts:
+            self.refuse(pending, RefusalCode.HANDLER_FAILED, reason)
+            return
+        session = self._ended(pending)
+        if session is None:
+            return
+        session.inbox.put_back(pending.body)
+        self._attempts[pending.sender] = pending.attempt
+        self._held.add(pending.sender)
+        wait_s = self._limits.handler_retry_min_s * 2.0 ** (pending.attempt - 1)
+        at = self._clock.now + min(wait_s, self._limits.handler_retry_max_s)
+        self._retries.schedule(pending.sender, at)
+
+    # --- Peers ----------------------------------------------------------------------------------
+
+    def add_contact(self, contact: Contact) -> None:
+        """Know a peer, and keep a link to it."""
+        self._connections.add_contact(contact)
+
+    def knows(self, peer: Address) -> bool:
+        """Whether messages to ``peer`` can be taken."""
+        return peer in self._connections.sessions
+
+    def dialing(self, peer: Address, link: LinkId) -> None:
+        """A dial in the output is under way."""
+        self._connections.dialing(peer, link)
+
+    def dial_failed(self, peer: Address, why: str) -> None:
+        """A dial in the output could not start."""
+        self._connections.dial_failed(peer, why)
+
+    def unacked(self) -> int:
+        """Return how many messages, to all peers, are not processed yet."""
+        return sum(len(session.outbox) for session in self._connections.sessions.values())
+
+    def peer_statuses(self) -> list[PeerStatus]:
+        """Return how things stand with every known peer."""
+        return [self._status(session) for session in self._connections.sessions.values()]
+
+    # --- Channels -------------------------------------------------------------------------------
+
+    @property
+    def channels(self) -> Channels:
+        """The objectives, to propose, approve, reject and look up."""
+        return self._channels
+
+    def deposited(self, holdings: Iterable[Holding], block: int) -> None:
+        """The chain has confirmed deposits, all those up to ``block``."""
+        self._channels.deposited(holdings, block)
+
+    def transaction_failed(self, deposit: Deposit) -> None:
+        """The chain refused a deposit, or could not be asked."""
+        self._channels.transaction_failed(deposit, self._clock.now)
+
+    def propose(self, fixed: FixedPart, outcome: Outcome, app_data: bytes) -> ChannelId:
+        """Open a channel; every other participant must be known.
+
+        Raises:
+            UnknownPeer: a participant has no contact and no session.
+            InvalidValue: it cannot be funded safely, or was opened before.
+        """
+        for participant in fixed.participants:
+            if participant != self._me.signer.address and not self.knows(participant):
+                raise UnknownPeer(f"{address_text(participant)} is not known: add_peer first")
+        return self._channels.propose(fixed, outcome, app_data)
+
+    def check(self) -> None:
+        """Assert every invariant; for simulations and tests."""
+        self._connections.check()
+
+    # --- Inside ---------------------------------------------------------------------------------
+
+    def _deliver(self, session: Session) -> Pending | None:
+        seq, body = session.inbox.take()
+        self._connections.unsettled[session.peer] = session
+        try:
+            envelope = decode_message(body)
+        except DecodeError as fault:
+            unknown = fault.rule == "MSG-2"
+            code = RefusalCode.TYPE_UNKNOWN if unknown else RefusalCode.DECODE_FAILED
+            self._refuse(session, code, str(fault))
+            return None
+        if envelope.deadline_ms is not None and self._clock.utc_ms > envelope.deadline_ms:
+            self._refuse(session, RefusalCode.EXPIRED, "the deadline has passed")
+            return None
+        return self._dispatch(session, seq, body, envelope)
+
+    def _dispatch(
+        self, session: Session, seq: Seq, body: bytes, envelope: Envelope
+    ) -> Pending | None:
+        message = envelope.message
+        route = self.router.route(message, self._channels.objectives)
+        if isinstance(route, ToSubscriber):
+            attempt = self._attempts.pop(session.peer, 0) + 1
+            key, inbox = route.key, session.inbox
+            return Pending(session.peer, seq, body, message, key, attempt, inbox)
+        if isinstance(route, Nobody):
+            self._refuse(session, route.code, route.reason)
+            return None
+        assert isinstance(message, ProtocolMessage)
+        try:
+            self._channels.receive(session.peer, message)
+        except RefuseMessage as fault:
+            self._refuse(session, fault.code, fault.reason)
+        else:
+            session.done()
+        return None
+
+    def _refuse(self, session: Session, code: RefusalCode, reason: str) -> None:
+        refusal = session.refuse(code, clip_reason(reason))
+        self._connections.unsettled[session.peer] = session
+        self.output.events.append(
+            MessageRefused(session.peer, refusal.seq, refusal.code, refusal.reason)
+        )
+
+    def _ended(self, pending: Pending) -> Session | None:
+        """Return the session of a message in progress, if its stream is still the one."""
+        session = self._connections.sessions[pending.sender]
+        if session.inbox is not pending.inbox:
+            return None
+        self._connections.unsettled[pending.sender] = session
+        return session
+
+    def _offer(self, session: Session) -> None:
+        """Put ``session`` in line if it has something to process, once."""
+        if session.queued or not session.inbox.ready() or session.peer in self._held:
+            return
+        session.queued = True
+        self._ready.append(session)
+
+    def _send_protocol(self, to: Address, message: ProtocolMessage) -> None:
+        self._connections.session(to)
+        self.send(to, encode_message(message))
+
+    def _status(self, session: Session) -> PeerStatus:
+        peer = self._connections.peers.peer(session.peer)
+        return PeerStatus(
+            address=session.peer,
+            connected=peer.connected,
+            why_not="" if peer.connected else peer.why_not,
+            rtt_s=session.outbox.timer.smoothed_s,
+            unacked=len(session.outbox),
+            unacked_bytes=session.outbox.size_bytes,
+            last_seen_ms=peer.last_seen_ms,
+            endpoints=peer.contact.endpoints if peer.contact is not None else (),
+            reconnects=max(peer.connects - 1, 0),
+            resent=session.resent,
+        )
+
+    def _renew_output(self) -> EngineOutput:
+        """Hand out what has gathered; sessions keep writing into the same object."""
+        done = replace(self.output)
+        self.output.writes, self.output.frames, self.output.processed = [], [], []
+        self.output.dials, self.output.closes, self.output.deposits = [], [], []
+        self.output.watches, self.output.events = [], []
+        return done

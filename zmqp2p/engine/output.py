@@ -1,0 +1,36 @@
+"""What the engine asks its node to do, as values, drained once per loop turn."""
+
+from dataclasses import dataclass, field
+
+from zmqp2p.events import Event
+from zmqp2p.ids import Address, ChannelId, CurveKey, LinkId
+from zmqp2p.objectives.base import Deposit
+from zmqp2p.session.session import Output
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Start one attempt to reach ``peer``; report the link, or that it could not start."""
+
+    peer: Address
+    endpoint: str
+    curve_key: CurveKey
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Ask the chain what ``channel`` holds of each of ``assets``, and report it."""
+
+    channel: ChannelId
+    assets: tuple[Address, ...]
+
+
+@dataclass(slots=True)
+class EngineOutput(Output):
+    """First commit all ``writes``; then the rest may leave, ``closes`` after the frames."""
+
+    dials: list[Dial] = field(default_factory=list)
+    closes: list[LinkId] = field(default_factory=list)
+    deposits: list[Deposit] = field(default_factory=list)
+    watches: list[Watch] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)

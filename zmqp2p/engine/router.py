@@ -1,0 +1,124 @@
+"""MessageRouter: which objective or subscriber a message is for, or why nobody's.
+
+Turns 0 and 1 of a channel are funding: they belong to the channel's objective. Everything else
+belongs to the application, to the subscription that fits best. There is exactly one receiver.
+"""
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+from zmqp2p.codes import RefusalCode
+from zmqp2p.errors import InvalidValue
+from zmqp2p.ids import ChannelId, TurnNum
+from zmqp2p.messages import ProposeState, ProtocolMessage
+
+_POSTFUND_TURN = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ToObjective:
+    """For the objective of ``channel``, which exists."""
+
+    channel: ChannelId
+
+
+@dataclass(frozen=True, slots=True)
+class ToNewObjective:
+    """A proposal for a channel that has no objective yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToSubscriber:
+    """For the application's subscription ``key``."""
+
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nobody:
+    """Refused: there is no receiver."""
+
+    code: RefusalCode
+    reason: str
+
+
+Route = ToObjective | ToNewObjective | ToSubscriber | Nobody
+
+
+class MessageRouter:
+    """The subscriptions by what they filter on: message type, channel, both, or nothing."""
+
+    def __init__(self, *, funding: bool) -> None:
+        self.funding = funding  # Whether proposals may become objectives: there is a chain.
+        self._keys: dict[tuple[type | None, ChannelId | None], int] = {}
+        self._next_key = 1
+        self._cache: dict[type, int | None] = {}  # For types, where no channel is filtered on.
+        self._by_channel = False
+
+    def subscribe(self, message_type: type | None, channel: ChannelId | None) -> int:
+        """Add a subscription and return its key.
+
+        Raises:
+            InvalidValue: the same filter is subscribed already; each message has one receiver.
+        """
+        wanted = (message_type, channel)
+        if wanted in self._keys:
+            raise InvalidValue("message_type", "this filter has a handler already")
+        key = self._next_key
+        self._next_key += 1
+        self._keys[wanted] = key
+        self._changed()
+        return key
+
+    def unsubscribe(self, key: int) -> None:
+        """Remove a subscription; unknown keys are no error."""
+        self._keys = {wanted: k for wanted, k in self._keys.items() if k != key}
+        self._changed()
+
+    def route(self, message: object, channels: Container[ChannelId]) -> Route:
+        """Return the one receiver of ``message``; ``channels`` contains the ids with objectives."""
+        if isinstance(message, ProtocolMessage):
+            return self._route_protocol(message, channels)
+        key = self._find(message)
+        if key is None:
+            name = type(message).__name__
+            return Nobody(RefusalCode.TYPE_UNKNOWN, f"nobody has subscribed to {name}")
+        return ToSubscriber(key)
+
+    def _route_protocol(self, message: ProtocolMessage, channels: Container[ChannelId]) -> Route:
+        channel = message.channel_id
+        proposing = isinstance(message, ProposeState)
+        turn = _turn_of(message)
+        if turn <= _POSTFUND_TURN and channel in channels:
+            return ToObjective(channel)
+        exact = self._keys.get((type(message), channel)) or self._keys.get((None, channel))
+        if exact is not None:
+            return ToSubscriber(exact)
+        if self.funding and turn == 0 and proposing and (type(message), None) not in self._keys:
+            return ToNewObjective()
+        key = self._find(message)
+        if key is None:
+            return Nobody(RefusalCode.CHANNEL_UNKNOWN, f"no objective for 0x{channel.hex()}")
+        return ToSubscriber(key)
+
+    def _find(self, message: object) -> int | None:
+        kind = type(message)
+        if self._by_channel:
+            channel = getattr(message, "channel_id", None)
+            for wanted in ((kind, channel), (None, channel)):
+                if channel is not None and wanted in self._keys:
+                    return self._keys[wanted]
+        if kind not in self._cache:
+            found = self._keys.get((kind, None))
+            self._cache[kind] = found if found is not None else self._keys.get((None, None))
+        return self._cache[kind]
+
+    def _changed(self) -> None:
+        self._cache.clear()
+        self._by_channel = any(channel is not None for _, channel in self._keys)
+
+
+def _turn_of(message: ProtocolMessage) -> TurnNum:
+    if isinstance(message, ProposeState):
+        return message.state.variable.turn_num
+    return message.turn_num

@@ -1,0 +1,112 @@
+"""Puts a node together from what both faces are given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+
+from zmqp2p.chain.base import ChainService
+from zmqp2p.errors import EndpointError, InvalidValue
+from zmqp2p.identity import Identity
+from zmqp2p.limits import DEFAULT_LIMITS, Limits
+from zmqp2p.messages import encode_message
+from zmqp2p.node.node import Node, Parts, utc_ms
+from zmqp2p.policy import Policy, ask
+from zmqp2p.records import PeerRecord
+from zmqp2p.store import MemoryStore, SqliteStore
+from zmqp2p.store.base import Store
+from zmqp2p.transport import ZmqTransport
+from zmqp2p.transport.base import Transport
+from zmqp2p.transport.zeromq import Security
+
+RECORD_LIFETIME_S = 30 * 24 * 3600.0
+_EXPIRES_MAX_S = 10 * 365 * 24 * 3600.0
+_WILDCARDS = ("tcp://*:", "tcp://0.0.0.0:", "tcp://[::]:")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a service may be given; see `zmqp2p.service.P2PService`."""
+
+    endpoints: tuple[str, ...]
+    identity: Identity
+    store: "str | PathLike[str] | Store | None" = None
+    chain: ChainService | None = None
+    policy: Policy = ask
+    advertise: tuple[str, ...] | None = None
+    record_lifetime_s: float = RECORD_LIFETIME_S
+    security: Security = "curve"
+    allow_insecure_remote: bool = False
+    transport: Transport | None = None
+    limits: Limits = DEFAULT_LIMITS
+
+
+def start_node(options: Options) -> Node:
+    """Return a running node; if it cannot start, raise why and leave nothing open."""
+    transport = options.transport or _transport(options)
+    store = _store(options.store)
+    try:
+        bound = tuple(transport.listen(endpoint) for endpoint in options.endpoints)
+        shown = _shown(bound, options.advertise)
+        parts = Parts(
+            identity=options.identity,
+            store=store,
+            transport=transport,
+            chain=options.chain,
+            policy=options.policy,
+            limits=options.limits,
+        )
+
+        def record_of(issued_ms: int) -> PeerRecord:
+            expires_ms = issued_ms + int(options.record_lifetime_s * 1000)
+            identity = options.identity
+            return PeerRecord.issue(identity, identity.curve_public, shown, issued_ms, expires_ms)
+
+        node = Node(parts, record_of)
+        node.start()
+    except BaseException:
+        transport.close()
+        store.close()
+        raise
+    return node
+
+
+def _transport(options: Options) -> Transport:
+    return ZmqTransport(
+        curve_secret=options.identity.curve_secret,
+        curve_public=options.identity.curve_public,
+        security=options.security,
+        allow_insecure_remote=options.allow_insecure_remote,
+    )
+
+
+def _store(store: "str | PathLike[str] | Store | None") -> Store:
+    if store is None:
+        return MemoryStore()
+    if isinstance(store, str | PathLike):
+        return SqliteStore(store)
+    return store
+
+
+def _shown(bound: tuple[str, ...], advertise: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the endpoints of the record: where others can really dial."""
+    if advertise is not None:
+        return tuple(advertise)
+    for endpoint in bound:
+        if endpoint.startswith(_WILDCARDS):
+            detail = "say with advertise=… which endpoint others dial"
+            raise EndpointError(f"{endpoint} listens on every address: {detail}")
+    return bound
+
+
+def encode(message: object, expires_in_s: float | None) -> bytes:
+    """Return the body of ``message``, with its deadline if it is to expire.
+
+    Raises:
+        InvalidValue: not a message, or a time that is no positive number of seconds.
+        TooLarge: more than `limits.BODY_MAX_BYTES`.
+    """
+    if expires_in_s is None:
+        return encode_message(message)
+    if not 0 < expires_in_s < _EXPIRES_MAX_S:
+        raise InvalidValue("expires_in_s", "must be a positive number of seconds")
+    return encode_message(message, utc_ms() + int(expires_in_s * 1000))

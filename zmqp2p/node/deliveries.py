@@ -1,0 +1,123 @@
+"""Messages on their way through the application's handlers.
+
+A handler's own writes, the messages it sends and the ack of the message are one store transaction.
+A handler that runs on the node's thread writes straight into it. One that runs elsewhere (an
+executor, an asyncio loop) would hold the transaction open while it works, so what it writes and
+sends is collected, and goes into the transaction of the turn in which it ends.
+"""
+
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from zmqp2p.engine.engine import Pending, message_id
+from zmqp2p.errors import LocalError
+from zmqp2p.ids import Address, MessageId
+from zmqp2p.node.receipts import Receipt
+from zmqp2p.store.base import SqlValue, Store, Transaction
+
+Job = Callable[[], None]
+Runner = Callable[[Job], None]
+"""Runs a job on another thread, soon; raises RuntimeError if it no longer can."""
+
+
+class ImmediateTransaction:
+    """A handler's way into the open transaction, on the node's thread."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._open = True
+        self.used = False
+
+    def close(self) -> None:
+        """The handler has ended; a reference it kept is of no use."""
+        self._open = False
+
+    def execute(self, sql: str, parameters: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement on the application's tables (``app_…``) and return its rows.
+
+        Raises:
+            LocalError: the handler has ended, or as `store.base.Transaction.execute` does.
+        """
+        if not self._open:
+            raise LocalError("this message's transaction is over")
+        if not self.used:
+            self._store.savepoint()
+            self.used = True
+        return self._store.transaction.execute(sql, parameters)
+
+
+class CollectedTransaction:
+    """A handler's writes from another thread, carried out when the handler ends."""
+
+    def __init__(self) -> None:
+        self._statements: list[tuple[str, tuple[SqlValue, ...]]] | None = []
+
+    def execute(self, sql: str, parameters: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+        """Keep one statement for later. It returns no rows: there is nothing to read yet.
+
+        Raises:
+            LocalError: the handler has ended.
+        """
+        if self._statements is None:
+            raise LocalError("this message's transaction is over")
+        self._statements.append((sql, tuple(parameters)))
+        return []
+
+    def close(self) -> list[tuple[str, tuple[SqlValue, ...]]]:
+        """Take no more, and return what was kept."""
+        statements, self._statements = self._statements or [], None
+        return statements
+
+
+class Delivery:
+    """One message, handed to the handler that is responsible for it."""
+
+    __slots__ = ("_pending", "_stream", "node", "outgoing", "transaction")
+
+    def __init__(self, node: object, pending: Pending, transaction: Transaction) -> None:
+        self.node = node  # Whose handler this is: another node's messages do not wait for it.
+        self._pending = pending
+        self._stream = pending.inbox.stream
+        self.transaction = transaction
+        self.outgoing: list[Receipt] = []  # Sent by the handler; leave only if it succeeds.
+
+    @property
+    def sender(self) -> Address:
+        """Who sent it, as the session has authenticated."""
+        return self._pending.sender
+
+    @property
+    def message(self) -> Any:  # Of whatever type was registered for its tag.
+        """The decoded message."""
+        return self._pending.message
+
+    @property
+    def message_id(self) -> MessageId:
+        """Names the message by its content; the sender's receipt has the same."""
+        return message_id(self._stream, self._pending.seq, self._pending.body)
+
+    @property
+    def attempt(self) -> int:
+        """1 when it is handed out first; more after a handler has failed."""
+        return self._pending.attempt
+
+    def __repr__(self) -> str:
+        name = type(self.message).__name__
+        return f"<Delivery {name} {self._pending.seq} from 0x{self.sender.hex()}>"
+
+
+Handler = Callable[[Delivery], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A handler, and where it runs: on the node's thread, or by ``runner``."""
+
+    handler: Handler
+    runner: Runner | None
+
+
+current_delivery: ContextVar[Delivery | None] = ContextVar("current_delivery", default=None)
+"""The delivery whose handler runs in this context: what it sends belongs to its transaction."""

@@ -1,0 +1,135 @@
+"""Receipts: what became of a message that was sent.
+
+A receipt costs one small object; only waiting on it costs more. All receipts of a node share one
+condition, notified once per loop turn.
+"""
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+from zmqp2p.engine.engine import message_id
+from zmqp2p.errors import Cancelled, DeliveryTimeout, WouldDeadlock
+from zmqp2p.ids import Address, MessageId, Seq, StreamId
+
+
+class Receipt:
+    """What becomes of one message; ends as acked, or with the exception that says how else.
+
+    Thread-safe. The message is in the outbox, durably if the store is durable, once ``stored``;
+    it ends once the peer has processed it for good, which may be much later.
+    """
+
+    __slots__ = ("_callbacks", "_error", "_room", "_seq", "_stream", "body", "ended", "peer")
+
+    def __init__(self, room: "ReceiptRoom", peer: Address, body: bytes) -> None:
+        self._room = room
+        self._seq = Seq(0)
+        self._stream = StreamId(b"")
+        self._error: Exception | None = None
+        self._callbacks: list[Callable[[Receipt], None]] | None = None
+        self.peer = peer
+        self.body = body
+        self.ended = False
+
+    @property
+    def stored(self) -> bool:
+        """Whether the message is committed to the outbox: it survives a crash of this process."""
+        return self._seq > 0
+
+    @property
+    def error(self) -> Exception | None:
+        """How the message ended if not acked; None also while it has not ended."""
+        return self._error
+
+    @property
+    def acked(self) -> bool:
+        """Whether the peer has processed the message for good."""
+        return self.ended and self._error is None
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Return once the peer has processed the message.
+
+        Raises:
+            Refused, Expired: the peer will not process it.
+            Cancelled: the service closed first; a stored message is still sent after a restart.
+            DeliveryTimeout: ``timeout_s`` passed; the message is still on its way.
+            WouldDeadlock: called on the node's own thread, that is in a handler or callback.
+        """
+        self._room.wait(lambda: self.ended, timeout_s)
+        if self._error is not None:
+            raise self._error
+
+    def wait_stored(self, timeout_s: float | None = None) -> None:
+        """Return once the message is committed to the outbox; raises as `wait` does."""
+        self._room.wait(lambda: self.stored or self.ended, timeout_s)
+        if not self.stored and self._error is not None:
+            raise self._error
+
+    @property
+    def message_id(self) -> MessageId:
+        """The message's id; waits until it is stored, since its number is part of the id."""
+        self.wait_stored()
+        return message_id(self._stream, self._seq, self.body)
+
+    def add_done_callback(self, callback: Callable[["Receipt"], None]) -> None:
+        """Call ``callback`` on the node's thread when this ends, or now if it has. Must not block."""
+        with self._room.condition:
+            if not self.ended:
+                self._callbacks = [*(self._callbacks or ()), callback]
+                return
+        callback(self)
+
+    def __repr__(self) -> str:
+        state = "pending" if not self.ended else "acked" if self.acked else repr(self._error)
+        return f"<Receipt to 0x{self.peer.hex()} {state}>"
+
+    # --- For the node ---------------------------------------------------------------------------
+
+    def number(self, seq: Seq, stream: StreamId) -> None:
+        """The message is committed as ``seq`` of ``stream``. Under the room's condition."""
+        self._seq, self._stream = seq, stream
+
+    def end(self, error: Exception | None) -> list[Callable[["Receipt"], None]]:
+        """It ended; return whom to call. Under the room's condition."""
+        self._error = error
+        self.ended = True
+        callbacks, self._callbacks = self._callbacks or [], None
+        return callbacks
+
+
+class ReceiptRoom:
+    """Where threads wait for receipts of one node."""
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        self.node_thread: int | None = None
+        self._closed = False
+
+    def wait(self, ready: Callable[[], bool], timeout_s: float | None) -> None:
+        """Block until ``ready()``.
+
+        Raises:
+            Cancelled: the node closed and it is not.
+            DeliveryTimeout: ``timeout_s`` passed.
+            WouldDeadlock: on the node's thread, and it is not.
+        """
+        if ready():
+            return
+        if threading.get_ident() == self.node_thread:
+            raise WouldDeadlock("waiting on the node's thread would wait for ever")
+        end_at = None if timeout_s is None else monotonic() + timeout_s
+        with self.condition:
+            while not ready():
+                if self._closed:
+                    raise Cancelled("the service is closed")
+                left_s = None if end_at is None else end_at - monotonic()
+                if left_s is not None and left_s <= 0:
+                    raise DeliveryTimeout(f"not within {timeout_s:g} s")
+                self.condition.wait(left_s)
+
+    def close(self) -> None:
+        """No receipt of this node will end any more."""
+        with self.condition:
+            self._closed = True
+            self.condition.notify_all()

@@ -1,0 +1,362 @@
+"""P2PService: the blocking face of a node. It translates calls; the node does the work."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
+from os import PathLike, urandom
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from zmqp2p.chain.base import ChainService
+from zmqp2p.codes import RejectCode
+from zmqp2p.engine.peers import PeerStatus
+from zmqp2p.errors import DeliveryTimeout, LocalError, UnknownPeer, WouldDeadlock
+from zmqp2p.events import Event
+from zmqp2p.identity import Identity
+from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId, address_text
+from zmqp2p.node.build import Options, encode, start_node
+from zmqp2p.node.deliveries import Handler, Job, Runner
+from zmqp2p.node.funding import ChannelStatus, FundedChannel
+from zmqp2p.node.node import Node
+from zmqp2p.node.receipts import Receipt
+from zmqp2p.policy import Policy, Proposal, ask
+from zmqp2p.records import Contact, PeerRecord, PeerUri, parse_address, parse_contact
+from zmqp2p.state import FixedPart, Outcome
+from zmqp2p.store.base import Store
+
+T = TypeVar("T")
+H = TypeVar("H", bound=Handler)
+
+PeerName = Address | bytes | str | PeerRecord | PeerUri
+"""A peer, as an address of 20 bytes, ``0x…`` text, or a contact that has one."""
+
+CHALLENGE_DURATION_S = 86_400
+
+
+def address_of(peer: PeerName) -> Address:
+    """Return the address that ``peer`` names; raises InvalidValue if it names none."""
+    if isinstance(peer, PeerRecord | PeerUri):
+        return peer.address
+    return parse_address(peer)
+
+
+def options_of(
+    endpoint: str | Sequence[str] | None, identity: Identity, **settings: Any
+) -> Options:
+    """Return the options of a service: ``endpoint`` is one, several, or None to only dial."""
+    if endpoint is None:
+        endpoints: tuple[str, ...] = ()
+    else:
+        endpoints = (endpoint,) if isinstance(endpoint, str) else tuple(endpoint)
+    return Options(endpoints=endpoints, identity=identity, **settings)
+
+
+def terms_of(
+    me: Address,
+    peers: Sequence[PeerName],
+    challenge_duration: int,
+    app_definition: Address,
+    channel_nonce: int | None,
+) -> FixedPart:
+    """Return a channel's fixed part: this node first, then ``peers``; a random nonce if None."""
+    nonce = int.from_bytes(urandom(8)) if channel_nonce is None else channel_nonce
+    participants = (me, *(address_of(peer) for peer in peers))
+    return FixedPart(participants, nonce, app_definition, challenge_duration)
+
+
+class Channel:
+    """A channel of this node: how its funding stands, and how it ends. Thread-safe."""
+
+    def __init__(self, node: Node, channel_id: ChannelId) -> None:
+        self._node = node
+        self.channel_id = channel_id
+
+    def result(self, timeout_s: float | None = None) -> FundedChannel:
+        """Return the channel once it is funded: all deposits on chain, all postfund signatures.
+
+        Raises:
+            Rejected: a participant declined. This node deposited nothing.
+            DeliveryTimeout: not within ``timeout_s``; the funding goes on, also after a restart.
+            Cancelled: the service closed first; the funding goes on after a restart.
+            UnknownChannel: this node has no such channel.
+        """
+        return wait_for(self._node, self._node.funded(self.channel_id), timeout_s)
+
+    def status(self) -> ChannelStatus:
+        """Return how it stands; raises UnknownChannel."""
+        return wait_for(self._node, self._node.channel_status(self.channel_id), None)
+
+    def __repr__(self) -> str:
+        return f"<Channel 0x{self.channel_id.hex()}>"
+
+
+def wait_for(node: Node, future: "Future[T]", timeout_s: float | None) -> T:
+    """Return the future's result; raises DeliveryTimeout, or WouldDeadlock on the node's thread."""
+    if not future.done() and node.on_node_thread():
+        raise WouldDeadlock("waiting on the node's thread would wait for ever")
+    try:
+        return future.result(timeout_s)
+    except FutureTimeoutError:
+        if future.done():  # What was waited for has itself ended in a timeout.
+            raise
+        raise DeliveryTimeout(f"not within {timeout_s:g} s") from None
+
+
+class P2PService:
+    """A node: listens, dials, delivers, funds channels. Runs from construction to `close`.
+
+    Every method may be called on any thread. Handlers and callbacks run on the node's own thread,
+    one at a time, unless an executor is given for them.
+
+    Args:
+        endpoint: ``tcp://host:port``, ``tcp://[::1]:0``, ``ipc://path``, several of them, or None
+            to only dial. Port 0 picks one; `record` tells it.
+        identity: who this node is.
+        store: a path (SQLite, survives crashes), a `Store`, or None for memory only.
+        chain: where channels are funded; without it proposals are refused.
+        policy: decides about proposed channels; the default asks: see `proposals`.
+        advertise: the endpoints shown to peers, if they differ from where it listens.
+        record_lifetime_s: how long the record is valid from its issue, at each start.
+        security: "curve"; or "none", unencrypted and unauthenticated, on loopback only.
+        allow_insecure_remote: let "none" leave loopback. Anybody can then be anybody.
+        transport: instead of ZeroMQ; `limits`: this node's bounds.
+
+    Raises:
+        EndpointError: it cannot listen there.
+        StoreError: the store is locked, too new, another's, or unusable.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | Sequence[str] | None,
+        *,
+        identity: Identity,
+        store: str | PathLike[str] | Store | None = None,
+        chain: ChainService | None = None,
+        policy: Policy = ask,
+        **settings: Any,
+    ) -> None:
+        self._identity = identity
+        options = options_of(
+            endpoint, identity, store=store, chain=chain, policy=policy, **settings
+        )
+        self._has_chain = chain is not None
+        self._node = start_node(options)
+
+    # --- Life -----------------------------------------------------------------------------------
+
+    @property
+    def record(self) -> PeerRecord:
+        """This node's signed record: ``str(record)`` is what others need to reach it."""
+        return self._node.record
+
+    @property
+    def address(self) -> Address:
+        """This node's address."""
+        return self._identity.address
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Say goodbye to the peers and release every thread, socket and file. Idempotent.
+
+        Messages that are not acked stay in the store and are sent after the next start; with a
+        memory store they are gone, so `flush` first.
+
+        Raises:
+            LocalError: a handler still runs after ``timeout_s``, or this is called by a handler.
+            Exception: what made the node fail, if it did.
+        """
+        self._node.stop(timeout_s)
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Return once every peer has processed every message sent to it.
+
+        Raises:
+            DeliveryTimeout: not within ``timeout_s``.
+        """
+        wait_for(self._node, self._node.flush(), timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- Peers ----------------------------------------------------------------------------------
+
+    def add_peer(self, contact: Contact | str) -> Address:
+        """Know a peer by its record, the record's text or a zp2p:// URI, and connect to it.
+
+        The node keeps a link to it from now on, over restarts too. Returns its address.
+
+        Raises:
+            InvalidValue: not a contact. RecordError: a bad record, or one that has expired (REC-3).
+        """
+        known = parse_contact(contact) if isinstance(contact, str) else contact
+        if known.address == self.address:
+            raise LocalError("this is the node's own contact")
+        wait_for(self._node, self._node.add_contact(known), None)
+        return known.address
+
+    def peers(self) -> list[PeerStatus]:
+        """Return how things stand with every peer; ``why_not`` says why one is not connected."""
+        return wait_for(self._node, self._node.call(lambda engine: engine.peer_statuses()), None)
+
+    # --- Messages -------------------------------------------------------------------------------
+
+    def send_message(
+        self,
+        peer: PeerName,
+        message: object,
+        *,
+        timeout_s: float | None = None,
+        expires_in_s: float | None = None,
+    ) -> Receipt:
+        """Send ``message`` to ``peer``, exactly once and in order, whether or not it is connected.
+
+        Returns at once with a receipt, unless the outbox to the peer is full: then it waits up to
+        ``timeout_s`` for room (None: without end; 0: not at all). In a message handler the
+        message leaves with the handler's transaction, and not at all if the handler fails. With
+        ``expires_in_s`` the peer refuses it when it is older, by the two clocks.
+
+        Raises:
+            UnknownPeer: add it first. InvalidValue, TooLarge: not a message that can be sent.
+            Backpressure, DeliveryTimeout: no room. ServiceClosed: closed. Nothing was sent.
+        """
+        address = address_of(peer)
+        if not self._node.knows(address):
+            raise UnknownPeer(f"{address_text(address)} is not known: add_peer first")
+        return self._node.send(address, encode(message, expires_in_s), timeout_s)
+
+    @overload
+    def on_message(self, handler: H) -> H: ...
+
+    @overload
+    def on_message(
+        self,
+        handler: None = None,
+        *,
+        message_type: type | None = None,
+        channel_id: ChannelId | None = None,
+        executor: Executor | None = None,
+    ) -> Callable[[H], H]: ...
+
+    @overload
+    def on_message(
+        self,
+        handler: H,
+        *,
+        message_type: type | None = None,
+        channel_id: ChannelId | None = None,
+        executor: Executor | None = None,
+    ) -> H: ...
+
+    def on_message(
+        self,
+        handler: Any = None,
+        *,
+        message_type: type | None = None,
+        channel_id: ChannelId | None = None,
+        executor: Executor | None = None,
+    ) -> Any:
+        """Hand messages to ``handler(delivery)``; also usable as a decorator.
+
+        Each message has one handler: the one whose filter fits best (type and channel, then
+        channel, then type, then none). It is acked once the handler has returned and what it wrote
+        and sent is committed. A handler that raises is called again after a while; after the last
+        attempt the message is refused. ``RefuseMessage`` refuses it at once. Without an executor
+        the handler blocks the node while it runs.
+
+        Raises:
+            InvalidValue: this filter has a handler already.
+        """
+        if handler is None:
+            return partial(
+                self.on_message,
+                message_type=message_type,
+                channel_id=channel_id,
+                executor=executor,
+            )
+        runner = None if executor is None else runner_of(executor)
+        wait_for(self._node, self._node.subscribe(handler, runner, message_type, channel_id), None)
+        return handler
+
+    def on_event(self, handler: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Call ``handler(event)`` on the node's thread with what happens from now on."""
+        self._node.on_event(handler)
+        return handler
+
+    # --- Channels -------------------------------------------------------------------------------
+
+    def fund_channel(
+        self,
+        peers: PeerName | Sequence[PeerName],
+        outcome: Outcome,
+        *,
+        challenge_duration: int = CHALLENGE_DURATION_S,
+        app_definition: Address = ZERO_ADDRESS,
+        app_data: bytes = b"",
+        channel_nonce: int | None = None,
+    ) -> Channel:
+        """Open a channel with ``peers`` and fund it directly; `Channel.result` waits for it.
+
+        ``outcome`` says what each participant deposits, in that order, and may take out. The
+        proposal is stored when this returns, and pursued over restarts until it ends.
+
+        Raises:
+            UnknownPeer: add it first. InvalidValue: the channel cannot be funded safely.
+            LocalError: this service has no chain.
+        """
+        if not self._has_chain:
+            raise LocalError("this service has no chain to fund channels on")
+        others = [peers] if isinstance(peers, bytes | str | PeerRecord | PeerUri) else list(peers)
+        fixed = terms_of(self.address, others, challenge_duration, app_definition, channel_nonce)
+        proposed = self._node.call(lambda engine: engine.propose(fixed, outcome, app_data))
+        return Channel(self._node, wait_for(self._node, proposed, None))
+
+    def channel(self, channel_id: ChannelId) -> Channel:
+        """Return the handle of a channel, whoever proposed it; its methods raise if it is unknown."""
+        return Channel(self._node, channel_id)
+
+    def channels(self) -> list[ChannelStatus]:
+        """Return how all channels stand, of earlier runs too."""
+        return wait_for(self._node, self._node.channel_statuses(), None)
+
+    def proposals(self) -> list[Proposal]:
+        """Return the channels that wait for `approve` or `reject`."""
+        return wait_for(self._node, self._node.proposals(), None)
+
+    def approve(self, channel_id: ChannelId) -> Channel:
+        """Agree to a proposed channel: sign it, and deposit when that is safe.
+
+        Raises:
+            UnknownChannel: no such proposal. LocalError: it was rejected.
+        """
+        approved = self._node.call(lambda engine: engine.channels.approve(channel_id))
+        wait_for(self._node, approved, None)
+        return Channel(self._node, channel_id)
+
+    def reject(self, channel_id: ChannelId, reason: str = "declined") -> None:
+        """Decline a proposed channel; its participants are told ``reason``.
+
+        Raises:
+            UnknownChannel: no such proposal. LocalError: it was decided already.
+        """
+        rejected = self._node.call(
+            lambda engine: engine.channels.reject(channel_id, RejectCode.DECLINED, reason)
+        )
+        wait_for(self._node, rejected, None)
+
+
+def runner_of(executor: Executor) -> Runner:
+    """Return a runner that submits jobs to ``executor``."""
+
+    def run(job: Job) -> None:
+        executor.submit(job)
+
+    return run

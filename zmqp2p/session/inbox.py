@@ -1,0 +1,134 @@
+"""The receiving half of a session: messages from one peer, in stream order, each once.
+
+Numbers: up to ``cursor`` all is processed for good; up to ``received`` the rest waits here, in
+memory. What does not follow on ``received`` is not kept: within a link nothing is reordered, so it
+only comes after a loss, and then the sender sends the missing ones again and these with them.
+"""
+
+from collections import deque
+from enum import Enum
+
+from zmqp2p import limits as bounds
+from zmqp2p.codes import RefusalCode
+from zmqp2p.errors import PeerError
+from zmqp2p.ids import Seq, StreamId
+from zmqp2p.limits import Limits
+from zmqp2p.wire.frames import Refusal
+
+
+class Accepted(Enum):
+    """What became of a batch."""
+
+    NEW = "new"  # At least one message was new, and now waits.
+    KNOWN = "known"  # All of it had come before (SEQ-2).
+    GAP = "gap"  # It does not follow on what was received (GAP-1); nothing was kept.
+
+
+class Inbox:
+    """Messages from one peer, oldest first; at most one at a time is taken out and in progress.
+
+    Invariant: ``cursor <= taken <= received``, the queue holds ``taken + 1`` to ``received``, and
+    what waits or is in progress stays within the limits that were advertised as the window.
+    """
+
+    def __init__(
+        self, stream: StreamId, cursor: Seq, refusals: list[Refusal], limits: Limits
+    ) -> None:
+        self.stream = stream
+        self.cursor = cursor
+        self.received = cursor
+        self._limits = limits
+        self._queue: deque[bytes] = deque()
+        self._taken = cursor
+        self._taken_bytes = 0
+        self._size_bytes = 0  # Of what waits and what is in progress.
+        self._refusals = {refusal.seq: refusal for refusal in refusals}
+
+    def accept(self, seq: Seq, bodies: tuple[bytes, ...]) -> Accepted:
+        """Take in messages ``seq``, ``seq + 1``, …, those that are new.
+
+        Raises:
+            PeerError: more than the window that this node advertised (WIN-1).
+        """
+        if seq > self.received + 1:
+            return Accepted.GAP
+        new = bodies[self.received + 1 - seq :]
+        if not new:
+            return Accepted.KNOWN
+        size_bytes = sum(map(len, new))
+        messages, room_bytes = self.window()
+        if len(new) > messages or size_bytes > room_bytes:
+            raise PeerError("WIN-1", f"{len(new)} messages of {size_bytes} bytes exceed the window")
+        self._queue.extend(new)
+        self._size_bytes += size_bytes
+        self.received = Seq(self.received + len(new))
+        return Accepted.NEW
+
+    def ready(self) -> bool:
+        """Whether `take` would return a message."""
+        return (
+            bool(self._queue)
+            and self._taken == self.cursor
+            and len(self._refusals) < bounds.REFUSALS_MAX
+        )
+
+    def take(self) -> tuple[Seq, bytes]:
+        """Hand out the next message; it is in progress until `done`, `refuse` or `put_back`."""
+        assert self.ready()
+        body = self._queue.popleft()
+        self._taken = Seq(self._taken + 1)
+        self._taken_bytes = len(body)
+        return self._taken, body
+
+    def put_back(self, body: bytes) -> None:
+        """The message in progress is to be handed out again later."""
+        assert self._taken == self.cursor + 1
+        self._queue.appendleft(body)
+        self._taken = self.cursor
+        self._taken_bytes = 0
+
+    def done(self) -> Seq:
+        """The message in progress is processed for good: return the new cursor."""
+        assert self._taken == self.cursor + 1
+        self.cursor = self._taken
+        self._size_bytes -= self._taken_bytes
+        self._taken_bytes = 0
+        return self.cursor
+
+    def refuse(self, code: RefusalCode, reason: str) -> Refusal:
+        """The message in progress is refused for good, which also processes it (REF-2)."""
+        refusal = Refusal(self._taken, code, reason)
+        self.done()
+        self._refusals[refusal.seq] = refusal
+        return refusal
+
+    def forget_refusals(self, through: Seq) -> bool:
+        """The peer has heard the refusals up to ``through`` (REF-4); True if there were any."""
+        heard = [seq for seq in self._refusals if seq <= through]
+        for seq in heard:
+            del self._refusals[seq]
+        return bool(heard)
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """The refusals that the peer may not have heard, ascending."""
+        return tuple(self._refusals.values())
+
+    def window(self) -> tuple[int, int]:
+        """Return how many more messages, of how many bytes in all, there is room for."""
+        waiting = self.received - self.cursor
+        return (
+            self._limits.inbox_max_messages - waiting,
+            self._limits.inbox_max_bytes - self._size_bytes,
+        )
+
+    def check(self) -> None:
+        """Assert the invariant."""
+        assert self.cursor <= self._taken <= min(self.cursor + 1, self.received)
+        assert len(self._queue) == self.received - self._taken
+        assert self._size_bytes == sum(map(len, self._queue)) + self._taken_bytes
+        messages, room_bytes = self.window()
+        assert messages >= 0
+        assert room_bytes >= 0
+        assert list(self._refusals) == sorted(self._refusals)
+        assert len(self._refusals) <= bounds.REFUSALS_MAX

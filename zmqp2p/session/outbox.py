@@ -1,0 +1,208 @@
+"""The sending half of a session: messages to one peer that it has not processed yet.
+
+Numbers: ``base`` <= … <= ``next - 1`` are held. Of those, up to ``received`` the peer holds in
+memory, up to ``sent`` have left on the current link. Only what was sent and not received is timed:
+a peer whose handler is slow has received, so nothing is sent to it twice.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+
+from zmqp2p import limits as bounds
+from zmqp2p.errors import PeerError
+from zmqp2p.ids import Seq, StreamId
+from zmqp2p.limits import Limits
+from zmqp2p.session.rto import ResendTimer
+from zmqp2p.wire.frames import Progress, Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """The peer has processed messages ``first`` to ``last``; those in ``refused`` it refused."""
+
+    first: Seq
+    last: Seq
+    size_bytes: int
+    refused: Mapping[Seq, tuple[Refusal, bytes]]  # With the body, so that its sender can tell.
+
+
+class Outbox:
+    """Messages to one peer, oldest first. Pure: ``now`` is monotonic seconds.
+
+    Invariant: the held numbers are contiguous and end at the last one assigned;
+    ``base - 1 <= received <= sent <= next - 1``.
+    """
+
+    def __init__(
+        self,
+        stream: StreamId,
+        acked: Seq,
+        bodies: list[bytes],
+        limits: Limits,
+        rng: Random,
+    ) -> None:
+        self.stream = stream
+        self.timer = ResendTimer(limits, rng)
+        self.base = Seq(acked + 1)
+        self.next = Seq(acked + 1 + len(bodies))
+        self.size_bytes = sum(map(len, bodies))
+        self._bodies = {Seq(self.base + i): body for i, body in enumerate(bodies)}
+        self._received = acked
+        self._sent = acked
+        # What an earlier run may have sent, its peer may acknowledge.
+        self._sent_most = Seq(self.next - 1)
+        self._window_messages = 0
+        self._window_bytes = 0
+        self._flight_bytes = 0  # Of received + 1 … sent.
+        self._timed: tuple[Seq, float] | None = None
+        self._resend_at: float | None = None
+        self._probing = False  # After a timeout one batch at a time, until something arrives.
+        self._went_back_to = Seq(0)
+
+    def __len__(self) -> int:
+        return len(self._bodies)
+
+    def append(self, body: bytes) -> Seq:
+        """Take in one message and return its number."""
+        seq = self.next
+        self._bodies[seq] = body
+        self.size_bytes += len(body)
+        self.next = Seq(seq + 1)
+        return seq
+
+    def body(self, seq: Seq) -> bytes:
+        """Return a held message."""
+        return self._bodies[seq]
+
+    def resume(self, cursor: Seq, window_messages: int, window_bytes: int) -> None:
+        """A new link: whatever follows ``cursor`` is to be sent (again) on it (RES-1)."""
+        self._received = max(cursor, Seq(self.base - 1))
+        self._window_messages, self._window_bytes = window_messages, window_bytes
+        self._probing = False
+        self._went_back_to = Seq(0)
+        self._rewind()
+
+    def pause(self) -> None:
+        """No link: nothing is timed, nothing is sent again (RTO-2)."""
+        self._rewind()
+
+    def acknowledge(self, progress: Progress, now: float) -> Processed | None:
+        """Take in the peer's progress with this stream; return what it has processed, if new.
+
+        Raises:
+            PeerError: it acknowledges what was never sent (ACK-1).
+        """
+        if progress.received > self._sent_most:
+            detail = f"received {progress.received}, last sent is {self._sent_most}"
+            raise PeerError("ACK-1", detail)
+        if progress.received >= self._received:
+            self._window_messages = progress.window_messages
+            self._window_bytes = progress.window_bytes
+        if progress.received > self._received:
+            self._advance(progress.received, now)
+        if progress.ack < self.base:
+            return None
+        return self._drop(progress.ack, progress.refusals)
+
+    def go_back(self) -> None:
+        """The peer misses ``received + 1`` (GAP-1): send from there, once per missing number."""
+        if self._sent > self._received and self._went_back_to != self._received + 1:
+            self._went_back_to = Seq(self._received + 1)
+            self._rewind()
+
+    def take_batch(self, now: float) -> tuple[Seq, list[bytes]] | None:
+        """Return the next number and bodies that may leave now, or None.
+
+        A body of `BULK_MIN_BYTES` or more comes alone. Bounded by the peer's window.
+        """
+        if self._probing and self._sent > self._received:
+            return None
+        first = Seq(self._sent + 1)
+        end = min(
+            self.next, self._received + self._window_messages + 1, first + bounds.BATCH_MAX_MESSAGES
+        )
+        room_bytes = self._window_bytes - self._flight_bytes
+        batch: list[bytes] = []
+        batch_bytes = 0
+        for seq in range(first, end):
+            body = self._bodies[Seq(seq)]
+            size = len(body)
+            if size > room_bytes - batch_bytes:
+                break
+            if batch and (
+                batch_bytes + size > bounds.BATCH_MAX_BYTES or size >= bounds.BULK_MIN_BYTES
+            ):
+                break
+            batch.append(body)
+            batch_bytes += size
+            if size >= bounds.BULK_MIN_BYTES:
+                break
+        if not batch:
+            return None
+        self._left(Seq(self._sent + len(batch)), batch_bytes, now)
+        return first, batch
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` has something to do, monotonic seconds."""
+        return self._resend_at
+
+    def tick(self, now: float) -> int:
+        """Send again if the timer ran out (RFC 6298 5.4 to 5.6); return how many messages."""
+        if self._resend_at is None or now < self._resend_at:
+            return 0
+        again = self._sent - self._received
+        self.timer.expired()
+        self._rewind()
+        self._probing = True
+        return again
+
+    def check(self) -> None:
+        """Assert the invariant."""
+        assert self.base - 1 <= self._received <= self._sent <= self.next - 1
+        assert sorted(self._bodies) == list(range(self.base, self.next))
+        assert self.size_bytes == sum(map(len, self._bodies.values()))
+        flight = range(self._received + 1, self._sent + 1)
+        assert self._flight_bytes == sum(len(self._bodies[Seq(seq)]) for seq in flight)
+        assert (self._resend_at is not None) == (self._sent > self._received)
+
+    def _left(self, through: Seq, size_bytes: int, now: float) -> None:
+        """Messages up to ``through`` have left: time them."""
+        if self._timed is None and through > self._sent_most:
+            self._timed = (through, now)  # Karn: only what was never sent before.
+        self._sent = through
+        self._sent_most = max(self._sent_most, through)
+        self._flight_bytes += size_bytes
+        if self._resend_at is None:
+            self._resend_at = now + self.timer.timeout_s()
+
+    def _advance(self, received: Seq, now: float) -> None:
+        """The peer holds more than it did."""
+        if self._timed is not None and received >= self._timed[0]:
+            self.timer.sample(now - self._timed[1])
+            self._timed = None
+        self.timer.progressed()
+        self._probing = False
+        for seq in range(self._received + 1, min(received, self._sent) + 1):
+            self._flight_bytes -= len(self._bodies[Seq(seq)])
+        self._received = received
+        self._sent = max(self._sent, received)
+        moving = self._sent > self._received
+        self._resend_at = now + self.timer.timeout_s() if moving else None
+
+    def _drop(self, ack: Seq, refusals: tuple[Refusal, ...]) -> Processed:
+        first, size_bytes = self.base, 0
+        refused = {r.seq: (r, self._bodies[r.seq]) for r in refusals if first <= r.seq <= ack}
+        for seq in range(first, ack + 1):
+            size_bytes += len(self._bodies.pop(Seq(seq)))
+        self.base = Seq(ack + 1)
+        self.size_bytes -= size_bytes
+        return Processed(first, ack, size_bytes, refused)
+
+    def _rewind(self) -> None:
+        """Everything not received is to be sent again; the timer starts when it leaves."""
+        self._sent = self._received
+        self._flight_bytes = 0
+        self._timed = None
+        self._resend_at = None

@@ -1,0 +1,59 @@
+"""The resend timer of RFC 6298: how long to wait for news before sending again.
+
+Pure: round-trip times come in, seconds come out. Only messages sent once are timed (Karn), which
+the outbox sees to.
+"""
+
+from random import Random
+
+from zmqp2p.limits import Limits
+
+_ALPHA = 1 / 8  # RFC 6298 section 2.3.
+_BETA = 1 / 4
+_K = 4
+_JITTER = 0.25  # Of the backed-off time, so that two peers do not resend in step.
+
+
+class ResendTimer:
+    """Smoothed round-trip time and the timeout that follows from it, seconds.
+
+    Invariant: ``rto_min_s <= timeout_s() <= rto_max_s``.
+    """
+
+    def __init__(self, limits: Limits, rng: Random) -> None:
+        self._limits = limits
+        self._rng = rng
+        self._variation_s = 0.0
+        self._backoff = 1.0
+        self.smoothed_s: float | None = None
+
+    def sample(self, rtt_s: float) -> None:
+        """Take in one measured round trip; ends any back-off."""
+        if self.smoothed_s is None:
+            self.smoothed_s = rtt_s
+            self._variation_s = rtt_s / 2
+        else:
+            self._variation_s += _BETA * (abs(self.smoothed_s - rtt_s) - self._variation_s)
+            self.smoothed_s += _ALPHA * (rtt_s - self.smoothed_s)
+        self._backoff = 1.0
+
+    def progressed(self) -> None:
+        """Something new was received over there: the path works, so end the back-off."""
+        self._backoff = 1.0
+
+    def expired(self) -> None:
+        """The timer ran out: wait twice as long next time (section 5.5)."""
+        self._backoff *= 2.0
+
+    def timeout_s(self) -> float:
+        """Return how long to wait from now; jittered upwards while backing off."""
+        base_s = self._limits.rto_initial_s
+        if self.smoothed_s is not None:
+            base_s = self.smoothed_s + _K * self._variation_s
+        timeout_s = max(base_s, self._limits.rto_min_s) * self._backoff
+        if self._backoff > 1.0:
+            timeout_s *= 1.0 + _JITTER * self._rng.random()
+        if timeout_s >= self._limits.rto_max_s:
+            self._backoff = max(self._backoff / 2.0, 1.0)  # Stop growing, or it overflows.
+            return self._limits.rto_max_s
+        return timeout_s

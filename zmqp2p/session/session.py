@@ -1,0 +1,303 @@
+"""A session: one reliable conversation with one peer, over whatever links there are.
+
+It outlives links, restarts and crashes. It carries message bodies as opaque bytes. It is asked and
+never calls back: `receive`, `send` and `tick` change it; `settle` puts what follows into `Output`,
+which the node makes durable before any frame of it leaves.
+"""
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import assert_never
+
+from zmqp2p import limits as bounds
+from zmqp2p.codes import RefusalCode
+from zmqp2p.ids import STREAM_ID_SIZE, Address, InstanceId, LinkId, Seq, StreamId
+from zmqp2p.limits import Limits
+from zmqp2p.persistence import (
+    DropMessages,
+    DropRefusals,
+    PeerSnapshot,
+    PutCursor,
+    PutMessage,
+    PutOutStream,
+    PutPeerRun,
+    PutRefusal,
+    Write,
+)
+from zmqp2p.session.inbox import Accepted, Inbox
+from zmqp2p.session.outbox import Outbox, Processed
+from zmqp2p.session.resume import Hold, Memory, resume
+from zmqp2p.wire.frames import (
+    VERSION,
+    Ack,
+    Bulk,
+    Data,
+    Frame,
+    Gap,
+    Hello,
+    Ping,
+    Pong,
+    Progress,
+    Refusal,
+)
+
+SessionFrame = Data | Bulk | Ack | Gap | Ping | Pong
+
+
+@dataclass(slots=True)
+class Output:
+    """What sessions ask for, in order: first all writes are committed, then the frames leave."""
+
+    writes: list[Write] = field(default_factory=list)
+    frames: list[tuple[LinkId, Frame]] = field(default_factory=list)
+    processed: list[tuple[Address, Processed]] = field(default_factory=list)
+
+
+class Session:
+    """Both streams with one peer. Pure: ``now`` is monotonic seconds.
+
+    Invariant: those of `Outbox` and `Inbox`; the active link, if any, is one of ``links``.
+    """
+
+    def __init__(
+        self, peer: Address, memory: PeerSnapshot, output: Output, limits: Limits, rng: Random
+    ) -> None:
+        self.peer = peer
+        self.limits = limits
+        self.links: dict[LinkId, InstanceId] = {}  # Established ones, oldest first.
+        self.active: LinkId | None = None
+        self.held: Hold | None = None
+        self.queued = False  # Whether it stands in the engine's line of sessions to process.
+        self.resent = 0  # Messages sent again by the timer, for status and soak reports.
+        self._output = output
+        self._rng = rng
+        self._incarnation = memory.incarnation
+        self._instance = memory.instance
+        stream = memory.out_stream
+        if not stream:
+            stream = StreamId(rng.randbytes(STREAM_ID_SIZE))
+            output.writes.append(PutOutStream(peer, stream))
+        bodies = [body for _seq, body in memory.messages]
+        self.outbox = Outbox(stream, memory.acked, bodies, limits, rng)
+        refusals = [Refusal(seq, RefusalCode(c), reason) for seq, c, reason in memory.refusals]
+        self.inbox = Inbox(memory.in_stream, memory.cursor, refusals, limits)
+        self._cursor_stored = memory.cursor
+        self._ack_owed = False
+        self._gap_owed = False
+        self._gap_reported = Seq(0)
+        self._pongs: list[tuple[LinkId, int]] = []
+
+    # --- Links ----------------------------------------------------------------------------------
+
+    def hello(self, record: bytes, incarnation: int, instance: InstanceId) -> Hello:
+        """Return this node's HELLO for the peer (HEL-2)."""
+        messages, size_bytes = self.inbox.window()
+        return Hello(
+            versions=(VERSION,),
+            record=record,
+            incarnation=incarnation,
+            instance=instance,
+            stream=self.outbox.stream,
+            base=self.outbox.base,
+            next=self.outbox.next,
+            seen_stream=self.inbox.stream,
+            cursor=self.inbox.cursor,  # Committed, like all of this turn, before it leaves.
+            refusals=self.inbox.refusals,
+            window_messages=messages,
+            window_bytes=size_bytes,
+        )
+
+    def establish(self, link: LinkId, hello: Hello, now: float) -> Hold | None:
+        """Resume over ``link`` from what ``hello`` says, or return why that is not safe.
+
+        Links of an earlier run of the peer must have been dropped by the caller (RES-8).
+        """
+        decision = resume(self._memory(), hello)
+        self.held = decision if isinstance(decision, Hold) else None
+        if isinstance(decision, Hold):
+            return decision
+        if (hello.incarnation, hello.instance) != (self._incarnation, self._instance):
+            self._incarnation, self._instance = hello.incarnation, hello.instance
+            run = PutPeerRun(self.peer, hello.incarnation, hello.instance)
+            self._output.writes.append(run)
+        if decision.restart is not None:
+            self._restart_inbox(*decision.restart)
+        self._progressed(_progress_of(hello, decision.acked), now)
+        self.outbox.resume(decision.acked, hello.window_messages, hello.window_bytes)
+        self._gap_reported = Seq(0)
+        self.links.pop(link, None)
+        self.links[link] = hello.instance
+        self.active = link
+        return None
+
+    def lose(self, link: LinkId) -> None:
+        """``link`` is gone; go on over the newest other one, or pause."""
+        self.links.pop(link, None)
+        self._pongs = [pong for pong in self._pongs if pong[0] != link]
+        if self.active != link:
+            return
+        self.active = next(reversed(self.links), None)
+        self.outbox.pause()  # What was in flight is sent again over the other link (RES-1).
+
+    def is_other_run(self, link: LinkId, instance: InstanceId) -> bool:
+        """Whether ``link`` was established by another run of the peer than ``instance``."""
+        return self.links.get(link, instance) != instance
+
+    # --- Feeding --------------------------------------------------------------------------------
+
+    def send(self, body: bytes) -> Seq:
+        """Take one message into the outbox and return its number (SEQ-1)."""
+        seq = self.outbox.append(body)
+        self._output.writes.append(PutMessage(self.peer, seq, body))
+        return seq
+
+    def receive(self, link: LinkId, frame: SessionFrame, now: float) -> None:
+        """Take in one frame from an established link.
+
+        Raises:
+            PeerError: a rule was broken; nothing changed but what the frame's progress said.
+        """
+        match frame:
+            case Data(seq, progress, bodies):
+                self._progressed(progress, now)
+                self._accept(seq, bodies)
+            case Bulk(seq, progress, body):
+                self._progressed(progress, now)
+                self._accept(seq, (body,))
+            case Ack(progress) | Pong(_, progress):
+                self._progressed(progress, now)
+            case Gap(progress):
+                self._progressed(progress, now)
+                self.outbox.go_back()
+            case Ping(token):
+                self._pongs.append((link, token))
+            case _:
+                assert_never(frame)
+
+    def tick(self, now: float) -> None:
+        """Let the resend timer run."""
+        self.resent += self.outbox.tick(now)
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` has something to do, monotonic seconds."""
+        return self.outbox.deadline
+
+    # --- Processing -----------------------------------------------------------------------------
+
+    def done(self) -> None:
+        """The message taken from the inbox is processed for good."""
+        self.inbox.done()
+        self._ack_owed = True
+
+    def refuse(self, code: RefusalCode, reason: str) -> Refusal:
+        """The message taken from the inbox is refused for good (REF-2)."""
+        refusal = self.inbox.refuse(code, reason)
+        write = PutRefusal(self.peer, refusal.seq, code.value, reason)
+        self._output.writes.append(write)
+        self._ack_owed = True
+        return refusal
+
+    # --- Draining -------------------------------------------------------------------------------
+
+    def settle(self, now: float) -> None:
+        """Put the cursor and every frame that is due into the output."""
+        if self.inbox.cursor != self._cursor_stored:
+            self._cursor_stored = self.inbox.cursor
+            cursor = PutCursor(self.peer, self.inbox.stream, self.inbox.cursor)
+            self._output.writes.append(cursor)
+        self._answer_pings()
+        if self.active is None:
+            self._ack_owed = self._gap_owed = False  # The next HELLO says it.
+            return
+        if self._gap_owed:
+            self._output.frames.append((self.active, Gap(self._progress())))
+            self._ack_owed = self._gap_owed = False
+        self._send_batches(self.active, now)
+        if self._ack_owed:
+            self._output.frames.append((self.active, Ack(self._progress())))
+            self._ack_owed = False
+
+    def check(self) -> None:
+        """Assert the invariant."""
+        self.outbox.check()
+        self.inbox.check()
+        assert self.active is None or self.active in self.links
+
+    def _send_batches(self, link: LinkId, now: float) -> None:
+        progress: Progress | None = None
+        while (batch := self.outbox.take_batch(now)) is not None:
+            progress = progress or self._progress()
+            seq, bodies = batch
+            if len(bodies) == 1 and len(bodies[0]) >= bounds.BULK_MIN_BYTES:
+                self._output.frames.append((link, Bulk(seq, progress, bodies[0])))
+            else:
+                self._output.frames.append((link, Data(seq, progress, tuple(bodies))))
+            self._ack_owed = False
+
+    def _answer_pings(self) -> None:
+        if not self._pongs:
+            return
+        progress = self._progress()
+        for link, token in self._pongs:
+            self._output.frames.append((link, Pong(token, progress)))
+        self._pongs.clear()
+
+    def _accept(self, seq: Seq, bodies: tuple[bytes, ...]) -> None:
+        match self.inbox.accept(seq, bodies):
+            case Accepted.GAP:
+                missing = Seq(self.inbox.received + 1)
+                self._gap_owed = self._gap_owed or self._gap_reported != missing
+                self._gap_reported = missing
+            case Accepted.NEW | Accepted.KNOWN:
+                self._ack_owed = True
+
+    def _progressed(self, progress: Progress, now: float) -> None:
+        processed = self.outbox.acknowledge(progress, now)
+        if processed is not None:
+            self._output.writes.append(DropMessages(self.peer, processed.last))
+            self._output.processed.append((self.peer, processed))
+        heard = Seq(progress.base - 1)
+        if self.inbox.forget_refusals(heard):
+            self._output.writes.append(DropRefusals(self.peer, heard))
+
+    def _progress(self) -> Progress:
+        messages, size_bytes = self.inbox.window()
+        return Progress(
+            base=self.outbox.base,
+            ack=self._cursor_stored,
+            received=self.inbox.received,
+            refusals=self.inbox.refusals,
+            window_messages=messages,
+            window_bytes=size_bytes,
+        )
+
+    def _restart_inbox(self, stream: StreamId, cursor: Seq) -> None:
+        """The peer's stream is new to this node: begin at its base (RES-2)."""
+        if self.inbox.forget_refusals(self.inbox.cursor):
+            self._output.writes.append(DropRefusals(self.peer, self.inbox.cursor))
+        self.inbox = Inbox(stream, cursor, [], self.limits)
+        self._cursor_stored = cursor
+        self._output.writes.append(PutCursor(self.peer, stream, cursor))
+
+    def _memory(self) -> Memory:
+        return Memory(
+            out_stream=self.outbox.stream,
+            out_base=self.outbox.base,
+            out_next=self.outbox.next,
+            in_stream=self.inbox.stream,
+            cursor=self.inbox.cursor,
+            incarnation=self._incarnation,
+            instance=self._instance,
+        )
+
+
+def _progress_of(hello: Hello, acked: Seq) -> Progress:
+    return Progress(
+        hello.base,
+        acked,
+        acked,
+        hello.refusals,
+        hello.window_messages,
+        hello.window_bytes,
+    )

@@ -1,0 +1,104 @@
+"""The tables of a store, and how a database is recognized as one.
+
+Names starting with ``app_`` belong to the application; all others to this package. No foreign keys:
+peers are never deleted, and checking them on each of ten thousand outbox rows would cost a lookup.
+"""
+
+import sqlite3
+
+from zmqp2p.errors import StoreError, StoreForeign, StoreTooNew
+from zmqp2p.ids import Address, address_text
+
+APPLICATION_ID = 0x7A703270  # "zp2p", in the file's header: says whose file this is.
+VERSION = 1  # Of the tables below, in the header as user_version. Raise it with every change.
+
+_TABLES = (
+    """CREATE TABLE meta (
+        id INTEGER PRIMARY KEY CHECK (id = 1), -- One row.
+        owner BLOB NOT NULL CHECK (length(owner) = 20),
+        incarnation INTEGER NOT NULL,
+        issued_ms INTEGER NOT NULL DEFAULT 0,
+        chain_cursor INTEGER NOT NULL DEFAULT 0
+    ) STRICT""",
+    """CREATE TABLE peers (
+        id INTEGER PRIMARY KEY, -- Stands for the 20-byte address in the larger tables.
+        address BLOB NOT NULL UNIQUE CHECK (length(address) = 20),
+        contact TEXT NOT NULL DEFAULT '',
+        dial INTEGER NOT NULL DEFAULT 0,
+        out_stream BLOB NOT NULL DEFAULT x'',
+        acked INTEGER NOT NULL DEFAULT 0,
+        in_stream BLOB NOT NULL DEFAULT x'',
+        cursor INTEGER NOT NULL DEFAULT 0,
+        incarnation INTEGER NOT NULL DEFAULT 0,
+        instance BLOB NOT NULL DEFAULT x''
+    ) STRICT""",
+    """CREATE TABLE outbox (
+        peer INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (peer, seq)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE refusals (
+        peer INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        code INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (peer, seq)
+    ) STRICT, WITHOUT ROWID""",
+    # With rowid: an encoded objective is larger than what WITHOUT ROWID is good for.
+    """CREATE TABLE objectives (
+        channel BLOB PRIMARY KEY NOT NULL,
+        data BLOB NOT NULL
+    ) STRICT""",
+)
+
+
+def is_empty(db: sqlite3.Connection, name: str) -> bool:
+    """Return True for a database with nothing in it, False for a store of this version.
+
+    Changes nothing, so that a database of somebody else is left as it was.
+
+    Raises:
+        StoreForeign: a database, but not a store.
+        StoreTooNew: a store with tables this version does not know.
+    """
+    (application_id,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if application_id == APPLICATION_ID and version > VERSION:
+        raise StoreTooNew(
+            f"{name}: written by a newer version of zmqp2p "
+            f"(schema {version}, this version reads up to {VERSION})"
+        )
+    if application_id == APPLICATION_ID and version == VERSION:
+        return False
+    (objects,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    # A process killed between creating the file and its first commit leaves an empty database.
+    if application_id == 0 and version == 0 and objects == 0:
+        return True
+    raise StoreForeign(f"{name}: a database, but not a zmqp2p store")
+
+
+def create(db: sqlite3.Connection, owner: Address, incarnation: int) -> None:
+    """Make the tables in the open transaction; the header's marks are part of it."""
+    for table in _TABLES:
+        db.execute(table)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {VERSION}")
+    db.execute("INSERT INTO meta (id, owner, incarnation) VALUES (1, ?, ?)", (owner, incarnation))
+
+
+def take_over(db: sqlite3.Connection, name: str, owner: Address) -> None:
+    """Begin the next incarnation in the open transaction.
+
+    Raises:
+        StoreForeign: the store belongs to another identity.
+        StoreError: the store is damaged.
+    """
+    row = db.execute("SELECT owner FROM meta").fetchone()
+    if row is None:
+        raise StoreError(f"{name}: damaged, it names no owner")
+    if row[0] != owner:
+        raise StoreForeign(
+            f"{name}: belongs to {address_text(row[0])}, this node is {address_text(owner)}"
+        )
+    db.execute("UPDATE meta SET incarnation = incarnation + 1")

@@ -1,0 +1,54 @@
+"""Reading a whole store into a `Snapshot`, once, when it is opened."""
+
+import sqlite3
+
+from zmqp2p.errors import StoreError
+from zmqp2p.ids import Address
+from zmqp2p.persistence import PeerSnapshot, Snapshot
+
+_META = "SELECT incarnation, issued_ms, chain_cursor FROM meta"
+_PEERS = """SELECT id, address, contact, dial, out_stream, acked, in_stream, cursor, incarnation,
+    instance FROM peers ORDER BY id"""
+_OUTBOX = "SELECT peer, seq, body FROM outbox ORDER BY peer, seq"
+_REFUSALS = "SELECT peer, seq, code, reason FROM refusals ORDER BY peer, seq"
+_OBJECTIVES = "SELECT channel, data FROM objectives ORDER BY rowid"
+
+
+def load(db: sqlite3.Connection, name: str) -> Snapshot:
+    """Return everything in the store's own tables.
+
+    Raises:
+        StoreError: rows that no version of this package wrote.
+    """
+    incarnation, issued_ms, chain_cursor = db.execute(_META).fetchone()
+    snapshot = Snapshot(incarnation, issued_ms, chain_cursor)
+    by_id = _load_peers(db, snapshot.peers)
+    try:
+        for peer, seq, body in db.execute(_OUTBOX):
+            by_id[peer].messages.append((seq, body))
+        for peer, seq, code, reason in db.execute(_REFUSALS):
+            by_id[peer].refusals.append((seq, code, reason))
+    except KeyError as fault:
+        raise StoreError(f"{name}: damaged, rows for a peer that is not there: {fault}") from None
+    snapshot.objectives.update(db.execute(_OBJECTIVES))
+    return snapshot
+
+
+def _load_peers(
+    db: sqlite3.Connection, peers: dict[Address, PeerSnapshot]
+) -> dict[int, PeerSnapshot]:
+    """Fill ``peers``; return the same values by their row's number."""
+    by_id: dict[int, PeerSnapshot] = {}
+    for number, address, contact, dial, out_stream, acked, *rest in db.execute(_PEERS):
+        in_stream, cursor, incarnation, instance = rest
+        peers[address] = by_id[number] = PeerSnapshot(
+            contact=contact,
+            dial=bool(dial),
+            out_stream=out_stream,
+            acked=acked,
+            in_stream=in_stream,
+            cursor=cursor,
+            incarnation=incarnation,
+            instance=instance,
+        )
+    return by_id

@@ -1,0 +1,122 @@
+"""What each write is in SQL; the only place that changes this package's tables after `create`."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any, TypeAlias
+
+from zmqp2p.ids import Address
+from zmqp2p.persistence import (
+    DropMessages,
+    DropObjective,
+    DropRefusals,
+    PutChainCursor,
+    PutContact,
+    PutCursor,
+    PutIssued,
+    PutMessage,
+    PutObjective,
+    PutOutStream,
+    PutPeerRun,
+    PutRefusal,
+    Write,
+)
+from zmqp2p.store.base import SqlValue
+
+
+class PeerIds(dict[Address, int]):
+    """The number each peer's rows go by; makes the peer's own row when it is first named.
+
+    Invariant: every pair is in the database, committed or in the open transaction. So it must be
+    cleared whenever something is rolled back.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        super().__init__()
+        self._db = db
+
+    def __missing__(self, address: Address) -> int:
+        self._db.execute("INSERT OR IGNORE INTO peers (address) VALUES (?)", (address,))
+        row = self._db.execute("SELECT id FROM peers WHERE address = ?", (address,)).fetchone()
+        number: int = row[0]
+        self[address] = number
+        return number
+
+
+_Parameters: TypeAlias = Callable[[Any, PeerIds], tuple[SqlValue, ...]]
+
+STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
+    PutContact: (
+        (
+            "UPDATE peers SET contact = ?, dial = ? WHERE id = ?",
+            lambda w, ids: (w.contact, w.dial, ids[w.peer]),
+        ),
+    ),
+    PutOutStream: (
+        (
+            "UPDATE peers SET out_stream = ?, acked = 0 WHERE id = ?",
+            lambda w, ids: (w.stream, ids[w.peer]),
+        ),
+        ("DELETE FROM outbox WHERE peer = ?", lambda w, ids: (ids[w.peer],)),
+    ),
+    # A plain INSERT: a number used twice is refused, where REPLACE would lose a message.
+    PutMessage: (
+        (
+            "INSERT INTO outbox (peer, seq, body) VALUES (?, ?, ?)",
+            lambda w, ids: (ids[w.peer], w.seq, w.body),
+        ),
+    ),
+    DropMessages: (
+        ("UPDATE peers SET acked = ? WHERE id = ?", lambda w, ids: (w.through, ids[w.peer])),
+        (
+            "DELETE FROM outbox WHERE peer = ? AND seq <= ?",
+            lambda w, ids: (ids[w.peer], w.through),
+        ),
+    ),
+    PutCursor: (
+        (
+            "UPDATE peers SET in_stream = ?, cursor = ? WHERE id = ?",
+            lambda w, ids: (w.stream, w.cursor, ids[w.peer]),
+        ),
+    ),
+    # REPLACE: the same number may return in the peer's next stream.
+    PutRefusal: (
+        (
+            "INSERT OR REPLACE INTO refusals (peer, seq, code, reason) VALUES (?, ?, ?, ?)",
+            lambda w, ids: (ids[w.peer], w.seq, w.code, w.reason),
+        ),
+    ),
+    DropRefusals: (
+        (
+            "DELETE FROM refusals WHERE peer = ? AND seq <= ?",
+            lambda w, ids: (ids[w.peer], w.through),
+        ),
+    ),
+    PutPeerRun: (
+        (
+            "UPDATE peers SET incarnation = ?, instance = ? WHERE id = ?",
+            lambda w, ids: (w.incarnation, w.instance, ids[w.peer]),
+        ),
+    ),
+    PutObjective: (
+        (
+            "INSERT OR REPLACE INTO objectives (channel, data) VALUES (?, ?)",
+            lambda w, _: (w.channel, w.data),
+        ),
+    ),
+    DropObjective: (("DELETE FROM objectives WHERE channel = ?", lambda w, _: (w.channel,)),),
+    PutChainCursor: (("UPDATE meta SET chain_cursor = ?", lambda w, _: (w.block,)),),
+    PutIssued: (("UPDATE meta SET issued_ms = ?", lambda w, _: (w.issued_ms,)),),
+}
+
+
+def apply_writes(db: sqlite3.Connection, ids: PeerIds, writes: Sequence[Write]) -> None:
+    """Add ``writes``, in order, to the open transaction.
+
+    Consecutive writes of one kind share a call for each statement: that is 8 times faster for an
+    outbox. It keeps the order that matters, since no statement of a kind undoes another of it.
+    """
+    for kind, run in groupby(writes, key=type):
+        alike = list(run)
+        for sql, parameters in STATEMENTS[kind]:
+            db.executemany(sql, [parameters(write, ids) for write in alike])

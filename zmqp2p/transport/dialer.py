@@ -1,0 +1,216 @@
+"""A link that this node dialed: one DEALER, one connection, one life."""
+
+import selectors
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import assert_never
+
+import zmq
+
+from zmqp2p.ids import CurveKey, LinkId
+from zmqp2p.transport.endpoints import Endpoint
+from zmqp2p.transport.links import (
+    CONGESTED,
+    GONE,
+    GRACE_S,
+    TURN_MAX_MESSAGES,
+    FastSocket,
+    SendFailure,
+    Shared,
+)
+from zmqp2p.transport.monitor import DIAL_EVENTS, DialFailure, DialProgress, Monitor, Turn
+from zmqp2p.transport.options import apply, descriptor, dialer_options, to_ms
+from zmqp2p.transport.probe import NOT_ZMTP, GreetingProbe
+from zmqp2p.wire.link import DownReason, LinkUp, Received
+
+_SLACK_S = 0.5  # Over connect and handshake, until a dial of which nothing is heard is given up.
+
+
+class DialedLink:
+    """A DEALER that connects once.
+
+    Its monitor decides: up, failed and why, lost. Messages that arrived before the connection was
+    lost are told before the `LinkDown`.
+
+    Raises:
+        zmq.ZMQError: no socket could be made, or libzmq refuses the address. Nothing is left.
+    """
+
+    def __init__(
+        self, link_id: LinkId, shared: Shared, endpoint: Endpoint, curve_key: CurveKey
+    ) -> None:
+        self.link_id = link_id
+        self._shared = shared
+        self._endpoint = endpoint
+        self._curve_key = curve_key
+        self._progress = DialProgress(curve=shared.curve is not None)
+        self._up = self._ended = self._flushed = self._checked = self._closed = False
+        self._probe: _ProbeWatch | None = None
+        with ExitStack() as undo:
+            self._open(undo)
+            undo.pop_all()
+        bounds = shared.bounds
+        wait_s = bounds.connect_timeout_s + bounds.handshake_timeout_s + _SLACK_S
+        shared.reactor.call_at(time.monotonic() + wait_s, self._give_up)
+
+    def send(self, frames: Sequence[bytes]) -> SendFailure | None:
+        """Queue one message; before the link is up it waits for that."""
+        if self._ended or self._probe is not None:
+            return GONE
+        try:
+            self._fast.send_all(frames)
+        except zmq.Again:
+            return CONGESTED
+        self._shared.reactor.mark(self._serve_data)
+        return None
+
+    def close(self) -> None:
+        """Close the socket; what was sent on a link that is up has a moment to leave."""
+        if self._probe is not None:
+            self._probe.close()
+            self._probe = None
+        if self._up and not self._ended:
+            self._socket.set(zmq.LINGER, to_ms(self._shared.bounds.linger_s))
+        self._release()
+
+    def _open(self, undo: ExitStack) -> None:
+        shared, endpoint = self._shared, self._endpoint
+        self._socket = shared.context.socket(zmq.DEALER)
+        undo.callback(self._socket.close)
+        apply(
+            self._socket,
+            dialer_options(shared.bounds, shared.curve, self._curve_key, ipv6=endpoint.ipv6),
+        )
+        self._fast = FastSocket(self._socket)
+        self._monitor = Monitor(shared.context, shared.reactor, self._socket, DIAL_EVENTS)
+        undo.callback(self._monitor.close)
+        self._fd = descriptor(self._socket)
+        self._socket.connect(endpoint.address)
+        self._monitor.watch(self._serve_monitor)
+        shared.reactor.watch(self._fd, self._serve_data)
+
+    def _release(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._monitor.close()
+            self._shared.reactor.unwatch(self._fd, self._serve_data)
+            self._socket.close()
+
+    def _serve_monitor(self) -> bool:
+        if self._closed:
+            return False
+        for event, value in self._monitor.drain():
+            self._advance(self._progress.observe(event, value))
+        return False
+
+    def _advance(self, change: Turn | DialFailure | None) -> None:
+        if self._closed:  # By the event before this one.
+            return
+        match change:
+            case Turn.UP:
+                self._rise()
+            case Turn.ENDED:
+                self._end()
+            case Turn.FLUSHED:
+                self._flush()
+            case Turn.SUSPECT:
+                self._start_probe()
+            case DialFailure(reason, detail):
+                self._shared.links.drop(self, reason, detail)
+            case None:
+                pass
+            case _:
+                assert_never(change)
+
+    def _serve_data(self) -> bool:
+        if self._closed:
+            return False
+        for _ in range(TURN_MAX_MESSAGES):
+            try:
+                first = self._fast.receive_frame()
+            except zmq.Again:
+                if self._flushed:
+                    self._shared.links.drop(self, GONE.reason, GONE.detail)
+                return False
+            frames = self._fast.rest_of(first)
+            fault = self._fault_of(first, frames)
+            if fault is not None or frames is None:
+                self._shared.links.drop(self, DownReason.NOT_ZP2P, fault or "")
+                return False
+            self._rise()  # The event may come after the first message.
+            self._shared.links.events.append(Received(self.link_id, frames))
+        return True
+
+    def _fault_of(self, first: zmq.Frame, frames: tuple[bytes, ...] | None) -> str | None:
+        if frames is None:
+            return "more than two frames"
+        if not self._checked:  # Once is enough: it was said in the handshake.
+            self._checked = True
+            if first.get("Socket-Type") != "ROUTER":
+                return "connected to itself, or to what is no listener"
+        return None
+
+    def _rise(self) -> None:
+        if not self._up:
+            self._up = True
+            key = None if self._shared.curve is None else self._curve_key
+            up = LinkUp(self.link_id, key, self._endpoint.text, dialed=True)
+            self._shared.links.events.append(up)
+
+    def _end(self) -> None:
+        """Note that the connection is lost; read on until nothing more can come."""
+        self._ended = True
+        # After a protocol error libzmq sends no second event: do not wait for it for ever.
+        self._shared.reactor.call_at(time.monotonic() + GRACE_S, self._flush)
+
+    def _flush(self) -> None:
+        if not self._closed:
+            self._flushed = True
+            self._shared.reactor.mark(self._serve_data)
+
+    def _start_probe(self) -> None:
+        self._release()
+        try:
+            self._probe = _ProbeWatch(self, self._shared, self._endpoint)
+        except OSError:  # No descriptor left, or no route by now.
+            self.probed(NOT_ZMTP)
+
+    def probed(self, verdict: DialFailure) -> None:
+        """Take the answer of the probe, which ends the dial."""
+        self._shared.links.drop(self, verdict.reason, verdict.detail)
+
+    def _give_up(self) -> None:
+        """End a dial of which nothing was heard: the backstop of libzmq's own timeouts."""
+        if self._probe is not None:
+            self.probed(NOT_ZMTP)
+        elif not self._closed and not self._up:
+            detail = "no answer in time"
+            self._shared.links.drop(self, DownReason.UNREACHABLE, detail)
+
+
+class _ProbeWatch:
+    """A `GreetingProbe` in the loop, for one dial whose handshake was cut short."""
+
+    def __init__(self, dial: DialedLink, shared: Shared, endpoint: Endpoint) -> None:
+        self._dial = dial
+        self._reactor = shared.reactor
+        self._probe = GreetingProbe(endpoint)
+        self._reactor.watch(self._probe.fd, self._serve, selectors.EVENT_WRITE)
+
+    def close(self) -> None:
+        """Close the probe's connection."""
+        self._reactor.unwatch(self._probe.fd, self._serve)
+        self._probe.close()
+
+    def _serve(self) -> bool:
+        if self._probe.fd < 0:
+            return False
+        was_sent = self._probe.sent
+        verdict = self._probe.advance()
+        if verdict is not None:
+            self._dial.probed(verdict)
+        elif self._probe.sent and not was_sent:
+            self._reactor.unwatch(self._probe.fd, self._serve)
+            self._reactor.watch(self._probe.fd, self._serve)
+        return False

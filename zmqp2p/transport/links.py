@@ -1,0 +1,167 @@
+"""What links have in common: the table of live ones, the events that go up, fast socket calls.
+
+pyzmq's convenience calls cost more than libzmq itself. `FastSocket` binds the base-class calls
+once, and flags are plain integers: arithmetic on pyzmq's enums costs 0.5 us each time.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import zmq
+
+from zmqp2p.errors import InvalidValue
+from zmqp2p.ids import LinkId
+from zmqp2p.transport.options import CurvePair, SocketLimits
+from zmqp2p.transport.reactor import Reactor
+from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent
+
+FRAMES_MAX = 2  # A header and at most one batch or body.
+TURN_MAX_MESSAGES = 256  # Per socket and call of `wait`, so that no peer starves another.
+# From the event that a connection ended until its last messages are readable. libzmq hands them
+# over a few microseconds after the event; a machine under load may need a time slice in between.
+GRACE_S = 0.01
+
+DONTWAIT = int(zmq.DONTWAIT)
+SNDMORE = int(zmq.DONTWAIT | zmq.SNDMORE)
+
+
+@dataclass(frozen=True, slots=True)
+class SendFailure:
+    """Why a message could not be queued, as `LinkDown` will tell it."""
+
+    reason: DownReason
+    detail: str
+
+
+CONGESTED = SendFailure(DownReason.CONGESTED, "the send queue is full: the peer does not read")
+GONE = SendFailure(DownReason.LOST, "the connection was closed or broke")
+
+
+class Link(Protocol):
+    """One live link, dialed or accepted."""
+
+    @property
+    def link_id(self) -> LinkId:
+        """Its name."""
+        ...
+
+    def send(self, frames: Sequence[bytes]) -> SendFailure | None:
+        """Queue one message; returns why not, if not."""
+        ...
+
+    def close(self) -> None:
+        """Release what it holds. What was sent may take a moment to leave."""
+        ...
+
+
+class Links:
+    """The live links of a transport and the events not yet told. Ids are never used twice."""
+
+    def __init__(self) -> None:
+        self._ids = itertools.count(1)
+        self._live: dict[LinkId, Link] = {}
+        self.events: list[LinkEvent] = []
+
+    def new_id(self) -> LinkId:
+        """Return an id that was never used."""
+        return LinkId(next(self._ids))
+
+    def add(self, link: Link) -> None:
+        """Take in a link that is held until `drop` or `forget`."""
+        self._live[link.link_id] = link
+
+    def get(self, link_id: LinkId) -> Link | None:
+        """Return a live link."""
+        return self._live.get(link_id)
+
+    def drop(self, link: Link, reason: DownReason, detail: str) -> None:
+        """End a live link and tell so, once; a link that is not live is let be."""
+        if self._live.pop(link.link_id, None) is not None:
+            link.close()
+            self.events.append(LinkDown(link.link_id, reason, detail))
+
+    def forget(self, link_id: LinkId) -> None:
+        """End a link without a word: what was not yet told of it is never told."""
+        link = self._live.pop(link_id, None)
+        if link is not None:
+            link.close()
+        if self.events:
+            self.events[:] = [event for event in self.events if event.link != link_id]
+
+    def take_events(self) -> list[LinkEvent]:
+        """Return the events since the last call, oldest first."""
+        taken, self.events = self.events, []
+        return taken
+
+    def close(self) -> None:
+        """End all links without a word."""
+        for link_id in list(self._live):
+            self.forget(link_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the sockets of one transport have in common; ``curve`` None means security "none"."""
+
+    context: "zmq.Context[zmq.Socket[bytes]]"
+    reactor: Reactor
+    links: Links
+    bounds: SocketLimits
+    curve: CurvePair | None
+
+
+class FastSocket:
+    """A socket's calls without pyzmq's conveniences; none of them blocks."""
+
+    def __init__(self, socket: "zmq.Socket[bytes]") -> None:
+        base: Any = super(zmq.Socket, socket)
+        self.send: Callable[[bytes, int], None] = base.send
+        self.receive: Callable[[int], bytes] = base.recv
+        self._receive_frame: Callable[[int, bool], zmq.Frame] = base.recv
+
+    def receive_frame(self) -> zmq.Frame:
+        """Return the next frame with its properties. Raises zmq.Again if there is none."""
+        return self._receive_frame(DONTWAIT, False)
+
+    def rest_of(self, first: zmq.Frame) -> tuple[bytes, ...] | None:
+        """Return the message that begins with ``first``; None if it has more than two frames.
+
+        A message is handed over whole, so the rest never has to be waited for. Of a message that
+        is too long nothing is kept.
+        """
+        if not first.more:
+            return (first.bytes,)
+        second = self.receive_frame()
+        if second.more:
+            self._discard_rest()
+            return None
+        return (first.bytes, second.bytes)
+
+    def _discard_rest(self) -> None:
+        while self.receive_frame().more:
+            pass
+
+    def send_all(self, frames: Sequence[bytes]) -> None:
+        """Queue the frames as the end of one message.
+
+        Raises:
+            zmq.Again: the queue is full. Nothing was queued.
+        """
+        if len(frames) == FRAMES_MAX:
+            self.send(frames[0], SNDMORE)
+        self.send(frames[-1], DONTWAIT)
+
+
+def check_frames(frames: Sequence[bytes]) -> None:
+    """Make sure that ``frames`` is one message before any of it is queued.
+
+    Raises:
+        InvalidValue: not one or two frames of bytes.
+    """
+    if not 1 <= len(frames) <= FRAMES_MAX:
+        raise InvalidValue("frames", f"must be 1 to {FRAMES_MAX}")
+    for frame in frames:
+        if type(frame) is not bytes:
+            raise InvalidValue("frames", "must be bytes")

@@ -1,0 +1,221 @@
+"""The links that peers dialed to one listening endpoint: one bound ROUTER for all of them.
+
+A routing id is a claim, even under CURVE. So a link is what the ZAP answer says of each message
+(its User-Id) together with the routing id; the id alone only says where an answer goes.
+
+A disconnect is told by descriptor. Descriptors are used again at once, so order matters: libzmq's
+one I/O thread writes all events of earlier connections before the first message of a later one.
+Reading the monitor before a new link is made therefore keeps the two apart.
+"""
+
+import errno
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import zmq
+
+from zmqp2p.errors import EndpointError
+from zmqp2p.ids import CurveKey, LinkId
+from zmqp2p.transport.endpoints import Endpoint, listen_ports
+from zmqp2p.transport.links import (
+    CONGESTED,
+    DONTWAIT,
+    GONE,
+    GRACE_S,
+    SNDMORE,
+    TURN_MAX_MESSAGES,
+    FastSocket,
+    SendFailure,
+    Shared,
+)
+from zmqp2p.transport.monitor import LISTEN_EVENTS, Monitor
+from zmqp2p.transport.options import apply, descriptor, listener_options, to_ms
+from zmqp2p.transport.zap import plain_address
+from zmqp2p.wire.link import DownReason, LinkUp, Received
+
+_PORT_ATTEMPTS = 64
+_DRAIN_MAX_S = 1.0  # A lost link is told by then, even if the socket is never read empty.
+_ACCEPTED = int(zmq.EVENT_ACCEPTED)
+
+
+class AcceptedLink:
+    """A peer's connection, from its first message on."""
+
+    def __init__(self, link_id: LinkId, listener: "Listener", first: "_First") -> None:
+        self.link_id = link_id
+        self.routing_id = first.routing_id
+        self.user_id = first.user_id
+        self.fd = first.fd
+        self.ended_at = 0.0  # When the disconnect was heard of.
+        self._listener = listener
+
+    def send(self, frames: Sequence[bytes]) -> SendFailure | None:
+        """Queue one message to the peer."""
+        return self._listener.send(self.routing_id, frames)
+
+    def close(self) -> None:
+        """Forget the link. A ROUTER cannot close one connection: a later message is a new link."""
+        self._listener.forget(self)
+
+
+class _First:
+    """What the first message of a link tells about its connection."""
+
+    __slots__ = ("fd", "remote", "routing_id", "user_id")
+
+    def __init__(self, routing_id: bytes, user_id: str, frame: zmq.Frame) -> None:
+        self.routing_id = routing_id
+        self.user_id = user_id
+        self.fd = int(frame.get(zmq.SRCFD))
+        self.remote = plain_address(str(frame.get("Peer-Address")))
+
+
+class Listener:
+    """A bound ROUTER and its links.
+
+    Raises:
+        EndpointError: in use, or the system does not allow it. Nothing is left.
+    """
+
+    def __init__(self, shared: Shared, endpoint: Endpoint) -> None:
+        self._shared = shared
+        self._by_routing_id: dict[bytes, AcceptedLink] = {}
+        self._by_fd: dict[int, AcceptedLink] = {}
+        self._connected: set[int] = set()  # Descriptors of connections that are not yet over.
+        try:
+            with ExitStack() as undo:
+                self._open(endpoint, undo)
+                undo.pop_all()
+        except zmq.ZMQError as fault:
+            raise EndpointError(f"{endpoint.text!r}: {fault.strerror}") from fault
+
+    def send(self, routing_id: bytes, frames: Sequence[bytes]) -> SendFailure | None:
+        """Queue one message; only the routing id can be refused, by ROUTER_MANDATORY."""
+        try:
+            self._fast.send(routing_id, SNDMORE)
+        except zmq.Again:
+            return CONGESTED
+        except zmq.ZMQError as fault:
+            if fault.errno != errno.EHOSTUNREACH:
+                raise
+            return GONE
+        self._fast.send_all(frames)
+        self._shared.reactor.mark(self._serve_data)
+        return None
+
+    def forget(self, link: AcceptedLink) -> None:
+        """Let later messages with the same routing id be another link."""
+        if self._by_routing_id.get(link.routing_id) is link:
+            del self._by_routing_id[link.routing_id]
+        if self._by_fd.get(link.fd) is link:
+            del self._by_fd[link.fd]
+
+    def close(self) -> None:
+        """Stop listening and close all connections; what was sent has a moment to leave."""
+        self._shared.reactor.unwatch(self._fd, self._serve_data)
+        self._monitor.close()
+        self._socket.set(zmq.LINGER, to_ms(self._shared.bounds.linger_s))
+        self._socket.close()
+
+    def _open(self, endpoint: Endpoint, undo: ExitStack) -> None:
+        shared = self._shared
+        self._socket = shared.context.socket(zmq.ROUTER)
+        undo.callback(self._socket.close)
+        apply(self._socket, listener_options(shared.bounds, shared.curve, ipv6=endpoint.ipv6))
+        self._fast = FastSocket(self._socket)
+        self._monitor = Monitor(shared.context, shared.reactor, self._socket, LISTEN_EVENTS)
+        undo.callback(self._monitor.close)
+        self._fd = descriptor(self._socket)
+        self.endpoint = self._bind(endpoint)
+        self._monitor.watch(self._serve_monitor)
+        shared.reactor.watch(self._fd, self._serve_data)
+
+    def _bind(self, endpoint: Endpoint) -> Endpoint:
+        """Bind, and return the endpoint with the real port."""
+        if endpoint.scheme == "ipc" or endpoint.port:
+            self._socket.bind(endpoint.address)
+            return endpoint
+        for port in listen_ports(_PORT_ATTEMPTS):
+            candidate = endpoint.with_port(port)
+            try:
+                self._socket.bind(candidate.address)
+            except zmq.ZMQError as fault:
+                if fault.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return candidate
+        raise EndpointError(f"{endpoint.text!r}: no free port found")
+
+    def _serve_data(self) -> bool:
+        receive, receive_frame = self._fast.receive, self._fast.receive_frame
+        events = self._shared.links.events
+        for _ in range(TURN_MAX_MESSAGES):
+            try:
+                routing_id = receive(DONTWAIT)
+                first = receive_frame()
+            except zmq.Again:
+                return False
+            frames = self._fast.rest_of(first)
+            link = self._link_of(routing_id, first)
+            if frames is None:
+                self._shared.links.drop(link, DownReason.NOT_ZP2P, "more than two frames")
+            else:
+                events.append(Received(link.link_id, frames))
+        return True
+
+    def _link_of(self, routing_id: bytes, frame: zmq.Frame) -> AcceptedLink:
+        """Return the link that a message came over; a new one if it is the first."""
+        # Without CURVE the User-Id is what the peer likes to call itself: not looked at.
+        user_id = "" if self._shared.curve is None else str(frame.get("User-Id"))
+        link = self._by_routing_id.get(routing_id)
+        if link is not None and link.user_id == user_id:
+            return link
+        if link is not None:
+            detail = "its routing id passed to another key"
+            self._shared.links.drop(link, DownReason.LOST, detail)
+        return self._new_link(_First(routing_id, user_id, frame))
+
+    def _new_link(self, first: "_First") -> AcceptedLink:
+        self._serve_monitor()  # Whatever was before this connection is told before it.
+        earlier = self._by_fd.get(first.fd)
+        if earlier is not None:
+            self._end(earlier)
+        link = AcceptedLink(self._shared.links.new_id(), self, first)
+        self._by_routing_id[link.routing_id] = link
+        self._by_fd[link.fd] = link
+        self._shared.links.add(link)
+        key = CurveKey(bytes.fromhex(link.user_id)) if link.user_id else None
+        self._shared.links.events.append(LinkUp(link.link_id, key, first.remote, dialed=False))
+        if link.fd not in self._connected:
+            self._end(link)  # Its end was told before its first message was read.
+        return link
+
+    def _serve_monitor(self) -> bool:
+        for event, fd in self._monitor.drain():
+            if event == _ACCEPTED:
+                self._connected.add(fd)
+                continue
+            self._connected.discard(fd)
+            link = self._by_fd.get(fd)
+            if link is not None:
+                self._end(link)
+        return False
+
+    def _end(self, link: AcceptedLink) -> None:
+        """Note that a connection is over; its last messages are read before it is told."""
+        del self._by_fd[link.fd]
+        link.ended_at = time.monotonic()
+        self._finish_later(link)
+
+    def _finish_later(self, link: AcceptedLink) -> None:
+        reactor = self._shared.reactor
+        reactor.mark(self._serve_data)
+        reactor.call_at(time.monotonic() + GRACE_S, lambda: self._finish(link))
+
+    def _finish(self, link: AcceptedLink) -> None:
+        unread = self._shared.reactor.is_marked(self._serve_data)
+        if unread and time.monotonic() < link.ended_at + _DRAIN_MAX_S:
+            self._finish_later(link)
+        else:
+            self._shared.links.drop(link, GONE.reason, GONE.detail)

@@ -1,0 +1,188 @@
+"""The ZeroMQ transport: a ROUTER per listening endpoint, a fresh DEALER per dial, CURVE with ZAP.
+
+Everything runs without blocking in the thread that calls `ZmqTransport.wait`, over one context of
+its own; only libzmq's I/O thread is besides. Handshakes of peers that dial us are admitted during
+`wait`, so a node that does not call it lets nobody in.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import zmq
+
+from zmqp2p.errors import EndpointError, InvalidValue, ServiceClosed
+from zmqp2p.ids import CURVE_KEY_SIZE, CurveKey, LinkId
+from zmqp2p.transport.dialer import DialedLink
+from zmqp2p.transport.endpoints import Endpoint, check_ipc_free, parse_dial, parse_listen
+from zmqp2p.transport.links import Links, Shared, check_frames
+from zmqp2p.transport.listener import Listener
+from zmqp2p.transport.options import CurvePair, SocketLimits, make_context, seed_routing_ids
+from zmqp2p.transport.reactor import Reactor
+from zmqp2p.transport.zap import Admit, ZapHandler, admit_everyone
+from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent
+
+Security = Literal["curve", "none"]
+
+
+class ZmqTransport:
+    """Links over ZeroMQ; implements `zmqp2p.transport.base.Transport`.
+
+    A peer's link shows itself with its first message, not before. After `close`, and in a process
+    forked from the one that made the transport, methods raise `ServiceClosed`.
+
+    Args:
+        curve_secret: this node's CURVE secret key, 32 raw bytes.
+        curve_public: the public key that belongs to it.
+        security: "none" is ZMTP NULL: no encryption, links without a key. It never talks to a
+            node with "curve" and is refused beyond this machine.
+        allow_insecure_remote: permit "none" beyond this machine all the same.
+        bounds: queue lengths, frame size and times.
+        admit: asked for each peer that dials us, with its CURVE key (None without CURVE) and IP
+            address ("localhost" over ipc), in the thread of `wait`; must answer at once.
+
+    Raises:
+        InvalidValue: keys of a wrong size or that do not belong together, or unknown security.
+    """
+
+    def __init__(  # noqa: PLR0913 - all by keyword; each is a separate decision of the operator.
+        self,
+        *,
+        curve_secret: bytes,
+        curve_public: CurveKey,
+        security: Security = "curve",
+        allow_insecure_remote: bool = False,
+        bounds: SocketLimits = SocketLimits(),  # noqa: B008 - frozen.
+        admit: Admit = admit_everyone,
+    ) -> None:
+        if security not in ("curve", "none"):
+            raise InvalidValue("security", 'must be "curve" or "none"')
+        pair = CurvePair(curve_secret, curve_public)
+        curve = pair if security == "curve" else None
+        self._local_only = curve is None and not allow_insecure_remote
+        self._pid = os.getpid()
+        self._closed = False
+        seed_routing_ids()
+        self._context = make_context()
+        self._reactor = Reactor()
+        self._links = Links()
+        self._shared = Shared(self._context, self._reactor, self._links, bounds, curve)
+        self._listeners: list[Listener] = []
+        # Before anything is bound: without a handler libzmq would have nobody to ask.
+        self._zap = ZapHandler(self._context, self._reactor, admit, curve=curve is not None)
+
+    def listen(self, endpoint: str) -> str:
+        """Accept links at ``endpoint`` and return it with the real port in place of 0.
+
+        Raises:
+            EndpointError: malformed, in use, not permitted, or beyond this machine without CURVE.
+        """
+        self._check_usable()
+        parsed = parse_listen(endpoint)
+        self._check_permitted(parsed)
+        if parsed.scheme == "ipc":
+            check_ipc_free(parsed)
+        listener = Listener(self._shared, parsed)
+        self._listeners.append(listener)
+        return listener.endpoint.text
+
+    def dial(self, endpoint: str, curve_key: CurveKey) -> LinkId:
+        """Start one attempt to connect; ends in `LinkUp`, or in `LinkDown` with the reason.
+
+        ``curve_key`` (32 bytes) is pinned: who does not hold its secret is never sent anything.
+        Without CURVE it is not looked at.
+
+        Raises:
+            EndpointError: malformed, not numeric, or beyond this machine without CURVE.
+            InvalidValue: ``curve_key`` has a wrong size. In both cases nothing was started.
+        """
+        self._check_usable()
+        parsed = parse_dial(endpoint)
+        self._check_permitted(parsed)
+        if type(curve_key) is not bytes or len(curve_key) != CURVE_KEY_SIZE:
+            raise InvalidValue("curve_key", f"must be {CURVE_KEY_SIZE} bytes")
+        link_id = self._links.new_id()
+        try:
+            link = DialedLink(link_id, self._shared, parsed, curve_key)
+        except zmq.ZMQError as fault:  # No descriptors left, no such interface: another time.
+            detail = f"cannot dial: {fault.strerror}"
+            self._links.events.append(LinkDown(link_id, DownReason.UNREACHABLE, detail))
+        else:
+            self._links.add(link)
+        return link_id
+
+    def send(self, link: LinkId, frames: Sequence[bytes]) -> bool:
+        """Queue one ZMTP message of one or two frames; never blocks.
+
+        On a dialed link that is not up yet it waits for that. False if it could not be queued.
+
+        Raises:
+            InvalidValue: not one or two frames of bytes.
+        """
+        self._check_usable()
+        check_frames(frames)
+        held = self._links.get(link)
+        if held is None:
+            return False
+        failure = held.send(frames)
+        if failure is None:
+            return True
+        self._links.drop(held, failure.reason, failure.detail)
+        return False
+
+    def close_link(self, link: LinkId) -> None:
+        """Close and forget ``link`` at once; no event follows. Unknown links are no error.
+
+        The connection of a peer that dialed us stays until the peer closes it, because a ROUTER
+        cannot close one: what it sends from now on comes as a new link.
+        """
+        self._check_usable()
+        self._links.forget(link)
+
+    def wait(self, timeout_s: float | None) -> list[LinkEvent]:
+        """Return what has happened, oldest first, waiting up to ``timeout_s`` seconds.
+
+        At most 256 messages per dialed link, and per listening endpoint, are returned at a time.
+        """
+        self._check_usable()
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            # What is known already, as of a send that failed, is not held up.
+            woken = self._reactor.turn(0.0 if self._links.events else until)
+            if woken or self._links.events or (until is not None and time.monotonic() >= until):
+                return self._links.take_events()
+
+    def wake(self) -> None:
+        """Make the current or next `wait` return, from any thread; after `close`, do nothing."""
+        self._check_own_process()
+        self._reactor.wake()
+
+    def close(self) -> None:
+        """Close every link, listener, socket, descriptor and thread. Idempotent.
+
+        What was sent last has 0.1 s (``bounds.linger_s``) to leave.
+        """
+        self._check_own_process()
+        if self._closed:
+            return
+        self._closed = True
+        self._links.close()
+        for listener in self._listeners:
+            listener.close()
+        self._zap.close()
+        self._reactor.close()
+        self._context.destroy()
+
+    def _check_usable(self) -> None:
+        self._check_own_process()
+        if self._closed:
+            raise ServiceClosed("the transport is closed")
+
+    def _check_own_process(self) -> None:
+        if os.getpid() != self._pid:  # In a forked child sends would seem to work and go nowhere.
+            raise ServiceClosed("the transport belongs to another process: make one after the fork")
+
+    def _check_permitted(self, endpoint: Endpoint) -> None:
+        if self._local_only and not endpoint.local:
+            raise EndpointError(f'{endpoint.text!r}: security "none" is for this machine only')

@@ -1,0 +1,307 @@
+"""Frames to bytes and back. Any bytes give a frame or a `PeerError`, nothing else.
+
+A ZMTP message is one header frame, a canonical MessagePack array whose first item is the kind, and
+for DATA and BULK one more frame. DATA's is a MessagePack array of bin, one per message; BULK's is
+the body itself. One packed frame instead of one per message: each ZMTP frame costs about 4 µs in
+Python on each side, a packed message 0.5 µs.
+"""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from zmqp2p import codec, limits
+from zmqp2p.codes import ByeCode, RefusalCode
+from zmqp2p.errors import DecodeError
+from zmqp2p.ids import INSTANCE_ID_SIZE, STREAM_ID_SIZE, InstanceId, Seq, StreamId
+from zmqp2p.wire.frames import (
+    Ack,
+    Bulk,
+    Bye,
+    Data,
+    Frame,
+    Gap,
+    Hello,
+    Ignored,
+    Kind,
+    Ping,
+    Pong,
+    Progress,
+    Refusal,
+    Who,
+)
+
+VERSIONS_MAX = 16
+EXTENSIONS_MAX = 16
+_KNOWN = frozenset(Kind)
+
+
+def encode_frame(frame: Frame) -> tuple[bytes, ...]:
+    """Return the ZMTP frames, one or two, that say ``frame``."""
+    match frame:
+        case Data(seq, progress, bodies):
+            header = (int(Kind.DATA), seq, *_progress_fields(progress))
+            return codec.encode_trusted(header), codec.encode_trusted(bodies)
+        case Bulk(seq, progress, body):
+            return codec.encode_trusted((int(Kind.BULK), seq, *_progress_fields(progress))), body
+        case Ack(progress):
+            return (codec.encode_trusted((int(Kind.ACK), *_progress_fields(progress))),)
+        case Gap(progress):
+            return (codec.encode_trusted((int(Kind.GAP), *_progress_fields(progress))),)
+        case Ping(token):
+            return (codec.encode_trusted((int(Kind.PING), token)),)
+        case Pong(token, progress):
+            return (codec.encode_trusted((int(Kind.PONG), token, *_progress_fields(progress))),)
+        case Bye(code, reason):
+            return (codec.encode_trusted((int(Kind.BYE), code.value, clip_reason(reason))),)
+        case Who():
+            return (codec.encode_trusted((int(Kind.WHO),)),)
+        case Hello():
+            return (_encode_hello(frame),)
+        case Ignored(kind):
+            return (codec.encode_trusted((kind,)),)
+        case _:
+            assert_never(frame)
+
+
+def decode_frame(parts: Sequence[bytes]) -> Frame:
+    """Return the frame that the ZMTP frames ``parts`` say.
+
+    Raises:
+        DecodeError: anything else (FRM-1 to FRM-6, ENC-1 to ENC-5).
+    """
+    if not 1 <= len(parts) <= 2:  # noqa: PLR2004  # FRM-1: a header and at most one frame more.
+        raise DecodeError("FRM-1", f"{len(parts)} frames")
+    if len(parts[0]) > limits.HEADER_MAX_BYTES:
+        raise DecodeError("FRM-2", f"header of {len(parts[0])} bytes")
+    header = codec.decode(parts[0], depth_max=4)
+    if type(header) is not tuple or not header or type(header[0]) is not int or header[0] < 0:
+        raise DecodeError("FRM-2", "header is not an array that starts with a kind")
+    kind, fields = header[0], header[1:]
+    if kind not in _KNOWN:
+        if kind % 2:
+            return Ignored(kind)
+        raise DecodeError("FRM-4", f"unknown kind {kind}")
+    if (kind in (Kind.DATA, Kind.BULK)) != (len(parts) == 2):  # noqa: PLR2004  # FRM-1 as above.
+        raise DecodeError("FRM-1", f"kind {kind} with {len(parts)} frames")
+    return _decode_known(Kind(kind), fields, parts[-1])
+
+
+def clip_reason(reason: str) -> str:
+    """Return ``reason`` cut to what may travel: `REASON_MAX_BYTES` of valid UTF-8."""
+    data = reason.encode(errors="replace")[: limits.REASON_MAX_BYTES]
+    return data.decode(errors="ignore")
+
+
+def _decode_known(kind: Kind, fields: tuple[codec.Value, ...], payload: bytes) -> Frame:
+    match kind:
+        case Kind.DATA:
+            _count(kind, fields, 7)
+            return Data(_seq(fields[0]), _progress(fields[1:]), _bodies(payload))
+        case Kind.BULK:
+            _count(kind, fields, 7)
+            return Bulk(_seq(fields[0]), _progress(fields[1:]), _bulk_body(payload))
+        case Kind.ACK:
+            _count(kind, fields, 6)
+            return Ack(_progress(fields))
+        case Kind.GAP:
+            _count(kind, fields, 6)
+            return Gap(_progress(fields))
+        case Kind.PING:
+            _count(kind, fields, 1)
+            return Ping(_number(fields[0], "token"))
+        case Kind.PONG:
+            _count(kind, fields, 7)
+            return Pong(_number(fields[0], "token"), _progress(fields[1:]))
+        case Kind.BYE:
+            _count(kind, fields, 2)
+            return Bye(_bye_code(fields[0]), _reason(fields[1]))
+        case Kind.WHO:
+            _count(kind, fields, 0)
+            return Who()
+        case Kind.HELLO:
+            _count(kind, fields, 12)
+            return _decode_hello(fields)
+        case _:
+            assert_never(kind)
+
+
+def _progress_fields(progress: Progress) -> tuple[codec.Value, ...]:
+    return (
+        progress.base,
+        progress.ack,
+        progress.received,
+        _refusal_fields(progress.refusals),
+        progress.window_messages,
+        progress.window_bytes,
+    )
+
+
+def _progress(fields: tuple[codec.Value, ...]) -> Progress:
+    base, ack, received, refusals, window_messages, window_bytes = fields
+    progress = Progress(
+        _seq(base),
+        Seq(_number(ack, "ack")),
+        Seq(_number(received, "received")),
+        _refusals(refusals, _number(ack, "ack")),
+        _number(window_messages, "window_messages"),
+        _number(window_bytes, "window_bytes"),
+    )
+    if progress.received < progress.ack:
+        raise DecodeError("ACK-2", "received is below ack")
+    return progress
+
+
+def _encode_hello(hello: Hello) -> bytes:
+    return codec.encode_trusted(
+        (
+            int(Kind.HELLO),
+            hello.versions,
+            hello.record,
+            hello.incarnation,
+            hello.instance,
+            hello.stream,
+            hello.base,
+            hello.next,
+            hello.seen_stream,
+            hello.cursor,
+            _refusal_fields(hello.refusals),
+            (hello.window_messages, hello.window_bytes),
+            {key: hello.extensions[key] for key in sorted(hello.extensions)},
+        )
+    )
+
+
+def _decode_hello(fields: tuple[codec.Value, ...]) -> Hello:
+    cursor = Seq(_number(fields[8], "cursor"))
+    window = fields[10]
+    if type(window) is not tuple or len(window) != 2:  # noqa: PLR2004  # Messages and bytes.
+        raise DecodeError("FRM-3", "window is not a pair")
+    hello = Hello(
+        versions=_versions(fields[0]),
+        record=_bytes(fields[1], "record", limits.RECORD_MAX_BYTES),
+        incarnation=_number(fields[2], "incarnation"),
+        instance=InstanceId(_sized(fields[3], "instance", INSTANCE_ID_SIZE)),
+        stream=StreamId(_sized(fields[4], "stream", STREAM_ID_SIZE)),
+        base=_seq(fields[5]),
+        next=_seq(fields[6]),
+        seen_stream=StreamId(_seen_stream(fields[7])),
+        cursor=cursor,
+        refusals=_refusals(fields[9], cursor),
+        window_messages=_number(window[0], "window_messages"),
+        window_bytes=_number(window[1], "window_bytes"),
+        extensions=_extensions(fields[11]),
+    )
+    if hello.next < hello.base:
+        raise DecodeError("HEL-2", "next is below base")
+    if not hello.seen_stream and hello.cursor:
+        raise DecodeError("HEL-2", "a cursor without a stream")
+    return hello
+
+
+def _refusal_fields(refusals: tuple[Refusal, ...]) -> tuple[codec.Value, ...]:
+    return tuple((r.seq, r.code.value, r.reason) for r in refusals)
+
+
+def _refusals(value: codec.Value, ack: int) -> tuple[Refusal, ...]:
+    if value == ():
+        return ()
+    if type(value) is not tuple or len(value) > limits.REFUSALS_MAX:
+        raise DecodeError("REF-3", "refusals are not an array of permitted length")
+    refusals = tuple(_refusal(item) for item in value)
+    numbers = [refusal.seq for refusal in refusals]
+    if any(a >= b for a, b in zip(numbers, numbers[1:], strict=False)) or numbers[-1] > ack:
+        raise DecodeError("REF-3", "refusals must ascend and be covered by the ack")
+    return refusals
+
+
+def _refusal(item: codec.Value) -> Refusal:
+    if type(item) is not tuple or len(item) != 3:  # noqa: PLR2004  # [seq, code, reason]
+        raise DecodeError("REF-3", "a refusal is [seq, code, reason]")
+    code = _number(item[1], "code")
+    try:
+        known = RefusalCode(code)
+    except ValueError:
+        raise DecodeError("REF-1", f"unknown refusal code {code}") from None
+    return Refusal(_seq(item[0]), known, _reason(item[2]))
+
+
+def _versions(value: codec.Value) -> tuple[int, ...]:
+    if type(value) is not tuple or not 1 <= len(value) <= VERSIONS_MAX:
+        raise DecodeError("HEL-1", "versions are not an array of permitted length")
+    return tuple(_number(version, "version") for version in value)
+
+
+def _extensions(value: codec.Value) -> dict[int, bytes]:
+    """Known and odd keys are kept; the meaning of an even one would have to be understood."""
+    if type(value) is not dict or len(value) > EXTENSIONS_MAX:
+        raise DecodeError("FRM-5", "extensions are not a map of permitted size")
+    for key, item in value.items():
+        if key % 2 == 0:
+            raise DecodeError("FRM-5", f"unknown extension {key}")
+        _bytes(item, f"extension {key}", limits.RECORD_MAX_BYTES)
+    return value  # type: ignore[return-value]  # Each value was just checked.
+
+
+def _bodies(payload: bytes) -> tuple[bytes, ...]:
+    bodies = codec.decode(payload, depth_max=1)
+    if type(bodies) is not tuple or not 1 <= len(bodies) <= limits.BATCH_MAX_MESSAGES:
+        raise DecodeError("FRM-6", "a batch is an array of 1 to 256 messages")
+    if not all(type(body) is bytes for body in bodies):
+        raise DecodeError("FRM-6", "a batch holds bin only")
+    if len(payload) > limits.BATCH_MAX_BYTES + limits.BULK_MIN_BYTES:
+        raise DecodeError("FRM-6", f"a batch of {len(payload)} bytes")
+    return bodies  # type: ignore[return-value]  # Each item was just checked.
+
+
+def _bulk_body(payload: bytes) -> bytes:
+    if not limits.BULK_MIN_BYTES <= len(payload) <= limits.BODY_MAX_BYTES:
+        raise DecodeError("FRM-6", f"a bulk body of {len(payload)} bytes")
+    return payload
+
+
+def _seen_stream(value: codec.Value) -> bytes:
+    return b"" if value == b"" else _sized(value, "seen_stream", STREAM_ID_SIZE)
+
+
+def _bye_code(value: codec.Value) -> ByeCode:
+    code = _number(value, "code")
+    try:
+        return ByeCode(code)
+    except ValueError:
+        raise DecodeError("BYE-1", f"unknown code {code}") from None
+
+
+def _count(kind: Kind, fields: tuple[codec.Value, ...], count: int) -> None:
+    if len(fields) != count:
+        raise DecodeError("FRM-3", f"{kind.name} has {len(fields)} fields, not {count}")
+
+
+def _seq(value: codec.Value) -> Seq:
+    number = _number(value, "sequence number")
+    if number == 0:
+        raise DecodeError("SEQ-1", "the first number is 1")
+    return Seq(number)
+
+
+def _number(value: codec.Value, name: str) -> int:
+    if type(value) is not int or value < 0:
+        raise DecodeError("FRM-3", f"{name} is not an unsigned integer")
+    return value
+
+
+def _sized(value: codec.Value, name: str, size: int) -> bytes:
+    if type(value) is not bytes or len(value) != size:
+        raise DecodeError("FRM-3", f"{name} is not bin {size}")
+    return value
+
+
+def _bytes(value: codec.Value, name: str, most: int) -> bytes:
+    if type(value) is not bytes or len(value) > most:
+        raise DecodeError("FRM-3", f"{name} is not bin of at most {most} bytes")
+    return value
+
+
+def _reason(value: codec.Value) -> str:
+    if type(value) is not str or len(value.encode()) > limits.REASON_MAX_BYTES:
+        raise DecodeError("FRM-3", f"reason is not str of at most {limits.REASON_MAX_BYTES} bytes")
+    return value
