@@ -63,7 +63,7 @@ class ChannelStep:
     """A channel's objective moved; for progress displays. ``step`` is one word, ``detail`` text."""
 
     channel: ChannelId
-    step: str  # proposed, prefund_signed, prefund_complete, deposited, funded_on_chain, postfund_signed
+    step: str  # prefund_signed, prefund_complete, deposit_submitted, funded_on_chain, …
     detail: str
 
 

@@ -22,10 +22,6 @@ from zmqp2p.state.types import State, within
 
 T = TypeVar("T")
 
-_REFUSALS = (ValueError, TypeError, LookupError, ArithmeticError, AssertionError)
-"""What a ``__post_init__`` raises for values it does not want; others are bugs, and show."""
-
-
 @dataclass(frozen=True, slots=True)
 class Field:
     """How the values of one type hint travel. Both ways raise InvalidValue, path relative."""
@@ -96,7 +92,7 @@ class Record:
             instance = self.cls(**named)
         except InvalidValue:
             raise
-        except _REFUSALS as fault:
+        except Exception as fault:  # noqa: BLE001  # A peer sent it: it must not end the node.
             detail = str(fault)[:REASON_MAX_BYTES] or type(fault).__name__
             raise InvalidValue("", f"refused: {detail}") from fault
         # A constructor may put other values in place of those given; then two byte strings would

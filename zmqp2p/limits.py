@@ -54,6 +54,7 @@ class Limits:
     handler_attempts: int = 5
     handler_retry_min_s: float = 0.05
     handler_retry_max_s: float = 5.0
+    subscribe_grace_s: float = 10.0  # After a start: how long a message waits for its subscriber.
     # Deposits that the chain refused.
     deposit_retry_min_s: float = 0.25
     deposit_retry_max_s: float = 30.0

@@ -16,7 +16,7 @@ from zmqp2p.events import Event
 from zmqp2p.identity import Identity
 from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId, address_text
 from zmqp2p.node.build import Options, encode, start_node
-from zmqp2p.node.deliveries import Handler, Job, Runner
+from zmqp2p.node.deliveries import Delivery, Done, Handler, Runner, run_handler
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
 from zmqp2p.node.node import Node
 from zmqp2p.node.receipts import Receipt
@@ -54,14 +54,16 @@ def options_of(
 
 def terms_of(
     me: Address,
-    peers: Sequence[PeerName],
-    challenge_duration: int,
-    app_definition: Address,
-    channel_nonce: int | None,
+    peers: PeerName | Sequence[PeerName],
+    *,
+    challenge_duration: int = CHALLENGE_DURATION_S,
+    app_definition: Address = ZERO_ADDRESS,
+    channel_nonce: int | None = None,
 ) -> FixedPart:
     """Return a channel's fixed part: this node first, then ``peers``; a random nonce if None."""
+    others = [peers] if isinstance(peers, bytes | str | PeerRecord | PeerUri) else peers
     nonce = int.from_bytes(urandom(8)) if channel_nonce is None else channel_nonce
-    participants = (me, *(address_of(peer) for peer in peers))
+    participants = (me, *(address_of(peer) for peer in others))
     return FixedPart(participants, nonce, app_definition, challenge_duration)
 
 
@@ -298,15 +300,15 @@ class P2PService:
         peers: PeerName | Sequence[PeerName],
         outcome: Outcome,
         *,
-        challenge_duration: int = CHALLENGE_DURATION_S,
-        app_definition: Address = ZERO_ADDRESS,
         app_data: bytes = b"",
-        channel_nonce: int | None = None,
+        **terms: Any,
     ) -> Channel:
         """Open a channel with ``peers`` and fund it directly; `Channel.result` waits for it.
 
-        ``outcome`` says what each participant deposits, in that order, and may take out. The
-        proposal is stored when this returns, and pursued over restarts until it ends.
+        ``outcome`` says what each participant deposits, in that order, and may take out. ``terms``
+        are ``challenge_duration`` (seconds, default a day), ``app_definition`` (an address) and
+        ``channel_nonce`` (default random; an id is never used twice). The proposal is stored when
+        this returns, and pursued over restarts until it ends.
 
         Raises:
             UnknownPeer: add it first. InvalidValue: the channel cannot be funded safely.
@@ -314,8 +316,7 @@ class P2PService:
         """
         if not self._has_chain:
             raise LocalError("this service has no chain to fund channels on")
-        others = [peers] if isinstance(peers, bytes | str | PeerRecord | PeerUri) else list(peers)
-        fixed = terms_of(self.address, others, challenge_duration, app_definition, channel_nonce)
+        fixed = terms_of(self.address, peers, **terms)
         proposed = self._node.call(lambda engine: engine.propose(fixed, outcome, app_data))
         return Channel(self._node, wait_for(self._node, proposed, None))
 
@@ -354,9 +355,9 @@ class P2PService:
 
 
 def runner_of(executor: Executor) -> Runner:
-    """Return a runner that submits jobs to ``executor``."""
+    """Return a runner that submits handlers to ``executor``."""
 
-    def run(job: Job) -> None:
-        executor.submit(job)
+    def run(handler: Handler, delivery: Delivery, done: Done) -> None:
+        executor.submit(lambda: done(run_handler(handler, delivery)))
 
     return run

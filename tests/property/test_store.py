@@ -67,9 +67,11 @@ class Model:
         self.notes: list[int] = []  # The application's table.
 
     def refuses(self, write: Write) -> bool:
+        """Return True for a message number that is taken."""
         return isinstance(write, PutMessage) and write.seq in self.outboxes.get(write.peer, {})
 
     def apply(self, write: Write) -> None:
+        """Take in a write that is not refused."""
         match write:
             case PutChainCursor(block):
                 self.node["chain_cursor"] = block
@@ -81,12 +83,11 @@ class Model:
                 self.objectives.pop(channel, None)
             case _:
                 self.peers.setdefault(write.peer, PeerSnapshot())
-                self._apply_to_peer(write, self.outboxes.setdefault(write.peer, {}))
+                self._apply_to_outbox(write, self.outboxes.setdefault(write.peer, {}))
+                self._apply_to_peer(write)
 
-    def _apply_to_peer(self, write: Write, outbox: dict[Seq, bytes]) -> None:
+    def _apply_to_outbox(self, write: Write, outbox: dict[Seq, bytes]) -> None:
         match write:
-            case PutContact(peer, contact, dial):
-                self._change(peer, contact=contact, dial=dial)
             case PutOutStream(peer, stream):
                 self._change(peer, out_stream=stream, acked=Seq(0))
                 outbox.clear()
@@ -96,6 +97,11 @@ class Model:
                 self._change(peer, acked=through)
                 for seq in [seq for seq in outbox if seq <= through]:
                     del outbox[seq]
+
+    def _apply_to_peer(self, write: Write) -> None:
+        match write:
+            case PutContact(peer, contact, dial):
+                self._change(peer, contact=contact, dial=dial)
             case PutCursor(peer, stream, cursor):
                 self._change(peer, in_stream=stream, cursor=cursor)
             case PutPeerRun(peer, incarnation, instance):
@@ -110,6 +116,7 @@ class Model:
         self.peers[peer] = replace(self.peers[peer], **changes)  # type: ignore[arg-type]
 
     def snapshot(self, incarnation: int) -> Snapshot:
+        """Return what a store opened in ``incarnation`` should find."""
         found = {}
         for peer, known in self.peers.items():
             refused = sorted(self.refusals.get(peer, {}).items())
@@ -134,16 +141,19 @@ class StoreMachine(RuleBasedStateMachine):
         self.marked: Model | None = None
 
     def make_store(self) -> Store:
+        """Return the store to test, never opened."""
         return SqliteStore(Path(self.folder.name) / "node.db")
 
     @initialize()
     def begin(self) -> None:
+        """Open the new store; make the application's table."""
         assert self.store.open(OWNER, NOW_MS) == Snapshot(NOW_MS)
         self.store.transaction.execute("CREATE TABLE app_notes (number INTEGER)")
         self.store.commit()
 
     @rule(turn=st.lists(writes, max_size=12))
     def apply(self, turn: list[Write]) -> None:
+        """Write without committing."""
         accepted = []
         for write in turn:
             if not self.now.refuses(write):
@@ -153,34 +163,40 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 9))
     def note(self, number: int) -> None:
+        """Let the application write to its table."""
         self.store.transaction.execute("INSERT INTO app_notes VALUES (?)", (number,))
         self.now.notes.append(number)
 
     @rule()
     def commit(self) -> None:
+        """Make all of it durable."""
         self.store.commit()
         self.committed = copy.deepcopy(self.now)
         self.marked = None
 
     @rule()
     def rollback(self) -> None:
+        """Go back to the last commit."""
         self.store.rollback()
         self.now = copy.deepcopy(self.committed)
         self.marked = None
 
     @rule()
     def mark(self) -> None:
+        """Set the savepoint."""
         self.store.savepoint()
         self.marked = copy.deepcopy(self.now)
 
     @rule()
     def rollback_to_mark(self) -> None:
+        """Go back to the savepoint, if there is one."""
         if self.marked is not None:
             self.store.rollback_to_savepoint()
             self.now = copy.deepcopy(self.marked)
 
     @rule()
     def reopen(self) -> None:
+        """Restart: only what was committed is there, in the next incarnation."""
         self.store.close()
         self.incarnation += 1
         assert self.store.open(OWNER, 0) == self.committed.snapshot(self.incarnation)
@@ -189,11 +205,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_application_sees_its_own_writes(self) -> None:
-        if self.incarnation > NOW_MS:  # Not before `begin`.
-            rows = self.store.transaction.execute("SELECT number FROM app_notes ORDER BY rowid")
-            assert [number for (number,) in rows] == self.now.notes
+        """Also those not yet committed."""
+        rows = self.store.transaction.execute("SELECT number FROM app_notes ORDER BY rowid")
+        assert [number for (number,) in rows] == self.now.notes
 
     def teardown(self) -> None:
+        """Leave nothing behind."""
         self.store.close()
         self.folder.cleanup()
 
@@ -202,6 +219,7 @@ class MemoryMachine(StoreMachine):
     """The same in memory."""
 
     def make_store(self) -> Store:
+        """Return the store to test, never opened."""
         return MemoryStore()
 
 

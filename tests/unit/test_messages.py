@@ -37,8 +37,6 @@ from zmqp2p.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from zmqp2p.codec import Value
 
 ALICE, BOB = SecretKey(bytes(31) + b"\x01"), SecretKey(bytes(31) + b"\x02")
@@ -312,7 +310,7 @@ def test_a_class_has_one_tag() -> None:
     assert decode_message(encode_message(INVOICE)).message == INVOICE
 
 
-def define(tag: int) -> Callable[..., object]:
+def define(tag: int) -> Any:
     """Define a class; always under the same qualified name."""
 
     @message(tag)
@@ -327,11 +325,11 @@ def test_a_class_defined_anew_replaces_the_old_one() -> None:
     """That is what the reload of a module does; its tag may even have changed."""
     old, new = define(70), define(70)
     body = encode_message(new(1))
-    assert type(decode_message(body).message) is new
+    assert isinstance(decode_message(body).message, new)
     with pytest.raises(InvalidValue, match="not a registered"):
         encode_message(old(1))
     moved = define(71)
-    assert type(decode_message(encode_message(moved(1))).message) is moved
+    assert isinstance(decode_message(encode_message(moved(1))).message, moved)
     assert code_of(body) == "MSG-2"  # Tag 70 is free again.
     with pytest.raises(InvalidValue, match="not a registered"):
         encode_message(new(1))

@@ -16,8 +16,21 @@ from zmqp2p.engine.output import EngineOutput, Watch
 from zmqp2p.errors import InvalidValue, RefuseMessage, UnknownChannel
 from zmqp2p.ids import Address, ChannelId, TurnNum
 from zmqp2p.limits import Limits
-from zmqp2p.messages import ProposeState, ProtocolMessage, RejectProposal, decode_message
-from zmqp2p.objectives.base import Deposit, EmitEvent, SendMessage, Status, SubmitTransaction
+from zmqp2p.messages import (
+    ProposeState,
+    ProtocolMessage,
+    RejectProposal,
+    decode_message,
+    encode_message,
+)
+from zmqp2p.objectives.base import (
+    Deposit,
+    EmitEvent,
+    SendMessage,
+    SideEffect,
+    Status,
+    SubmitTransaction,
+)
 from zmqp2p.objectives.direct_fund import DirectFund
 from zmqp2p.persistence import DropObjective, PutChainCursor, PutObjective
 from zmqp2p.state import FixedPart, Outcome, channel_id
@@ -54,7 +67,7 @@ class Channels:
     signer: Signer
     limits: Limits
     output: EngineOutput
-    send: Callable[[Address, ProtocolMessage], None]
+    send: Callable[[Address, bytes], None]  # Address and body; the peer need not be known.
     objectives: dict[ChannelId, DirectFund] = field(default_factory=dict)
     retries: Agenda[ChannelId] = field(default_factory=Agenda)
     _failed: dict[ChannelId, list[Deposit]] = field(default_factory=dict)
@@ -196,27 +209,30 @@ class Channels:
         assert isinstance(after, DirectFund)
         if after is before:
             return
+        mail = _mail(cranked.effects)  # First: a message that is too large changes nothing.
         self.objectives[channel] = after
         self._count_waiting(before, after)
-        if before is None or after != before:
-            self.output.writes.append(PutObjective(channel, after.encode()))
-        self._carry_out(cranked.effects)
+        self.output.writes.append(PutObjective(channel, after.encode()))
+        self._carry_out(cranked.effects, mail)
 
-    def _carry_out(self, effects: Iterable[SendMessage | SubmitTransaction | EmitEvent]) -> None:
+    def _carry_out(self, effects: Iterable[SideEffect], mail: list[tuple[Address, bytes]]) -> None:
+        for to, body in mail:
+            self.send(to, body)
         for effect in effects:
             match effect:
-                case SendMessage(to, message):
-                    self.send(to, message)
                 case SubmitTransaction(deposit):
                     self.output.deposits.append(deposit)
                 case EmitEvent(event):
                     self.output.events.append(event)
+                case SendMessage():
+                    pass  # In the mail.
                 case _:
                     assert_never(effect)
 
     def _decline(self, objective: DirectFund, code: RejectCode, reason: str) -> None:
         """Reject without remembering: nothing was signed, and a peer must not fill the store."""
-        self._carry_out(objective.rejected_by_me(code, reason).crank(self.signer).effects)
+        effects = objective.rejected_by_me(code, reason).crank(self.signer).effects
+        self._carry_out(effects, _mail(effects))
 
     def _watch(self, objective: DirectFund) -> None:
         assets = tuple(exit_.asset for exit_ in objective.outcome)
@@ -228,3 +244,8 @@ class Channels:
         change = int(after.status is Status.UNAPPROVED) - int(was)
         if change:
             self._waiting[proposer] = self._waiting.get(proposer, 0) + change
+
+
+def _mail(effects: Iterable[SideEffect]) -> list[tuple[Address, bytes]]:
+    """Return whom to send what; raises TooLarge."""
+    return [(e.to, encode_message(e.message)) for e in effects if isinstance(e, SendMessage)]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
 
-from zmqp2p.codes import RefusalCode, RejectCode
+from zmqp2p.codes import RefusalCode
 from zmqp2p.crypto import keccak256
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.channels import Channels, Holding
@@ -21,7 +21,7 @@ from zmqp2p.errors import DecodeError, RefuseMessage, UnknownPeer
 from zmqp2p.events import MessageRefused
 from zmqp2p.ids import Address, ChannelId, LinkId, MessageId, Seq, StreamId, address_text
 from zmqp2p.limits import Limits
-from zmqp2p.messages import Envelope, ProtocolMessage, decode_message, encode_message
+from zmqp2p.messages import Envelope, ProtocolMessage, decode_message
 from zmqp2p.objectives.base import Deposit
 from zmqp2p.persistence import PutIssued, Snapshot
 from zmqp2p.records import Contact, PeerRecord
@@ -69,6 +69,7 @@ class Engine:
         self._attempts: dict[Address, int] = {}
         self._retries: Agenda[Address] = Agenda()
         self._held: set[Address] = set()  # Wait for their retry.
+        self._grace_until = 0.0  # Until then a message without a subscriber waits for one.
 
     # --- A turn ---------------------------------------------------------------------------------
 
@@ -78,6 +79,7 @@ class Engine:
         assert memory is not None
         self._me.record = record
         self.output.writes.append(PutIssued(record.issued_ms))
+        self._grace_until = self._clock.now + self._limits.subscribe_grace_s
         self._connections.load(memory.peers)
         self._channels.load(memory.objectives)
 
@@ -139,6 +141,18 @@ class Engine:
 
     # --- Processing -----------------------------------------------------------------------------
 
+    def subscribe(self, message_type: type | None, channel: ChannelId | None) -> int:
+        """Add a subscription; what waited for one is looked at again. Raises InvalidValue."""
+        key = self.router.subscribe(message_type, channel)
+        for address in self._held:
+            self._retries.schedule(address, self._clock.now)
+        return key
+
+    def unsubscribe(self, key: int) -> None:
+        """End a subscription. Its messages wait a while for another one."""
+        self.router.unsubscribe(key)
+        self._grace_until = self._clock.now + self._limits.subscribe_grace_s
+
     def deliveries(self, most: int) -> Iterator[Pending]:
         """Yield messages for the application, fair between peers, in order within each.
 
@@ -178,12 +192,17 @@ class Engine:
         session = self._ended(pending)
         if session is None:
             return
-        session.inbox.put_back(pending.body)
         self._attempts[pending.sender] = pending.attempt
-        self._held.add(pending.sender)
         wait_s = self._limits.handler_retry_min_s * 2.0 ** (pending.attempt - 1)
-        at = self._clock.now + min(wait_s, self._limits.handler_retry_max_s)
-        self._retries.schedule(pending.sender, at)
+        wait_s = min(wait_s, self._limits.handler_retry_max_s)
+        self._wait(session, pending.body, self._clock.now + wait_s)
+
+    def put_back(self, pending: Pending) -> None:
+        """The application did not get to it: hand it out again, to whoever subscribes then."""
+        session = self._ended(pending)
+        if session is not None:
+            self._attempts[pending.sender] = pending.attempt - 1
+            self._wait(session, pending.body, self._clock.now)
 
     # --- Peers ----------------------------------------------------------------------------------
 
@@ -250,9 +269,10 @@ class Engine:
         try:
             envelope = decode_message(body)
         except DecodeError as fault:
-            unknown = fault.rule == "MSG-2"
-            code = RefusalCode.TYPE_UNKNOWN if unknown else RefusalCode.DECODE_FAILED
-            self._refuse(session, code, str(fault))
+            if fault.rule == "MSG-2":
+                self._nobody(session, body, Nobody(RefusalCode.TYPE_UNKNOWN, str(fault)))
+            else:
+                self._refuse(session, RefusalCode.DECODE_FAILED, str(fault))
             return None
         if envelope.deadline_ms is not None and self._clock.utc_ms > envelope.deadline_ms:
             self._refuse(session, RefusalCode.EXPIRED, "the deadline has passed")
@@ -269,7 +289,7 @@ class Engine:
             key, inbox = route.key, session.inbox
             return Pending(session.peer, seq, body, message, key, attempt, inbox)
         if isinstance(route, Nobody):
-            self._refuse(session, route.code, route.reason)
+            self._nobody(session, body, route)
             return None
         assert isinstance(message, ProtocolMessage)
         try:
@@ -279,6 +299,19 @@ class Engine:
         else:
             session.done()
         return None
+
+    def _nobody(self, session: Session, body: bytes, route: Nobody) -> None:
+        """Refuse it; but shortly after the start its subscriber may be about to come."""
+        if route.final or self._clock.now >= self._grace_until:
+            self._refuse(session, route.code, route.reason)
+        else:
+            self._wait(session, body, self._grace_until)
+
+    def _wait(self, session: Session, body: bytes, at: float) -> None:
+        """The message in progress waits, and its stream with it, until ``at``."""
+        session.inbox.put_back(body)
+        self._held.add(session.peer)
+        self._retries.schedule(session.peer, at)
 
     def _refuse(self, session: Session, code: RefusalCode, reason: str) -> None:
         refusal = session.refuse(code, clip_reason(reason))
@@ -302,9 +335,9 @@ class Engine:
         session.queued = True
         self._ready.append(session)
 
-    def _send_protocol(self, to: Address, message: ProtocolMessage) -> None:
-        self._connections.session(to)
-        self.send(to, encode_message(message))
+    def _send_protocol(self, to: Address, body: bytes) -> None:
+        self._connections.session(to)  # A participant may be known by the proposal only.
+        self.send(to, body)
 
     def _status(self, session: Session) -> PeerStatus:
         peer = self._connections.peers.peer(session.peer)

@@ -36,10 +36,11 @@ class ToSubscriber:
 
 @dataclass(frozen=True, slots=True)
 class Nobody:
-    """Refused: there is no receiver."""
+    """There is no receiver; ``final`` if no subscription could change that."""
 
     code: RefusalCode
     reason: str
+    final: bool = False
 
 
 Route = ToObjective | ToNewObjective | ToSubscriber | Nobody
@@ -98,7 +99,9 @@ class MessageRouter:
             return ToNewObjective()
         key = self._find(message)
         if key is None:
-            return Nobody(RefusalCode.CHANNEL_UNKNOWN, f"no objective for 0x{channel.hex()}")
+            reason = f"no objective for 0x{channel.hex()}"
+            funding = self.funding and turn <= _POSTFUND_TURN
+            return Nobody(RefusalCode.CHANNEL_UNKNOWN, reason, final=funding)
         return ToSubscriber(key)
 
     def _find(self, message: object) -> int | None:

@@ -17,9 +17,9 @@ from zmqp2p.ids import Address, MessageId
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.store.base import SqlValue, Store, Transaction
 
-Job = Callable[[], None]
-Runner = Callable[[Job], None]
-"""Runs a job on another thread, soon; raises RuntimeError if it no longer can."""
+
+class HandlerCancelled(Exception):  # noqa: N818  # Not an error: the message is handed out again.
+    """A handler was cancelled before it ended; that is no failure of the message."""
 
 
 class ImmediateTransaction:
@@ -109,6 +109,12 @@ class Delivery:
 
 
 Handler = Callable[[Delivery], object]
+Done = Callable[[BaseException | None], None]
+Runner = Callable[[Handler, Delivery, Done], None]
+"""Runs a handler elsewhere, soon, and then calls ``done`` with what it raised, on any thread.
+
+Raises RuntimeError if it no longer can.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +127,15 @@ class Subscription:
 
 current_delivery: ContextVar[Delivery | None] = ContextVar("current_delivery", default=None)
 """The delivery whose handler runs in this context: what it sends belongs to its transaction."""
+
+
+def run_handler(handler: Handler, delivery: Delivery) -> BaseException | None:
+    """Run ``handler`` here; return what it raised. What it sends belongs to ``delivery``."""
+    token = current_delivery.set(delivery)
+    try:
+        handler(delivery)
+    except BaseException as fault:  # noqa: BLE001  # Judged by the node, on its thread.
+        return fault
+    finally:
+        current_delivery.reset(token)
+    return None

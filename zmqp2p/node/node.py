@@ -10,7 +10,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -42,10 +41,12 @@ from zmqp2p.node.deliveries import (
     CollectedTransaction,
     Delivery,
     Handler,
+    HandlerCancelled,
     ImmediateTransaction,
     Runner,
     Subscription,
     current_delivery,
+    run_handler,
 )
 from zmqp2p.node.funding import ChannelStatus, FundedChannel, Funding
 from zmqp2p.node.gate import OutboxGate
@@ -255,7 +256,7 @@ class Node:
         """Hand the messages that fit to ``handler``; the future's result is the subscription."""
 
         def add(engine: Engine) -> int:
-            key = engine.router.subscribe(kind, channel)
+            key = engine.subscribe(kind, channel)
             self._subscriptions[key] = Subscription(handler, runner)
             return key
 
@@ -264,10 +265,7 @@ class Node:
     def unsubscribe(self, key: int) -> "Future[None]":
         """End a subscription; what its handler has in hand still ends."""
 
-        def remove(engine: Engine) -> None:
-            engine.router.unsubscribe(key)
-
-        return self.call(remove)
+        return self.call(lambda engine: engine.unsubscribe(key))
 
     def on_event(self, handler: Callable[[Event], None]) -> None:
         """Call ``handler`` with every event from now on, on the node's thread."""
@@ -496,18 +494,18 @@ class Node:
 
     def _deliver(self, pending: Pending) -> None:
         subscription = self._subscriptions[pending.subscription]
-        if subscription.runner is None:
+        handler, runner = subscription.handler, subscription.runner
+        if runner is None:
             delivery = Delivery(self, pending, ImmediateTransaction(self._parts.store))
-            self._handled(pending, delivery, _run_handler(subscription.handler, delivery))
+            self._handled(pending, delivery, run_handler(handler, delivery))
             return
         delivery = Delivery(self, pending, CollectedTransaction())
 
-        def job() -> None:
-            error = _run_handler(subscription.handler, delivery)
+        def done(error: BaseException | None) -> None:
             self._post_quietly(lambda: self._handled(pending, delivery, error))
 
         try:
-            subscription.runner(partial(copy_context().run, job))
+            runner(handler, delivery, done)
         except RuntimeError as fault:  # The executor or event loop is shut down.
             self._handled(pending, delivery, fault)
 
@@ -532,6 +530,9 @@ class Node:
         self._fail(pending, delivery, error)
 
     def _fail(self, pending: Pending, delivery: Delivery, error: Exception) -> None:
+        if isinstance(error, HandlerCancelled):
+            self._engine.put_back(pending)
+            return
         if isinstance(error, RefuseMessage):
             self._engine.refuse(pending, error.code, error.reason)
             return
@@ -639,17 +640,6 @@ class Node:
             flushes, self._work.flushes = self._work.flushes, []
             for future in flushes:
                 future.set_result(None)
-
-
-def _run_handler(handler: Handler, delivery: Delivery) -> BaseException | None:
-    token = current_delivery.set(delivery)
-    try:
-        handler(delivery)
-    except BaseException as fault:  # noqa: BLE001  # Judged by `_handled`, on the node's thread.
-        return fault
-    finally:
-        current_delivery.reset(token)
-    return None
 
 
 def _error_of(refused: tuple[Refusal, bytes] | None) -> Exception | None:

@@ -12,14 +12,13 @@ from zmqp2p.objectives.base import (
     WaitingFor,
 )
 from zmqp2p.objectives.direct_fund import DirectFund
-from zmqp2p.objectives.proposal import InvalidProposal, validate
+from zmqp2p.objectives.proposal import validate
 
 __all__ = [
     "Cranked",
     "Deposit",
     "DirectFund",
     "EmitEvent",
-    "InvalidProposal",
     "Objective",
     "SendMessage",
     "SideEffect",

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
-from zmqp2p.codes import RefusalCode, RejectCode
+from zmqp2p.codes import RefusalCode
 from zmqp2p.errors import InvalidValue, RefuseMessage
 from zmqp2p.ids import Address, ChannelId, StateHash, TurnNum
-from zmqp2p.messages import ProposeState, RejectProposal
+from zmqp2p.messages import ProposeState
 from zmqp2p.state import (
     AssetExit,
     FixedPart,
@@ -27,18 +27,6 @@ POSTFUND = TurnNum(1)
 
 _PARTICIPANTS_MIN = 2
 _AMOUNT_BITS = 256  # A uint256 on chain, the sum of an asset's allocations too.
-
-
-class InvalidProposal(RefuseMessage):
-    """A participant proposed a channel that cannot be funded safely.
-
-    ``answer`` is the message that tells the sender so; sent instead of a bare refusal, it ends the
-    sender's objective too.
-    """
-
-    def __init__(self, channel: ChannelId, reason: str) -> None:
-        super().__init__(RefusalCode.PAYLOAD_INVALID, reason)
-        self.answer = RejectProposal(channel, PREFUND, RejectCode.INVALID, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +186,9 @@ def terms_of_proposal(me: Address, message: ProposeState) -> Terms:
     """Return the terms that ``message`` proposes to ``me``.
 
     Raises:
-        InvalidProposal: they cannot be funded safely.
+        RefuseMessage: they cannot be funded safely. The refusal ends the proposer's objective too.
     """
     try:
         return Terms(me, message.state)
     except InvalidValue as fault:
-        raise InvalidProposal(message.channel_id, str(fault)) from None
+        raise RefuseMessage(RefusalCode.PAYLOAD_INVALID, str(fault)) from None

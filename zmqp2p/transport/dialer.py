@@ -13,7 +13,6 @@ from zmqp2p.transport.endpoints import Endpoint
 from zmqp2p.transport.links import (
     CONGESTED,
     GONE,
-    GRACE_S,
     TURN_MAX_MESSAGES,
     FastSocket,
     SendFailure,
@@ -23,8 +22,6 @@ from zmqp2p.transport.monitor import DIAL_EVENTS, DialFailure, DialProgress, Mon
 from zmqp2p.transport.options import apply, descriptor, dialer_options, to_ms
 from zmqp2p.transport.probe import NOT_ZMTP, GreetingProbe
 from zmqp2p.wire.link import DownReason, LinkUp, Received
-
-_SLACK_S = 0.5  # Over connect and handshake, until a dial of which nothing is heard is given up.
 
 
 class DialedLink:
@@ -50,9 +47,7 @@ class DialedLink:
         with ExitStack() as undo:
             self._open(undo)
             undo.pop_all()
-        bounds = shared.bounds
-        wait_s = bounds.connect_timeout_s + bounds.handshake_timeout_s + _SLACK_S
-        shared.reactor.call_at(time.monotonic() + wait_s, self._give_up)
+        shared.reactor.call_at(time.monotonic() + shared.bounds.dial_timeout_s, self._give_up)
 
     def send(self, frames: Sequence[bytes]) -> SendFailure | None:
         """Queue one message; before the link is up it waits for that."""
@@ -162,7 +157,7 @@ class DialedLink:
         """Note that the connection is lost; read on until nothing more can come."""
         self._ended = True
         # After a protocol error libzmq sends no second event: do not wait for it for ever.
-        self._shared.reactor.call_at(time.monotonic() + GRACE_S, self._flush)
+        self._shared.reactor.call_at(time.monotonic() + self._shared.bounds.grace_s, self._flush)
 
     def _flush(self) -> None:
         if not self._closed:

@@ -19,9 +19,6 @@ from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent
 
 FRAMES_MAX = 2  # A header and at most one batch or body.
 TURN_MAX_MESSAGES = 256  # Per socket and call of `wait`, so that no peer starves another.
-# From the event that a connection ended until its last messages are readable. libzmq hands them
-# over a few microseconds after the event; a machine under load may need a time slice in between.
-GRACE_S = 0.01
 
 DONTWAIT = int(zmq.DONTWAIT)
 SNDMORE = int(zmq.DONTWAIT | zmq.SNDMORE)

@@ -22,7 +22,6 @@ from zmqp2p.transport.links import (
     CONGESTED,
     DONTWAIT,
     GONE,
-    GRACE_S,
     SNDMORE,
     TURN_MAX_MESSAGES,
     FastSocket,
@@ -211,7 +210,7 @@ class Listener:
     def _finish_later(self, link: AcceptedLink) -> None:
         reactor = self._shared.reactor
         reactor.mark(self._serve_data)
-        reactor.call_at(time.monotonic() + GRACE_S, lambda: self._finish(link))
+        reactor.call_at(time.monotonic() + self._shared.bounds.grace_s, lambda: self._finish(link))
 
     def _finish(self, link: AcceptedLink) -> None:
         unread = self._shared.reactor.is_marked(self._serve_data)

@@ -14,7 +14,7 @@ import zmq
 from zmq.utils import z85
 
 from zmqp2p import limits
-from zmqp2p.errors import InvalidValue
+from zmqp2p.errors import InvalidValue, ServiceClosed
 from zmqp2p.ids import CURVE_KEY_SIZE, CurveKey
 
 ZAP_DOMAIN = b"zmqp2p"
@@ -35,6 +35,11 @@ class SocketLimits:
     backlog: int = 1_024  # A restarted node is dialed by all its peers at once.
     connect_timeout_s: float = 0.5  # Else a lost SYN is repeated after 1, 3, 7 s.
     handshake_timeout_s: float = 1.0  # A silent connection holds a descriptor until then.
+    # The backstop where libzmq says nothing. Longer than both of the above.
+    dial_timeout_s: float = 2.0
+    # From the event that a connection ended until its last messages are readable. libzmq hands them
+    # over microseconds after the event; on a machine under load its thread may need a time slice.
+    grace_s: float = 0.01
     linger_s: float = 0.1  # How long a goodbye may take to leave a socket that is closed.
 
 
@@ -135,6 +140,18 @@ def make_context() -> "zmq.Context[zmq.Socket[bytes]]":
     context = zmq.Context(io_threads=IO_THREADS)
     context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)  # Only before the first socket.
     return context
+
+
+def check_process(made_in: int) -> None:
+    """Make sure that sockets are used in the process (by pid) that made them.
+
+    After a fork they seem to work in the child, and what is sent goes nowhere.
+
+    Raises:
+        ServiceClosed: this is another process.
+    """
+    if os.getpid() != made_in:
+        raise ServiceClosed("the transport belongs to another process: make one after the fork")
 
 
 def to_ms(duration_s: float) -> int:

@@ -18,7 +18,13 @@ from zmqp2p.transport.dialer import DialedLink
 from zmqp2p.transport.endpoints import Endpoint, check_ipc_free, parse_dial, parse_listen
 from zmqp2p.transport.links import Links, Shared, check_frames
 from zmqp2p.transport.listener import Listener
-from zmqp2p.transport.options import CurvePair, SocketLimits, make_context, seed_routing_ids
+from zmqp2p.transport.options import (
+    CurvePair,
+    SocketLimits,
+    check_process,
+    make_context,
+    seed_routing_ids,
+)
 from zmqp2p.transport.reactor import Reactor
 from zmqp2p.transport.zap import Admit, ZapHandler, admit_everyone
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent
@@ -180,8 +186,7 @@ class ZmqTransport:
             raise ServiceClosed("the transport is closed")
 
     def _check_own_process(self) -> None:
-        if os.getpid() != self._pid:  # In a forked child sends would seem to work and go nowhere.
-            raise ServiceClosed("the transport belongs to another process: make one after the fork")
+        check_process(self._pid)
 
     def _check_permitted(self, endpoint: Endpoint) -> None:
         if self._local_only and not endpoint.local:

@@ -65,9 +65,10 @@ def test_rows_come_back_as_tuples(transaction: Transaction) -> None:
 def test_views_triggers_and_indexes_of_the_application_work_and_can_be_dropped(
     transaction: Transaction,
 ) -> None:
+    logged = "INSERT INTO app_log VALUES (new.id)"
     for sql in (
         "CREATE TABLE app_log (id)",
-        "CREATE TRIGGER app_t INSERT ON app_items BEGIN INSERT INTO app_log VALUES (new.id); END",
+        f"CREATE TRIGGER app_t AFTER INSERT ON app_items BEGIN {logged}; END",
         "CREATE VIEW app_v AS SELECT id FROM app_log",
         "CREATE INDEX app_i ON app_log (id)",
         "INSERT INTO app_items (name) VALUES ('egg')",

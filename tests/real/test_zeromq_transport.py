@@ -1,0 +1,744 @@
+"""What is ZeroMQ's own: strangers on both ends of a connection, CURVE, descriptors, processes."""
+
+import gc
+import os
+import resource
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+
+import pytest
+import zmq
+
+from tests.real.transport_harness import Network, Node, curve_pair, dial, join, run
+from zmqp2p.errors import EndpointError, InvalidValue, ServiceClosed
+from zmqp2p.ids import CurveKey, LinkId
+from zmqp2p.transport import SocketLimits, ZmqTransport
+from zmqp2p.transport.zeromq import Security
+from zmqp2p.wire.link import DownReason, LinkDown, LinkUp, Received
+
+HASTY = SocketLimits(connect_timeout_s=0.1, handshake_timeout_s=0.15)
+# A ZMTP 3.0 client with mechanism NULL (RFC 23), and its READY as a DEALER.
+GREETING = b"\xff" + bytes(7) + b"\x01\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+READY = b"\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
+COMMAND, MORE, LAST = b"\x04", b"\x01", b"\x00"
+
+
+@pytest.fixture
+def tcp(tmp_path: Path) -> Iterator[Network]:
+    network = Network("tcp4", tmp_path)
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def null(tmp_path: Path) -> Iterator[Network]:
+    network = Network("none", tmp_path)
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def raw() -> Iterator["Raw"]:
+    made = Raw()
+    yield made
+    made.close()
+
+
+class Raw:
+    """Plain sockets, and ZeroMQ sockets of a stranger's program."""
+
+    def __init__(self) -> None:
+        self.context = zmq.Context()
+        self._closing = ExitStack()
+        self._secret, self.key = curve_pair()
+
+    def zmq_socket(self, kind: int, server_key: bytes | None = None) -> "zmq.Socket[bytes]":
+        made = self._closing.enter_context(self.context.socket(kind))
+        made.linger = 1000
+        if server_key is not None:
+            made.curve_serverkey = server_key
+            made.curve_publickey = self.key
+            made.curve_secretkey = self._secret
+        return made
+
+    def zmq_listener(
+        self, mechanism: str, kind: int = zmq.ROUTER
+    ) -> tuple[str, "zmq.Socket[bytes]"]:
+        made = self.zmq_socket(kind)
+        if mechanism == "CURVE":
+            made.curve_server = True
+            made.curve_secretkey = self._secret
+        if mechanism == "PLAIN":
+            made.plain_server = True
+        port = made.bind_to_random_port("tcp://127.0.0.1", 10_000, 32_000)
+        return f"tcp://127.0.0.1:{port}", made
+
+    def tcp_listener(self, serve: Callable[[socket.socket, int], None], backlog: int = 8) -> str:
+        """Serve each connection (with its number) in a thread; closing is up to ``serve``."""
+        listener = self._closing.enter_context(closing(socket.socket()))
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(backlog)
+
+        def accept() -> None:
+            with suppress(OSError):  # The listener is shut down at the end.
+                for number in range(100):
+                    connection, _ = listener.accept()
+                    self._closing.callback(connection.close)
+                    serve(connection, number)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        self._closing.callback(thread.join)
+        self._closing.callback(listener.shutdown, socket.SHUT_RDWR)
+        return f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+
+    def connect(self, endpoint: str) -> socket.socket:
+        port = int(endpoint.rpartition(":")[2])
+        made = socket.create_connection(("127.0.0.1", port), timeout=10)
+        return self._closing.enter_context(made)
+
+    def close(self) -> None:
+        self._closing.close()
+        self.context.destroy(linger=0)
+
+
+def frame(flag: bytes, body: bytes) -> bytes:
+    """Return a short ZMTP frame."""
+    return flag + bytes((len(body),)) + body
+
+
+def null_client(raw: Raw, node: Node, endpoint: str) -> socket.socket:
+    """Return a plain socket that has finished a NULL handshake with ``node``."""
+    client = raw.connect(endpoint)
+    client.sendall(GREETING + READY)
+    client.setblocking(False)
+    received = bytearray()
+
+    def ready() -> bool:
+        with suppress(BlockingIOError):
+            received.extend(client.recv(1000))
+        return b"READY" in received
+
+    run(node, until=ready)
+    client.setblocking(True)
+    return client
+
+
+def say_nothing(_: socket.socket, __: int) -> None:
+    """Accept, and be silent."""
+
+
+def say(reply: bytes) -> Callable[[socket.socket, int], None]:
+    def serve(connection: socket.socket, _: int) -> None:
+        connection.sendall(reply)
+
+    return serve
+
+
+def hang_up(connection: socket.socket, _: int) -> None:
+    """Close at once, in the orderly way."""
+    connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
+def hang_up_once(connection: socket.socket, number: int) -> None:
+    """Close the first connection, say nothing on the others."""
+    if number == 0:
+        hang_up(connection, number)
+
+
+def echo(connection: socket.socket, _: int) -> None:
+    """Send back whatever comes: what a connection to oneself looks like."""
+    while data := connection.recv(4096):
+        connection.sendall(data)
+    connection.close()
+
+
+def verdict(node: Node, endpoint: str, key: CurveKey) -> tuple[DownReason, str]:
+    """Dial and return why it failed."""
+    link = node.transport.dial(endpoint, key)
+    run(node, until=lambda: node.downs)
+    assert node.ups == []
+    assert [down.link for down in node.downs] == [link]
+    return node.downs[0].reason, node.downs[0].detail
+
+
+# --- Whatever may listen where we dial ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("security", ["tcp4", "none"])
+@pytest.mark.parametrize(
+    ("serve", "detail"),
+    [
+        (say_nothing, "says nothing"),
+        (say(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), ""),
+        (say(b"SSH-2.0-OpenSSH_9.2p1\r\n"), ""),
+        (say(bytes(range(256))), ""),
+        (say(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"X" * 300), ""),
+        (hang_up, "during the handshake"),
+    ],
+)
+def test_what_speaks_something_else_is_told_from_a_dead_peer(
+    security: str,
+    serve: Callable[[socket.socket, int], None],
+    detail: str,
+    raw: Raw,
+    tmp_path: Path,
+) -> None:
+    network = Network(security, tmp_path)
+    node = network.node(bounds=HASTY)
+    reason, told = verdict(node, raw.tcp_listener(serve), raw.key)
+    network.close()
+    assert reason is DownReason.NOT_ZP2P
+    assert detail in told
+
+
+@pytest.mark.parametrize("mechanism", ["NULL", "PLAIN"])
+def test_a_listener_without_curve_is_not_taken_for_a_wrong_key(
+    mechanism: str, tcp: Network, raw: Raw
+) -> None:
+    endpoint, _ = raw.zmq_listener(mechanism)
+    reason, detail = verdict(tcp.node(), endpoint, raw.key)
+    assert reason is DownReason.NOT_ZP2P
+    assert mechanism in detail or "another security mechanism" in detail
+
+
+def test_a_node_without_curve_never_talks_to_one_with_it(tcp: Network, null: Network) -> None:
+    secure, open_node = tcp.node(), null.node()
+    endpoint = secure.transport.listen(tcp.endpoint())
+    open_node.transport.dial(endpoint, secure.key)
+    run(secure, open_node, until=lambda: open_node.downs)
+    assert open_node.downs[0].reason is DownReason.NOT_ZP2P
+    assert "CURVE" in open_node.downs[0].detail
+    assert secure.events == []
+
+
+def test_a_probe_that_gets_no_answer_ends_too(tcp: Network, raw: Raw) -> None:
+    node = tcp.node(bounds=SocketLimits(dial_timeout_s=0.2))
+    reason, _ = verdict(node, raw.tcp_listener(hang_up_once), raw.key)
+    assert reason is DownReason.NOT_ZP2P
+
+
+def test_a_dial_can_be_closed_while_it_is_probed(tcp: Network, raw: Raw) -> None:
+    probed = threading.Event()
+
+    def serve(connection: socket.socket, number: int) -> None:
+        hang_up_once(connection, number)
+        if number == 1:
+            probed.set()
+
+    node = tcp.node()
+    link = node.transport.dial(raw.tcp_listener(serve), raw.key)
+    run(node, until=probed.is_set)
+    assert not node.transport.send(link, [b"x"])
+    node.turn()
+    assert [(down.link, down.reason) for down in node.downs] == [(link, DownReason.LOST)]
+
+
+def test_a_listener_that_drops_connects_silently_is_unreachable(tcp: Network) -> None:
+    """A full accept queue drops them, as a firewall does; nothing is answered at all."""
+    node = tcp.node(bounds=HASTY)
+    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        started = time.monotonic()
+        endpoint = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        reason, _ = verdict(node, endpoint, node.key)
+    assert reason is DownReason.UNREACHABLE
+    assert time.monotonic() - started < 2.0
+
+
+def test_a_dial_of_which_nothing_is_heard_is_given_up(tcp: Network, raw: Raw) -> None:
+    """There are cases in which libzmq tells nothing at all (#4588)."""
+    node = tcp.node(bounds=SocketLimits(dial_timeout_s=0.1))
+    reason, detail = verdict(node, raw.tcp_listener(say_nothing), raw.key)
+    assert (reason, detail) == (DownReason.UNREACHABLE, "no answer in time")
+
+
+def test_a_dial_that_is_up_is_not_given_up(tcp: Network) -> None:
+    alice, bob = tcp.node(bounds=SocketLimits(dial_timeout_s=0.1)), tcp.node()
+    dial(alice, bob, bob.transport.listen(tcp.endpoint()))
+    until = time.monotonic() + 0.15
+    run(alice, bob, until=lambda: time.monotonic() > until)
+    assert alice.downs == []
+
+
+def test_a_connection_to_oneself_ends(tcp: Network, raw: Raw) -> None:
+    """Dialing a dead local port in the ephemeral range can connect to itself."""
+    reason, _ = verdict(tcp.node(bounds=HASTY), raw.tcp_listener(echo), raw.key)
+    assert reason in (DownReason.NOT_ZP2P, DownReason.WRONG_KEY)
+
+
+def test_a_connection_to_oneself_without_curve_ends_with_its_first_message(
+    null: Network, raw: Raw
+) -> None:
+    node = null.node()
+    link = node.transport.dial(raw.tcp_listener(echo), raw.key)
+    node.transport.send(link, [b"hello"])
+    run(node, until=lambda: node.downs)
+    assert node.received() == []
+    assert [(down.reason, down.detail) for down in node.downs] == [
+        (DownReason.NOT_ZP2P, "connected to itself, or to what is no listener")
+    ]
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_a_listener_that_sends_more_than_two_frames_is_hung_up_on(
+    count: int, tcp: Network, raw: Raw
+) -> None:
+    node = tcp.node()
+    endpoint, listener = raw.zmq_listener("CURVE")
+    link = node.transport.dial(endpoint, raw.key)
+    node.transport.send(link, [b"hello"])
+    run(node, until=lambda: listener.poll(0))
+    routing_id, _ = listener.recv_multipart()
+    listener.send_multipart([routing_id, b"fine"])
+    listener.send_multipart([routing_id, *[b"x"] * count])
+    run(node, until=lambda: node.downs)
+    assert node.received() == [(b"fine",)]
+    assert [(down.reason, down.detail) for down in node.downs] == [
+        (DownReason.NOT_ZP2P, "more than two frames")
+    ]
+
+
+def test_a_listener_that_sends_too_large_a_frame_is_lost(tcp: Network, raw: Raw) -> None:
+    """After a protocol error libzmq tells only half of what it tells otherwise."""
+    node = tcp.node(bounds=SocketLimits(frame_max_bytes=1000))
+    endpoint, listener = raw.zmq_listener("CURVE")
+    link = node.transport.dial(endpoint, raw.key)
+    node.transport.send(link, [b"hello"])
+    run(node, until=lambda: listener.poll(0))
+    routing_id, _ = listener.recv_multipart()
+    listener.send_multipart([routing_id, b"fine"])
+    listener.send_multipart([routing_id, bytes(1001)])
+    run(node, until=lambda: node.downs)
+    assert node.received() == [(b"fine",)]
+    assert [down.reason for down in node.downs] == [DownReason.LOST]
+
+
+def test_a_link_that_is_lost_does_not_come_back_by_itself(tcp: Network) -> None:
+    pair = join(tcp)
+    pair.bob.transport.close()
+    run(pair.alice, until=lambda: pair.alice.downs)
+    carol = tcp.node()
+    carol.transport.listen(pair.endpoint)
+    until = time.monotonic() + 0.2
+    run(pair.alice, carol, until=lambda: time.monotonic() > until)
+    assert len(pair.alice.events) == 2
+    assert carol.events == []
+
+
+@pytest.mark.parametrize("at", ["tcp://[fe80::1%nosuch0]:9000", "tcp://255.255.255.255:9000"])
+def test_an_address_that_the_system_refuses_is_unreachable(at: str, tcp: Network) -> None:
+    node = tcp.node(bounds=HASTY)
+    assert verdict(node, at, node.key)[0] is DownReason.UNREACHABLE
+
+
+# --- Whoever may dial where we listen -----------------------------------------------------------
+
+
+def test_a_peer_that_sends_more_than_two_frames_ends_its_link_and_no_other(
+    tcp: Network, raw: Raw
+) -> None:
+    pair = join(tcp)
+    stranger = raw.zmq_socket(zmq.DEALER, pair.bob.key)
+    stranger.connect(pair.endpoint)
+    stranger.send_multipart([b"1", b"2"])
+    pair.run(lambda: len(pair.bob.ups) == 2)
+    stranger.send_multipart([b"1", b"2", b"3", b"4"])
+    pair.run(lambda: pair.bob.downs)
+    bad = pair.bob.ups[1].link
+    assert [(down.link, down.reason, down.detail) for down in pair.bob.downs] == [
+        (bad, DownReason.NOT_ZP2P, "more than two frames")
+    ]
+    assert pair.bob.received(bad) == [(b"1", b"2")]
+    pair.alice.transport.send(pair.at_alice, [b"undisturbed"])
+    pair.run(lambda: (b"undisturbed",) in pair.bob.received(pair.at_bob))
+
+
+def test_a_peer_that_sends_too_large_a_frame_ends_its_link_and_no_other(
+    tcp: Network, raw: Raw
+) -> None:
+    pair = join(tcp)
+    stranger = raw.zmq_socket(zmq.DEALER, pair.bob.key)
+    stranger.connect(pair.endpoint)
+    stranger.send(b"small")
+    pair.run(lambda: len(pair.bob.ups) == 2)
+    stranger.send(bytes(SocketLimits().frame_max_bytes + 1))
+    pair.run(lambda: pair.bob.downs)
+    assert [down.link for down in pair.bob.downs] == [pair.bob.ups[1].link]
+
+
+def test_a_routing_id_that_passes_to_another_key_is_another_link(tcp: Network, raw: Raw) -> None:
+    """A routing id is a claim: what counts is the key that CURVE has proven."""
+    bob = tcp.node(bounds=SocketLimits(grace_s=5.0))  # The end of the first is not yet told.
+    endpoint = bob.transport.listen(tcp.endpoint())
+    other = Raw()
+    keys = []
+    for number, program in enumerate((raw, other), start=1):
+        stranger = program.zmq_socket(zmq.DEALER, bob.key)
+        stranger.routing_id = b"same"
+        stranger.connect(endpoint)
+        stranger.send(b"hello")
+        run(bob, until=lambda number=number: len(bob.received()) == number)
+        stranger.close()
+        keys.append(program.key)
+        bob.turn(0.05)
+    other.close()
+    assert [up.curve_key for up in bob.ups] == keys
+    assert [type(event) for event in bob.events] == [LinkUp, Received, LinkDown, LinkUp, Received]
+    assert bob.downs[0].link == bob.ups[0].link
+    assert bob.downs[0].reason is DownReason.LOST
+
+
+def test_a_routing_id_in_use_cannot_be_taken_over(tcp: Network, raw: Raw) -> None:
+    """Whoever announces the id of another does not get what is sent to it."""
+    bob = tcp.node()
+    endpoint = bob.transport.listen(tcp.endpoint())
+    owner = raw.zmq_socket(zmq.DEALER, bob.key)
+    thief = raw.zmq_socket(zmq.DEALER, bob.key)
+    for stranger in (owner, thief):
+        stranger.routing_id = b"same"
+        watch = stranger.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        stranger.connect(endpoint)
+        run(bob, until=lambda watch=watch: watch.poll(0))
+        stranger.send(b"mine")
+        run(bob, until=bob.received)
+    bob.transport.send(bob.ups[0].link, [b"secret"])
+    run(bob, until=lambda: owner.poll(0))
+    assert not thief.poll(0)
+    assert len(bob.ups) == 1
+
+
+def test_a_user_id_that_a_peer_gives_itself_is_ignored(null: Network, raw: Raw) -> None:
+    bob = null.node()
+    endpoint = bob.transport.listen(null.endpoint())
+    ready = READY[2:] + b"\x07User-Id" + struct.pack(">I", 64) + b"aa" * 32
+    client = raw.connect(endpoint)
+    client.sendall(GREETING + frame(COMMAND, ready) + frame(LAST, b"x"))
+    run(bob, until=bob.received)
+    assert bob.ups[0].curve_key is None
+
+
+def test_a_peer_that_dies_within_a_message_breaks_nothing(null: Network, raw: Raw) -> None:
+    pair = join(null)
+    client = null_client(raw, pair.bob, pair.endpoint)
+    client.sendall(frame(LAST, b"whole") + frame(MORE, b"half"))
+    pair.run(lambda: len(pair.bob.ups) == 2)
+    client.close()
+    pair.run(lambda: pair.bob.downs)
+    pair.alice.transport.send(pair.at_alice, [b"head", b"body"])
+    pair.run(lambda: (b"head", b"body") in pair.bob.received(pair.at_bob))
+    assert pair.bob.received(pair.bob.ups[1].link) == [(b"whole",)]
+
+
+def test_a_peer_that_was_gone_before_it_was_heard_is_lost_too(null: Network, raw: Raw) -> None:
+    bob = null.node()
+    endpoint = bob.transport.listen(null.endpoint())
+    first = null_client(raw, bob, endpoint)
+    watch = raw.connect(endpoint)  # Is hung up on only after the first: shows that this was seen.
+    first.sendall(frame(LAST, b"1") + frame(LAST, b"2"))
+    first.close()
+    watch.sendall(bytes(64))
+    assert watch.recv(1000) is not None
+    run(bob, until=lambda: bob.downs)
+    assert [type(event) for event in bob.events] == [LinkUp, Received, Received, LinkDown]
+
+
+def test_connections_that_follow_each_other_on_one_descriptor_are_told_apart(
+    null: Network, raw: Raw
+) -> None:
+    """The next connection often has the descriptor of the last, which says who hung up."""
+    bob = null.node()
+    endpoint = bob.transport.listen(null.endpoint())
+    for number in range(1, 6):
+        gone = null_client(raw, bob, endpoint)
+        gone.sendall(frame(LAST, b"gone"))
+        gone.close()
+        stays = null_client(raw, bob, endpoint)
+        stays.sendall(frame(LAST, b"stays"))
+        run(bob, until=lambda number=number: len(bob.downs) == 2 * number - 1)
+        assert bob.transport.send(bob.ups[-1].link, [b"you there"])
+        stays.close()
+        run(bob, until=lambda number=number: len(bob.downs) == 2 * number)
+    for up in bob.ups:
+        assert len(bob.received(up.link)) == 1
+
+
+def test_a_send_to_a_peer_that_has_just_gone_is_refused_once(tcp: Network) -> None:
+    pair = join(tcp)
+    pair.alice.transport.close()
+    deadline = time.monotonic() + 10.0
+    while pair.bob.transport.send(pair.at_bob, [b"x"]):
+        assert time.monotonic() < deadline
+    run(pair.bob, until=lambda: pair.bob.downs)
+    assert [(down.link, down.reason) for down in pair.bob.downs] == [(pair.at_bob, DownReason.LOST)]
+
+
+def test_nobody_is_admitted_while_the_node_does_not_ask_for_news(tcp: Network) -> None:
+    """It fails closed: without an answer to ZAP there is no handshake."""
+    alice, bob = tcp.node(bounds=HASTY), tcp.node()
+    endpoint = bob.transport.listen(tcp.endpoint())
+    assert verdict(alice, endpoint, bob.key)[0] is DownReason.NOT_ZP2P
+
+
+def test_a_storm_of_strangers_does_not_stop_the_node(tcp: Network) -> None:
+    """More monitor events than libzmq holds, while the node is busy elsewhere."""
+    alice, bob = tcp.node(), tcp.node()
+    endpoint = bob.transport.listen(tcp.endpoint())
+    port = int(endpoint.rpartition(":")[2])
+    for _ in range(1_200):
+        with socket.socket() as stranger:
+            stranger.connect(("127.0.0.1", port))
+            stranger.send(b"GET / HTTP/1.1\r\n\r\n")
+    dial(alice, bob, endpoint)
+    assert bob.events == []
+
+
+# --- Endpoints ----------------------------------------------------------------------------------
+
+
+def test_a_port_of_choice_is_not_one_that_a_dial_may_get(tcp: Network) -> None:
+    endpoint = tcp.node().transport.listen("tcp://127.0.0.1:0")
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert 10_000 <= int(endpoint.rpartition(":")[2]) < lowest
+
+
+@pytest.mark.parametrize(
+    ("listen", "reach"),
+    [
+        ("tcp://*:0", "tcp://127.0.0.1"),
+        ("tcp://0.0.0.0:0", "tcp://localhost"),
+        ("tcp://localhost:0", "tcp://127.0.0.1"),
+        ("tcp://[::]:0", "tcp://127.0.0.1"),
+        ("tcp://[::]:0", "tcp://[::1]"),
+    ],
+)
+def test_wildcards_and_localhost_can_be_listened_at(listen: str, reach: str, tcp: Network) -> None:
+    alice, bob = tcp.node(), tcp.node()
+    real = bob.transport.listen(listen)
+    assert real.rpartition(":")[0] == listen.rpartition(":")[0]
+    link = dial(alice, bob, f"{reach}:{real.rpartition(':')[2]}")
+    alice.transport.send(link, [b"x"])
+    run(alice, bob, until=bob.received)
+    assert bob.ups[0].remote == ("::1" if "::1" in reach else "127.0.0.1")
+
+
+def test_an_address_that_is_not_ours_cannot_be_listened_at(tcp: Network) -> None:
+    for endpoint in ("tcp://192.0.2.1:0", "tcp://192.0.2.1:12345", "ipc:///no/such/folder/socket"):
+        with pytest.raises(EndpointError, match=endpoint):
+            tcp.node().transport.listen(endpoint)
+
+
+def test_the_socket_file_of_a_dead_process_is_no_matter(tcp: Network, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    alice, bob = tcp.node(), tcp.node()
+    dial(alice, bob, bob.transport.listen(f"ipc://{path}"))
+    bob.transport.close()
+    assert not path.exists()
+
+
+def test_a_file_that_is_no_socket_is_not_removed(tcp: Network, tmp_path: Path) -> None:
+    path = tmp_path / "letter"
+    path.write_text("dear Bob")
+    with pytest.raises(EndpointError, match="no socket"):
+        tcp.node().transport.listen(f"ipc://{path}")
+    assert path.read_text() == "dear Bob"
+
+
+def test_a_listener_with_a_full_backlog_is_alive(tcp: Network, tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with ExitStack() as stack:
+        busy = stack.enter_context(socket.socket(socket.AF_UNIX))
+        busy.bind(path)
+        busy.listen(0)
+        for _ in range(3):
+            caller = stack.enter_context(socket.socket(socket.AF_UNIX))
+            caller.setblocking(False)
+            caller.connect_ex(path)
+        with pytest.raises(EndpointError, match="in use"):
+            tcp.node().transport.listen(f"ipc://{path}")
+
+
+def test_an_ipc_socket_of_another_kind_is_left_alone(tcp: Network, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(path))
+        with pytest.raises(EndpointError, match=str(path)):
+            tcp.node().transport.listen(f"ipc://{path}")
+    assert path.exists()
+
+
+def test_an_ipc_path_through_a_file_is_refused(tcp: Network, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EndpointError, match="Not a directory"):
+        tcp.node().transport.listen(f"ipc://{tmp_path}/file/socket")
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://*:0", "tcp://0.0.0.0:0", "tcp://[::]:0"])
+def test_without_curve_the_node_stays_on_this_machine(endpoint: str, null: Network) -> None:
+    node = null.node()
+    with pytest.raises(EndpointError, match="this machine only"):
+        node.transport.listen(endpoint)
+    with pytest.raises(EndpointError, match="this machine only"):
+        node.transport.dial("tcp://192.0.2.1:9000", node.key)
+
+
+def test_without_curve_other_machines_must_be_asked_for(tmp_path: Path) -> None:
+    secret, public = curve_pair()
+    transport = ZmqTransport(
+        curve_secret=secret, curve_public=public, security="none", allow_insecure_remote=True
+    )
+    with closing(transport):
+        assert transport.listen("tcp://0.0.0.0:0").startswith("tcp://0.0.0.0:")
+        assert transport.listen(f"ipc://{tmp_path}/socket")
+
+
+# --- Keys, descriptors, processes ---------------------------------------------------------------
+
+
+def test_keys_and_security_are_checked() -> None:
+    secret, public = curve_pair()
+    _, foreign = curve_pair()
+    wrong: list[tuple[str, bytes, CurveKey, str]] = [
+        ("curve_secret", b"short", public, "curve"),
+        ("curve_public", secret, CurveKey(b"short"), "curve"),
+        ("curve_public", secret, foreign, "none"),
+        ("security", secret, public, "plain"),
+    ]
+    for named, one, other, security in wrong:
+        level: Security = security  # type: ignore[assignment]
+        with pytest.raises(InvalidValue, match=named):
+            ZmqTransport(curve_secret=one, curve_public=other, security=level)
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def test_close_leaves_no_descriptor_no_thread_and_no_file(tmp_path: Path, raw: Raw) -> None:
+    silent = raw.tcp_listener(say_nothing)
+    suspect = raw.tcp_listener(hang_up_once)
+    gc.collect()
+    before = open_descriptors(), threads()
+    network = Network("ipc", tmp_path)
+    for _ in range(3):
+        pair = join(network)
+        pair.alice.transport.dial(silent, raw.key)
+        pair.alice.transport.dial(suspect, raw.key)
+        pair.alice.transport.dial("ipc:///nobody", raw.key)
+        pair.alice.turn(0.05)
+    network.close()
+    raw.close()
+    gc.collect()
+    assert open_descriptors() <= before[0]
+    assert threads() <= before[1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dialing_and_hanging_up_leaks_nothing(tcp: Network) -> None:
+    pair = join(tcp)
+    counts = []
+    for _ in range(3):
+        for _ in range(20):
+            pair.alice.transport.close_link(dial(pair.alice, pair.bob, pair.endpoint))
+        dead = pair.alice.transport.dial("tcp://127.0.0.1:9", pair.bob.key)
+        pair.run(lambda dead=dead: any(down.link == dead for down in pair.alice.downs))
+        counts.append(open_descriptors())
+    assert counts[2] <= counts[0] + 4  # What libzmq's threads have not closed yet.
+
+
+def test_a_node_without_descriptors_left_fails_to_dial_and_goes_on(tcp: Network) -> None:
+    pair = join(tcp)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_descriptors(), hard))
+    try:
+        link = pair.alice.transport.dial(pair.endpoint, pair.bob.key)
+        with pytest.raises(EndpointError, match="Too many open files"):
+            pair.bob.transport.listen("tcp://127.0.0.1:0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    pair.run(lambda: pair.alice.downs)
+    assert pair.alice.downs == [
+        LinkDown(link, DownReason.UNREACHABLE, "cannot dial: Too many open files")
+    ]
+    dial(pair.alice, pair.bob, pair.endpoint)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_cannot_use_the_transport(tcp: Network) -> None:
+    """It would seem to work there, and nothing would leave."""
+    pair = join(tcp)
+    transport = pair.alice.transport
+    calls: list[Callable[[], object]] = [
+        lambda: transport.wait(0),
+        lambda: transport.send(pair.at_alice, [b"x"]),
+        lambda: transport.close_link(pair.at_alice),
+        lambda: transport.listen("tcp://127.0.0.1:0"),
+        lambda: transport.dial(pair.endpoint, pair.bob.key),
+        transport.wake,
+        transport.close,
+    ]
+    child = os.fork()
+    if child == 0:
+        refused = 0
+        for call in calls:
+            try:
+                call()
+            except ServiceClosed:
+                refused += 1
+        os._exit(0 if refused == len(calls) else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert transport.send(pair.at_alice, [b"the parent goes on"])
+    pair.run(lambda: len(pair.bob.received()) == 2)
+
+
+ROUTING_ID_PROGRAM = """
+import zmq
+from zmqp2p.transport.options import seed_routing_ids
+seed_routing_ids()
+context = zmq.Context()
+router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
+router.bind("inproc://x")
+dealer.connect("inproc://x")
+dealer.send(b"")
+print(router.recv().hex())
+context.destroy(linger=0)
+"""
+
+
+def test_routing_ids_differ_from_process_to_process() -> None:
+    """libzmq's are the same in every process: who guesses the next one can squat it."""
+    ids = [
+        subprocess.run(
+            [sys.executable, "-c", ROUTING_ID_PROGRAM], check=True, capture_output=True, timeout=30
+        ).stdout
+        for _ in range(2)
+    ]
+    assert ids[0] != ids[1]
+
+
+def test_link_ids_are_never_used_twice(tcp: Network) -> None:
+    node = tcp.node()
+    links: list[LinkId] = []
+    for _ in range(20):
+        links.append(node.transport.dial("tcp://127.0.0.1:9", node.key))
+        node.transport.close_link(links[-1])
+    assert len(set(links)) == 20

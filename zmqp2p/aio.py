@@ -1,0 +1,345 @@
+"""P2PService for asyncio: the same node, the same names, awaitable.
+
+The node has its own thread. Handlers and event callbacks run on the user's event loop; a message
+is acked when its coroutine has ended, in the order of the stream.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from os import PathLike
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from zmqp2p.chain.base import ChainService
+from zmqp2p.codes import RejectCode
+from zmqp2p.engine.peers import PeerStatus
+from zmqp2p.errors import Backpressure, DeliveryTimeout, LocalError, ServiceClosed, UnknownPeer
+from zmqp2p.events import Event
+from zmqp2p.identity import Identity
+from zmqp2p.ids import Address, ChannelId, MessageId, address_text
+from zmqp2p.node.build import Options, encode, start_node
+from zmqp2p.node.deliveries import Delivery, Done, Handler, HandlerCancelled, current_delivery
+from zmqp2p.node.funding import ChannelStatus, FundedChannel
+from zmqp2p.node.node import Node
+from zmqp2p.node.receipts import Receipt as NodeReceipt
+from zmqp2p.policy import Policy, Proposal, ask
+from zmqp2p.records import Contact, PeerRecord, parse_contact
+from zmqp2p.service import PeerName, address_of, options_of, terms_of
+from zmqp2p.state import Outcome
+
+T = TypeVar("T")
+AsyncHandler = Callable[[Delivery], Coroutine[Any, Any, object]]
+
+
+class Receipt:
+    """What becomes of one message; see `zmqp2p.Receipt`. Belongs to one event loop."""
+
+    def __init__(self, receipt: NodeReceipt) -> None:
+        self._receipt = receipt
+
+    @property
+    def peer(self) -> Address:
+        """To whom it was sent."""
+        return self._receipt.peer
+
+    @property
+    def acked(self) -> bool:
+        """Whether the peer has processed the message for good."""
+        return self._receipt.acked
+
+    @property
+    def error(self) -> Exception | None:
+        """How the message ended if not acked; None also while it has not ended."""
+        return self._receipt.error
+
+    async def wait(self, timeout_s: float | None = None) -> None:
+        """Return once the peer has processed the message; raises as `zmqp2p.Receipt.wait`."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def end(_receipt: NodeReceipt) -> None:
+            loop.call_soon_threadsafe(_set_once, ended)
+
+        self._receipt.add_done_callback(end)
+        await _within(ended, timeout_s)
+        if self._receipt.error is not None:
+            raise self._receipt.error
+
+    async def message_id(self) -> MessageId:
+        """Return the message's id, once it is stored."""
+        return await asyncio.to_thread(lambda: self._receipt.message_id)
+
+    def __repr__(self) -> str:
+        return repr(self._receipt)
+
+
+class Channel:
+    """A channel of this node: how its funding stands, and how it ends."""
+
+    def __init__(self, node: Node, channel_id: ChannelId) -> None:
+        self._node = node
+        self.channel_id = channel_id
+
+    async def result(self, timeout_s: float | None = None) -> FundedChannel:
+        """Return the channel once it is funded; raises as `zmqp2p.Channel.result`."""
+        return await _result(self._node.funded(self.channel_id), timeout_s)
+
+    async def status(self) -> ChannelStatus:
+        """Return how it stands; raises UnknownChannel."""
+        return await _result(self._node.channel_status(self.channel_id))
+
+    def __repr__(self) -> str:
+        return f"<Channel 0x{self.channel_id.hex()}>"
+
+
+class P2PService:
+    """A node for asyncio programs: ``async with P2PService(…) as p2p``.
+
+    Takes what `zmqp2p.P2PService` takes, and raises what it raises, when it is entered. All methods
+    belong to the event loop in which it was entered.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | Sequence[str] | None,
+        *,
+        identity: Identity,
+        chain: ChainService | None = None,
+        policy: Policy = ask,
+        **settings: Any,
+    ) -> None:
+        self._identity = identity
+        self._has_chain = chain is not None
+        self._options: Options = options_of(
+            endpoint, identity, chain=chain, policy=policy, **settings
+        )
+        self._running: Node | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._tasks: set[asyncio.Task[None]] = set()  # Or the loop would let them go.
+
+    # --- Life -----------------------------------------------------------------------------------
+
+    async def start(self) -> Self:
+        """Start the node; `async with` does it. Raises EndpointError, StoreError, LocalError."""
+        if self._running is not None:
+            raise LocalError("the service was started before")
+        self._loop = asyncio.get_running_loop()
+        self._running = await asyncio.to_thread(start_node, self._options)
+        return self
+
+    async def close(self, timeout_s: float = 10.0) -> None:
+        """Release everything; see `zmqp2p.P2PService.close`."""
+        if self._running is not None:
+            await asyncio.to_thread(self._running.stop, timeout_s)
+
+    async def flush(self, timeout_s: float | None = None) -> None:
+        """Return once every peer has processed every message sent to it, or DeliveryTimeout."""
+        await _result(self._node.flush(), timeout_s)
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def record(self) -> PeerRecord:
+        """This node's signed record: ``str(record)`` is what others need to reach it."""
+        return self._node.record
+
+    @property
+    def address(self) -> Address:
+        """This node's address."""
+        return self._identity.address
+
+    # --- Peers ----------------------------------------------------------------------------------
+
+    async def add_peer(self, contact: Contact | str) -> Address:
+        """Know a peer and connect to it; see `zmqp2p.P2PService.add_peer`."""
+        known = parse_contact(contact) if isinstance(contact, str) else contact
+        if known.address == self.address:
+            raise LocalError("this is the node's own contact")
+        await _result(self._node.add_contact(known))
+        return known.address
+
+    async def peers(self) -> list[PeerStatus]:
+        """Return how things stand with every peer."""
+        return await _result(self._node.call(lambda engine: engine.peer_statuses()))
+
+    # --- Messages -------------------------------------------------------------------------------
+
+    async def send_message(
+        self,
+        peer: PeerName,
+        message: object,
+        *,
+        timeout_s: float | None = None,
+        expires_in_s: float | None = None,
+    ) -> Receipt:
+        """Send a message; see `zmqp2p.P2PService.send_message`. Waits only for room."""
+        address = address_of(peer)
+        if not self._node.knows(address):
+            raise UnknownPeer(f"{address_text(address)} is not known: add_peer first")
+        body = encode(message, expires_in_s)
+        try:
+            return Receipt(self._node.send(address, body, 0))
+        except Backpressure:
+            if timeout_s == 0:
+                raise
+        sent = await asyncio.to_thread(self._node.send, address, body, timeout_s)
+        return Receipt(sent)
+
+    async def on_message(
+        self,
+        handler: AsyncHandler,
+        *,
+        message_type: type | None = None,
+        channel_id: ChannelId | None = None,
+    ) -> AsyncHandler:
+        """Hand messages to the coroutine ``handler(delivery)``; acked when it has ended.
+
+        What it writes by ``delivery.transaction`` and sends is committed together when it ends.
+        """
+        run = self._run_on_loop
+        await _result(self._node.subscribe(handler, run, message_type, channel_id))
+        return handler
+
+    async def messages(
+        self, *, message_type: type | None = None, channel_id: ChannelId | None = None
+    ) -> AsyncIterator[Delivery]:
+        """Yield messages; each is acked when the next is asked for.
+
+        What ``delivery.transaction`` collects is committed with that ack. What is sent in the body
+        of the loop leaves at once: use `on_message` for messages that must not leave without it.
+        When the iteration is left, the message in hand is not acked: it is handed out again to the
+        next subscription, or after a restart. While nobody subscribes, messages wait for
+        ``Limits.subscribe_grace_s`` and are then refused.
+        """
+        arrived: asyncio.Queue[tuple[Delivery, asyncio.Future[None]]] = asyncio.Queue()
+
+        async def hand_over(delivery: Delivery) -> None:
+            processed: asyncio.Future[None] = self._loop.create_future()
+            arrived.put_nowait((delivery, processed))
+            await processed
+
+        subscribed = self._node.subscribe(hand_over, self._run_on_loop, message_type, channel_id)
+        key = await _result(subscribed)
+        in_hand: list[asyncio.Future[None]] = []
+        try:
+            while True:
+                delivery, processed = await arrived.get()
+                in_hand.append(processed)
+                yield delivery
+                in_hand.pop().set_result(None)
+        finally:
+            self._node.unsubscribe(key)
+            while not arrived.empty():
+                in_hand.append(arrived.get_nowait()[1])
+            for processed in in_hand:
+                processed.cancel()
+
+    def on_event(self, handler: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Call ``handler(event)`` on the event loop with what happens from now on."""
+        loop = self._loop
+
+        def forward(event: Event) -> None:
+            loop.call_soon_threadsafe(handler, event)
+
+        self._node.on_event(forward)
+        return handler
+
+    # --- Channels -------------------------------------------------------------------------------
+
+    async def fund_channel(
+        self,
+        peers: PeerName | Sequence[PeerName],
+        outcome: Outcome,
+        *,
+        app_data: bytes = b"",
+        **terms: Any,
+    ) -> Channel:
+        """Open a channel and fund it directly; see `zmqp2p.P2PService.fund_channel`."""
+        if not self._has_chain:
+            raise LocalError("this service has no chain to fund channels on")
+        fixed = terms_of(self.address, peers, **terms)
+        proposed = self._node.call(lambda engine: engine.propose(fixed, outcome, app_data))
+        return Channel(self._node, await _result(proposed))
+
+    def channel(self, channel_id: ChannelId) -> Channel:
+        """Return the handle of a channel, whoever proposed it."""
+        return Channel(self._node, channel_id)
+
+    async def channels(self) -> list[ChannelStatus]:
+        """Return how all channels stand, of earlier runs too."""
+        return await _result(self._node.channel_statuses())
+
+    async def proposals(self) -> list[Proposal]:
+        """Return the channels that wait for `approve` or `reject`."""
+        return await _result(self._node.proposals())
+
+    async def approve(self, channel_id: ChannelId) -> Channel:
+        """Agree to a proposed channel; see `zmqp2p.P2PService.approve`."""
+        await _result(self._node.call(lambda engine: engine.channels.approve(channel_id)))
+        return Channel(self._node, channel_id)
+
+    async def reject(self, channel_id: ChannelId, reason: str = "declined") -> None:
+        """Decline a proposed channel; see `zmqp2p.P2PService.reject`."""
+        code = RejectCode.DECLINED
+        await _result(
+            self._node.call(lambda engine: engine.channels.reject(channel_id, code, reason))
+        )
+
+    # --- Inside ---------------------------------------------------------------------------------
+
+    @property
+    def _node(self) -> Node:
+        if self._running is None:
+            raise ServiceClosed("the service is not started: use `async with`")
+        return self._running
+
+    def _run_on_loop(self, handler: Handler, delivery: Delivery, done: Done) -> None:
+        """Run a coroutine handler as a task of the user's loop (a `Runner`)."""
+
+        async def run() -> None:
+            token = current_delivery.set(delivery)
+            try:
+                await handler(delivery)  # type: ignore[misc]  # Only coroutine handlers get here.
+            except asyncio.CancelledError:
+                done(HandlerCancelled())
+            except BaseException as fault:  # noqa: BLE001  # Judged on the node's thread.
+                done(fault)
+            else:
+                done(None)
+            finally:
+                current_delivery.reset(token)
+
+        def start() -> None:
+            task = self._loop.create_task(run())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        self._loop.call_soon_threadsafe(start)
+
+
+def _set_once(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def _result(future: "Future[T]", timeout_s: float | None = None) -> T:
+    return await _within(asyncio.wrap_future(future), timeout_s)
+
+
+async def _within(future: "asyncio.Future[T]", timeout_s: float | None) -> T:
+    try:
+        return await asyncio.wait_for(asyncio.shield(future), timeout_s)
+    except TimeoutError:
+        if future.done():  # What was waited for has itself ended in a timeout.
+            raise
+        raise DeliveryTimeout(f"not within {timeout_s:g} s") from None
