@@ -3,6 +3,7 @@
 Exactly once and in order, through partitions, crashes and restarts; see docs/guarantees in README.
 """
 
+from zmqp2p.engine.peers import PeerStatus
 from zmqp2p.errors import (
     Backpressure,
     Cancelled,
@@ -19,8 +20,8 @@ from zmqp2p.errors import (
     P2PError,
     PeerError,
     RecordError,
-    RefuseMessage,
     Refused,
+    RefuseMessage,
     Rejected,
     ServiceClosed,
     SignatureError,
@@ -42,7 +43,6 @@ from zmqp2p.node.receipts import Receipt
 from zmqp2p.policy import Approve, Policy, Proposal, Reject, approve_all, ask
 from zmqp2p.records import PeerRecord, PeerUri, parse_contact
 from zmqp2p.service import Channel, P2PService
-from zmqp2p.engine.peers import PeerStatus
 
 __version__ = "0.1.0"
 

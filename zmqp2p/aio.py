@@ -7,7 +7,6 @@ is acked when its coroutine has ended, in the order of the stream.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from os import PathLike
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -18,14 +17,21 @@ from zmqp2p.errors import Backpressure, DeliveryTimeout, LocalError, ServiceClos
 from zmqp2p.events import Event
 from zmqp2p.identity import Identity
 from zmqp2p.ids import Address, ChannelId, MessageId, address_text
-from zmqp2p.node.build import Options, encode, start_node
+from zmqp2p.node.build import (
+    Options,
+    PeerName,
+    address_of,
+    encode,
+    options_of,
+    start_node,
+    terms_of,
+)
 from zmqp2p.node.deliveries import Delivery, Done, Handler, HandlerCancelled, current_delivery
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
 from zmqp2p.node.node import Node
 from zmqp2p.node.receipts import Receipt as NodeReceipt
 from zmqp2p.policy import Policy, Proposal, ask
 from zmqp2p.records import Contact, PeerRecord, parse_contact
-from zmqp2p.service import PeerName, address_of, options_of, terms_of
 from zmqp2p.state import Outcome
 
 T = TypeVar("T")
@@ -150,12 +156,12 @@ class P2PService:
 
     @property
     def record(self) -> PeerRecord:
-        """This node's signed record: ``str(record)`` is what others need to reach it."""
+        """The node's signed record: ``str(record)`` is what others need to reach it."""
         return self._node.record
 
     @property
     def address(self) -> Address:
-        """This node's address."""
+        """The node's address."""
         return self._identity.address
 
     # --- Peers ----------------------------------------------------------------------------------

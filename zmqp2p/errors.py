@@ -103,7 +103,7 @@ class SignatureError(PeerError):
 
 
 class RefuseMessage(PeerError):
-    """This message must not be processed, now or ever: refuse it with ``code``.
+    """A message that must not be processed, now or ever: refuse it with ``code``.
 
     Raised by objectives, and by application handlers that want no second attempt.
     """

@@ -42,7 +42,7 @@ class DataLoss:
 
 @dataclass(frozen=True, slots=True)
 class MessageRefused:
-    """This node refused message ``seq`` from ``peer``; the peer is told."""
+    """The node refused message ``seq`` from ``peer``; the peer is told."""
 
     peer: Address
     seq: Seq

@@ -22,6 +22,7 @@ from zmqp2p.state.types import State, within
 
 T = TypeVar("T")
 
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """How the values of one type hint travel. Both ways raise InvalidValue, path relative."""
@@ -92,7 +93,7 @@ class Record:
             instance = self.cls(**named)
         except InvalidValue:
             raise
-        except Exception as fault:  # noqa: BLE001  # A peer sent it: it must not end the node.
+        except Exception as fault:  # A peer sent it: it must not end the node.
             detail = str(fault)[:REASON_MAX_BYTES] or type(fault).__name__
             raise InvalidValue("", f"refused: {detail}") from fault
         # A constructor may put other values in place of those given; then two byte strings would

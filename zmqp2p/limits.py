@@ -12,7 +12,8 @@ MIB = 1024 * KIB
 
 BODY_MAX_BYTES = 1 * MIB  # One message. Larger ones are refused at send; chunking is issue 2.
 BULK_MIN_BYTES = 32 * KIB  # From here a body travels alone and bare: copying it costs more.
-BATCH_MAX_BYTES = 48 * KIB  # A batch is closed here; one ZMTP frame below pyzmq's 64 KiB copy limit.
+# A batch is closed here: one ZMTP frame then stays below pyzmq's copy limit of 64 KiB.
+BATCH_MAX_BYTES = 48 * KIB
 BATCH_MAX_MESSAGES = 256  # Above it packing gains < 10 % and latency of the first suffers.
 HEADER_MAX_BYTES = 64 * KIB  # A HELLO with a record and the most refusals stays below.
 FRAME_MAX_BYTES = BODY_MAX_BYTES + 1 * KIB  # ZMQ_MAXMSGSIZE: a body, CURVE's 33 bytes, slack.

@@ -1,4 +1,4 @@
-"""What a node must remember, as values: writes that the pure part asks for, snapshots it starts from.
+"""What a node must remember, as values: writes it asks for, snapshots it starts from.
 
 The pure part never calls a store. It returns writes; the node applies all writes of one loop turn
 in one transaction, commits, and only then lets a frame leave.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
-from os import PathLike, urandom
+from os import PathLike
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -14,57 +14,19 @@ from zmqp2p.engine.peers import PeerStatus
 from zmqp2p.errors import DeliveryTimeout, LocalError, UnknownPeer, WouldDeadlock
 from zmqp2p.events import Event
 from zmqp2p.identity import Identity
-from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId, address_text
-from zmqp2p.node.build import Options, encode, start_node
+from zmqp2p.ids import Address, ChannelId, address_text
+from zmqp2p.node.build import PeerName, address_of, encode, options_of, start_node, terms_of
 from zmqp2p.node.deliveries import Delivery, Done, Handler, Runner, run_handler
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
 from zmqp2p.node.node import Node
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.policy import Policy, Proposal, ask
-from zmqp2p.records import Contact, PeerRecord, PeerUri, parse_address, parse_contact
-from zmqp2p.state import FixedPart, Outcome
+from zmqp2p.records import Contact, PeerRecord, parse_contact
+from zmqp2p.state import Outcome
 from zmqp2p.store.base import Store
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Handler)
-
-PeerName = Address | bytes | str | PeerRecord | PeerUri
-"""A peer, as an address of 20 bytes, ``0x…`` text, or a contact that has one."""
-
-CHALLENGE_DURATION_S = 86_400
-
-
-def address_of(peer: PeerName) -> Address:
-    """Return the address that ``peer`` names; raises InvalidValue if it names none."""
-    if isinstance(peer, PeerRecord | PeerUri):
-        return peer.address
-    return parse_address(peer)
-
-
-def options_of(
-    endpoint: str | Sequence[str] | None, identity: Identity, **settings: Any
-) -> Options:
-    """Return the options of a service: ``endpoint`` is one, several, or None to only dial."""
-    if endpoint is None:
-        endpoints: tuple[str, ...] = ()
-    else:
-        endpoints = (endpoint,) if isinstance(endpoint, str) else tuple(endpoint)
-    return Options(endpoints=endpoints, identity=identity, **settings)
-
-
-def terms_of(
-    me: Address,
-    peers: PeerName | Sequence[PeerName],
-    *,
-    challenge_duration: int = CHALLENGE_DURATION_S,
-    app_definition: Address = ZERO_ADDRESS,
-    channel_nonce: int | None = None,
-) -> FixedPart:
-    """Return a channel's fixed part: this node first, then ``peers``; a random nonce if None."""
-    others = [peers] if isinstance(peers, bytes | str | PeerRecord | PeerUri) else peers
-    nonce = int.from_bytes(urandom(8)) if channel_nonce is None else channel_nonce
-    participants = (me, *(address_of(peer) for peer in others))
-    return FixedPart(participants, nonce, app_definition, challenge_duration)
 
 
 class Channel:
@@ -150,12 +112,12 @@ class P2PService:
 
     @property
     def record(self) -> PeerRecord:
-        """This node's signed record: ``str(record)`` is what others need to reach it."""
+        """The node's signed record: ``str(record)`` is what others need to reach it."""
         return self._node.record
 
     @property
     def address(self) -> Address:
-        """This node's address."""
+        """The node's address."""
         return self._identity.address
 
     def close(self, timeout_s: float = 10.0) -> None:
@@ -321,7 +283,7 @@ class P2PService:
         return Channel(self._node, wait_for(self._node, proposed, None))
 
     def channel(self, channel_id: ChannelId) -> Channel:
-        """Return the handle of a channel, whoever proposed it; its methods raise if it is unknown."""
+        """Return the handle of a channel, whoever proposed it; its methods raise if unknown."""
         return Channel(self._node, channel_id)
 
     def channels(self) -> list[ChannelStatus]:

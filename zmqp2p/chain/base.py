@@ -40,7 +40,7 @@ class ChainService(Protocol):
         ...
 
     def wait(self, after_block: int, timeout_s: float) -> None:
-        """Block until a confirmed block after ``after_block`` may exist, or ``timeout_s`` passed."""
+        """Block until a confirmed block after ``after_block`` may exist, at most ``timeout_s``."""
         ...
 
     def close(self) -> None:

@@ -34,8 +34,8 @@ from zmqp2p.objectives.base import (
 from zmqp2p.objectives.direct_fund import DirectFund
 from zmqp2p.persistence import DropObjective, PutChainCursor, PutObjective
 from zmqp2p.state import FixedPart, Outcome, channel_id
-from zmqp2p.wire.frames import Refusal
 from zmqp2p.wire.encoding import clip_reason
+from zmqp2p.wire.frames import Refusal
 
 
 class Holding(Protocol):

@@ -62,7 +62,7 @@ class Instant:
 
 @dataclass(slots=True)
 class Me:
-    """This node, as it introduces itself."""
+    """The node, as it introduces itself."""
 
     signer: Signer
     incarnation: int
@@ -237,27 +237,32 @@ class Connections:
     def _frame(self, link: Link, frame: Frame) -> Session | None:
         if isinstance(frame, Ignored):
             return None
-        now = self.clock.now
         match TABLE[link.state, _KINDS[type(frame)]]:
             case Action.PROCESS:
                 return self._process(link, frame)
             case Action.INTRODUCE:
                 return self._introduce(link, frame)
             case Action.ASK_WHO:
-                if now >= link.asked_at + _WHO_INTERVAL_S:
-                    link.asked_at = now
-                    self.output.frames.append((link.id, Who()))
+                self._ask_who(link)
             case Action.SAY_HELLO:
-                peer = link.peer or link.expected
-                if link.dialed and peer and now >= link.greeted_at + _WHO_INTERVAL_S:
-                    self._greet(link, peer)
+                self._say_hello_again(link)
             case Action.CLOSE:
                 self._bye(link, frame)
-            case Action.VIOLATION:
-                raise PeerError("HEL-3", f"{type(frame).__name__} before HELLO")
             case Action.IGNORE:
                 pass
+            case _:
+                raise PeerError("HEL-3", f"{type(frame).__name__} before HELLO")
         return None
+
+    def _ask_who(self, link: Link) -> None:
+        if self.clock.now >= link.asked_at + _WHO_INTERVAL_S:
+            link.asked_at = self.clock.now
+            self.output.frames.append((link.id, Who()))
+
+    def _say_hello_again(self, link: Link) -> None:
+        peer = link.peer or link.expected
+        if link.dialed and peer and self.clock.now >= link.greeted_at + _WHO_INTERVAL_S:
+            self._greet(link, peer)
 
     def _process(self, link: Link, frame: Frame) -> Session:
         now = self.clock.now

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
+from os import PathLike, urandom
+from typing import Any
 
 from zmqp2p.chain.base import ChainService
 from zmqp2p.errors import EndpointError, InvalidValue
 from zmqp2p.identity import Identity
+from zmqp2p.ids import ZERO_ADDRESS, Address
 from zmqp2p.limits import DEFAULT_LIMITS, Limits
 from zmqp2p.messages import encode_message
 from zmqp2p.node.node import Node, Parts, utc_ms
 from zmqp2p.policy import Policy, ask
-from zmqp2p.records import PeerRecord
+from zmqp2p.records import PeerRecord, PeerUri, parse_address
+from zmqp2p.state import FixedPart
 from zmqp2p.store import MemoryStore, SqliteStore
 from zmqp2p.store.base import Store
 from zmqp2p.transport import ZmqTransport
@@ -21,6 +24,12 @@ from zmqp2p.transport.zeromq import Security
 RECORD_LIFETIME_S = 30 * 24 * 3600.0
 _EXPIRES_MAX_S = 10 * 365 * 24 * 3600.0
 _WILDCARDS = ("tcp://*:", "tcp://0.0.0.0:", "tcp://[::]:")
+
+
+PeerName = Address | bytes | str | PeerRecord | PeerUri
+"""A peer, as an address of 20 bytes, ``0x…`` text, or a contact that has one."""
+
+CHALLENGE_DURATION_S = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,3 +119,36 @@ def encode(message: object, expires_in_s: float | None) -> bytes:
     if not 0 < expires_in_s < _EXPIRES_MAX_S:
         raise InvalidValue("expires_in_s", "must be a positive number of seconds")
     return encode_message(message, utc_ms() + int(expires_in_s * 1000))
+
+
+def address_of(peer: PeerName) -> Address:
+    """Return the address that ``peer`` names; raises InvalidValue if it names none."""
+    if isinstance(peer, PeerRecord | PeerUri):
+        return peer.address
+    return parse_address(peer)
+
+
+def options_of(
+    endpoint: str | Sequence[str] | None, identity: Identity, **settings: Any
+) -> Options:
+    """Return the options of a service: ``endpoint`` is one, several, or None to only dial."""
+    if endpoint is None:
+        endpoints: tuple[str, ...] = ()
+    else:
+        endpoints = (endpoint,) if isinstance(endpoint, str) else tuple(endpoint)
+    return Options(endpoints=endpoints, identity=identity, **settings)
+
+
+def terms_of(
+    me: Address,
+    peers: PeerName | Sequence[PeerName],
+    *,
+    challenge_duration: int = CHALLENGE_DURATION_S,
+    app_definition: Address = ZERO_ADDRESS,
+    channel_nonce: int | None = None,
+) -> FixedPart:
+    """Return a channel's fixed part: this node first, then ``peers``; a random nonce if None."""
+    others = [peers] if isinstance(peers, bytes | str | PeerRecord | PeerUri) else peers
+    nonce = int.from_bytes(urandom(8)) if channel_nonce is None else channel_nonce
+    participants = (me, *(address_of(peer) for peer in others))
+    return FixedPart(participants, nonce, app_definition, challenge_duration)

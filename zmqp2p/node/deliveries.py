@@ -18,7 +18,7 @@ from zmqp2p.node.receipts import Receipt
 from zmqp2p.store.base import SqlValue, Store, Transaction
 
 
-class HandlerCancelled(Exception):  # noqa: N818  # Not an error: the message is handed out again.
+class HandlerCancelled(Exception):  # Not an error: the message is handed out again.
     """A handler was cancelled before it ended; that is no failure of the message."""
 
 

@@ -264,7 +264,6 @@ class Node:
 
     def unsubscribe(self, key: int) -> "Future[None]":
         """End a subscription; what its handler has in hand still ends."""
-
         return self.call(lambda engine: engine.unsubscribe(key))
 
     def on_event(self, handler: Callable[[Event], None]) -> None:

@@ -73,7 +73,10 @@ class Receipt:
         return message_id(self._stream, self._seq, self.body)
 
     def add_done_callback(self, callback: Callable[["Receipt"], None]) -> None:
-        """Call ``callback`` on the node's thread when this ends, or now if it has. Must not block."""
+        """Call ``callback`` on the node's thread when this ends, or now if it has.
+
+        It must not block.
+        """
         with self._room.condition:
             if not self.ended:
                 self._callbacks = [*(self._callbacks or ()), callback]

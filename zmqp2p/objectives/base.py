@@ -39,7 +39,7 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Deposit:
-    """A transaction: pay ``amount`` of ``asset`` into ``channel``, if it now holds ``expected_held``.
+    """Pay ``amount`` of ``asset`` into ``channel``, if it now holds ``expected_held``.
 
     The chain refuses it when the holdings differ, so submitting it twice pays once.
     """

@@ -1,0 +1,1 @@
+"""Delivery: one reliable conversation per peer, without sockets, clocks or meaning."""

@@ -6,8 +6,9 @@ the body itself. One packed frame instead of one per message: each ZMTP frame co
 Python on each side, a packed message 0.5 µs.
 """
 
-from collections.abc import Sequence
-from typing import assert_never
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
 
 from zmqp2p import codec, limits
 from zmqp2p.codes import ByeCode, RefusalCode
@@ -37,30 +38,15 @@ _KNOWN = frozenset(Kind)
 
 def encode_frame(frame: Frame) -> tuple[bytes, ...]:
     """Return the ZMTP frames, one or two, that say ``frame``."""
-    match frame:
-        case Data(seq, progress, bodies):
-            header = (int(Kind.DATA), seq, *_progress_fields(progress))
-            return codec.encode_trusted(header), codec.encode_trusted(bodies)
-        case Bulk(seq, progress, body):
-            return codec.encode_trusted((int(Kind.BULK), seq, *_progress_fields(progress))), body
-        case Ack(progress):
-            return (codec.encode_trusted((int(Kind.ACK), *_progress_fields(progress))),)
-        case Gap(progress):
-            return (codec.encode_trusted((int(Kind.GAP), *_progress_fields(progress))),)
-        case Ping(token):
-            return (codec.encode_trusted((int(Kind.PING), token)),)
-        case Pong(token, progress):
-            return (codec.encode_trusted((int(Kind.PONG), token, *_progress_fields(progress))),)
-        case Bye(code, reason):
-            return (codec.encode_trusted((int(Kind.BYE), code.value, clip_reason(reason))),)
-        case Who():
-            return (codec.encode_trusted((int(Kind.WHO),)),)
-        case Hello():
-            return (_encode_hello(frame),)
-        case Ignored(kind):
-            return (codec.encode_trusted((kind,)),)
-        case _:
-            assert_never(frame)
+    if isinstance(frame, Ignored):
+        return (codec.encode_trusted((frame.kind,)),)
+    kind, fields_of = _WRITERS[type(frame)]
+    header = codec.encode_trusted((int(kind), *fields_of(frame)))
+    if isinstance(frame, Data):
+        return header, codec.encode_trusted(frame.bodies)
+    if isinstance(frame, Bulk):
+        return header, frame.body
+    return (header,)
 
 
 def decode_frame(parts: Sequence[bytes]) -> Frame:
@@ -93,36 +79,10 @@ def clip_reason(reason: str) -> str:
 
 
 def _decode_known(kind: Kind, fields: tuple[codec.Value, ...], payload: bytes) -> Frame:
-    match kind:
-        case Kind.DATA:
-            _count(kind, fields, 7)
-            return Data(_seq(fields[0]), _progress(fields[1:]), _bodies(payload))
-        case Kind.BULK:
-            _count(kind, fields, 7)
-            return Bulk(_seq(fields[0]), _progress(fields[1:]), _bulk_body(payload))
-        case Kind.ACK:
-            _count(kind, fields, 6)
-            return Ack(_progress(fields))
-        case Kind.GAP:
-            _count(kind, fields, 6)
-            return Gap(_progress(fields))
-        case Kind.PING:
-            _count(kind, fields, 1)
-            return Ping(_number(fields[0], "token"))
-        case Kind.PONG:
-            _count(kind, fields, 7)
-            return Pong(_number(fields[0], "token"), _progress(fields[1:]))
-        case Kind.BYE:
-            _count(kind, fields, 2)
-            return Bye(_bye_code(fields[0]), _reason(fields[1]))
-        case Kind.WHO:
-            _count(kind, fields, 0)
-            return Who()
-        case Kind.HELLO:
-            _count(kind, fields, 12)
-            return _decode_hello(fields)
-        case _:
-            assert_never(kind)
+    count, read = _READERS[kind]
+    if len(fields) != count:
+        raise DecodeError("FRM-3", f"{kind.name} has {len(fields)} fields, not {count}")
+    return read(fields, payload)
 
 
 def _progress_fields(progress: Progress) -> tuple[codec.Value, ...]:
@@ -151,23 +111,20 @@ def _progress(fields: tuple[codec.Value, ...]) -> Progress:
     return progress
 
 
-def _encode_hello(hello: Hello) -> bytes:
-    return codec.encode_trusted(
-        (
-            int(Kind.HELLO),
-            hello.versions,
-            hello.record,
-            hello.incarnation,
-            hello.instance,
-            hello.stream,
-            hello.base,
-            hello.next,
-            hello.seen_stream,
-            hello.cursor,
-            _refusal_fields(hello.refusals),
-            (hello.window_messages, hello.window_bytes),
-            {key: hello.extensions[key] for key in sorted(hello.extensions)},
-        )
+def _hello_fields(hello: Hello) -> tuple[codec.Value, ...]:
+    return (
+        hello.versions,
+        hello.record,
+        hello.incarnation,
+        hello.instance,
+        hello.stream,
+        hello.base,
+        hello.next,
+        hello.seen_stream,
+        hello.cursor,
+        _refusal_fields(hello.refusals),
+        (hello.window_messages, hello.window_bytes),
+        {key: hello.extensions[key] for key in sorted(hello.extensions)},
     )
 
 
@@ -209,7 +166,7 @@ def _refusals(value: codec.Value, ack: int) -> tuple[Refusal, ...]:
         raise DecodeError("REF-3", "refusals are not an array of permitted length")
     refusals = tuple(_refusal(item) for item in value)
     numbers = [refusal.seq for refusal in refusals]
-    if any(a >= b for a, b in zip(numbers, numbers[1:], strict=False)) or numbers[-1] > ack:
+    if any(a >= b for a, b in pairwise(numbers)) or numbers[-1] > ack:
         raise DecodeError("REF-3", "refusals must ascend and be covered by the ack")
     return refusals
 
@@ -271,11 +228,6 @@ def _bye_code(value: codec.Value) -> ByeCode:
         raise DecodeError("BYE-1", f"unknown code {code}") from None
 
 
-def _count(kind: Kind, fields: tuple[codec.Value, ...], count: int) -> None:
-    if len(fields) != count:
-        raise DecodeError("FRM-3", f"{kind.name} has {len(fields)} fields, not {count}")
-
-
 def _seq(value: codec.Value) -> Seq:
     number = _number(value, "sequence number")
     if number == 0:
@@ -305,3 +257,31 @@ def _reason(value: codec.Value) -> str:
     if type(value) is not str or len(value.encode()) > limits.REASON_MAX_BYTES:
         raise DecodeError("FRM-3", f"reason is not str of at most {limits.REASON_MAX_BYTES} bytes")
     return value
+
+
+_Fields = tuple[codec.Value, ...]
+
+_WRITERS: dict[type, tuple[Kind, Callable[[Any], _Fields]]] = {
+    Hello: (Kind.HELLO, _hello_fields),
+    Data: (Kind.DATA, lambda data: (data.seq, *_progress_fields(data.progress))),
+    Bulk: (Kind.BULK, lambda bulk: (bulk.seq, *_progress_fields(bulk.progress))),
+    Ack: (Kind.ACK, lambda ack: _progress_fields(ack.progress)),
+    Gap: (Kind.GAP, lambda gap: _progress_fields(gap.progress)),
+    Ping: (Kind.PING, lambda ping: (ping.token,)),
+    Pong: (Kind.PONG, lambda pong: (pong.token, *_progress_fields(pong.progress))),
+    Bye: (Kind.BYE, lambda bye: (bye.code.value, clip_reason(bye.reason))),
+    Who: (Kind.WHO, lambda _who: ()),
+}
+
+# How many fields follow the kind, and what reads them and the second frame.
+_READERS: dict[Kind, tuple[int, Callable[[_Fields, bytes], Frame]]] = {
+    Kind.HELLO: (12, lambda fields, _: _decode_hello(fields)),
+    Kind.DATA: (7, lambda f, batch: Data(_seq(f[0]), _progress(f[1:]), _bodies(batch))),
+    Kind.BULK: (7, lambda f, body: Bulk(_seq(f[0]), _progress(f[1:]), _bulk_body(body))),
+    Kind.ACK: (6, lambda fields, _: Ack(_progress(fields))),
+    Kind.GAP: (6, lambda fields, _: Gap(_progress(fields))),
+    Kind.PING: (1, lambda fields, _: Ping(_number(fields[0], "token"))),
+    Kind.PONG: (7, lambda f, _: Pong(_number(f[0], "token"), _progress(f[1:]))),
+    Kind.BYE: (2, lambda fields, _: Bye(_bye_code(fields[0]), _reason(fields[1]))),
+    Kind.WHO: (0, lambda _fields, _: Who()),
+}

@@ -73,7 +73,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Messages ``seq``, ``seq + 1``, …"""
+    """Messages ``seq``, ``seq + 1`` and so on."""
 
     seq: Seq
     progress: Progress
@@ -120,7 +120,7 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Bye:
-    """This link ends here."""
+    """The link ends here."""
 
     code: ByeCode
     reason: str
