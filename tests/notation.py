@@ -33,7 +33,7 @@ def unhex(text: str) -> bytes:
 
 
 def parse(text: str) -> Value:
-    """Return the value that ``text`` writes; ValueError if it writes none."""
+    """Return the value that ``text`` writes."""
     tokens = _tokens(text)
     value = _value(tokens, next(tokens))
     if next(tokens, None) is not None:

@@ -13,8 +13,8 @@ from zmqp2p.codes import RejectCode
 from zmqp2p.crypto import Signer
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.output import EngineOutput, Watch
-from zmqp2p.errors import InvalidValue, RefuseMessage, UnknownChannel
-from zmqp2p.ids import Address, ChannelId, TurnNum
+from zmqp2p.errors import DecodeError, InvalidValue, RefuseMessage, UnknownChannel
+from zmqp2p.ids import Address, ChannelId
 from zmqp2p.limits import Limits
 from zmqp2p.messages import (
     ProposeState,
@@ -32,6 +32,7 @@ from zmqp2p.objectives.base import (
     SubmitTransaction,
 )
 from zmqp2p.objectives.direct_fund import DirectFund
+from zmqp2p.objectives.proposal import PREFUND
 from zmqp2p.persistence import DropObjective, PutChainCursor, PutObjective
 from zmqp2p.state import FixedPart, Outcome, channel_id
 from zmqp2p.wire.encoding import clip_reason
@@ -72,7 +73,7 @@ class Channels:
     retries: Agenda[ChannelId] = field(default_factory=Agenda)
     _failed: dict[ChannelId, list[Deposit]] = field(default_factory=dict)
     _attempts: dict[ChannelId, int] = field(default_factory=dict)
-    _waiting: dict[Address, int] = field(default_factory=dict)  # Unapproved, by proposer.
+    _waiting: dict[Address, int] = field(default_factory=dict)  # Unapproved, by who has signed.
 
     def load(self, stored: dict[ChannelId, bytes]) -> None:
         """Take up the objectives of an earlier run, and go on with those that are not done."""
@@ -111,7 +112,7 @@ class Channels:
             return
         assert isinstance(message, ProposeState)  # The router brings nothing else here.
         objective = DirectFund.from_proposal(self.signer.address, sender, message)
-        if self._waiting.get(objective.participants[0], 0) >= self.limits.proposals_max_per_peer:
+        if self._waiting.get(sender, 0) >= self.limits.proposals_max_per_peer:
             self._decline(objective, RejectCode.BUSY, "too many proposals wait for approval")
             return
         self._watch(objective)
@@ -140,7 +141,7 @@ class Channels:
         objective = self.get(channel)
         self._decline(objective, RejectCode.DECLINED, clip_reason(reason))
         del self.objectives[channel]
-        self._waiting[objective.participants[0]] -= 1
+        self._count_waiting(objective, None)
         self.output.writes.append(DropObjective(channel))
 
     def refused(self, peer: Address, body: bytes, refusal: Refusal) -> None:
@@ -149,14 +150,17 @@ class Channels:
         Counts as the peer's rejection while its prefund signature is missing; later a refusal
         changes nothing, since the peer is bound.
         """
-        message = decode_message(body).message
+        try:
+            message = decode_message(body).message
+        except DecodeError:
+            return  # Of an application type that this run has not registered: not about funding.
         if not isinstance(message, ProtocolMessage):
             return
         objective = self.objectives.get(message.channel_id)
         if objective is None:
             return
         reason = clip_reason(f"{refusal.code.name.lower()}: {refusal.reason}")
-        rejection = RejectProposal(objective.channel_id, TurnNum(0), RejectCode.INVALID, reason)
+        rejection = RejectProposal(objective.channel_id, PREFUND, RejectCode.INVALID, reason)
         try:
             self._crank(objective.receive(peer, rejection))
         except RefuseMessage:
@@ -238,12 +242,12 @@ class Channels:
         assets = tuple(exit_.asset for exit_ in objective.outcome)
         self.output.watches.append(Watch(objective.channel_id, assets))
 
-    def _count_waiting(self, before: DirectFund | None, after: DirectFund) -> None:
-        proposer = after.participants[0]
-        was = before is not None and before.status is Status.UNAPPROVED
-        change = int(after.status is Status.UNAPPROVED) - int(was)
-        if change:
-            self._waiting[proposer] = self._waiting.get(proposer, 0) + change
+    def _count_waiting(self, before: DirectFund | None, after: DirectFund | None) -> None:
+        for objective, change in ((before, -1), (after, 1)):
+            if objective is not None and objective.status is Status.UNAPPROVED:
+                # Who has signed it is proven; the proposer may be just a name in it.
+                for signer in objective.signatures(PREFUND):
+                    self._waiting[signer] = self._waiting.get(signer, 0) + change
 
 
 def _mail(effects: Iterable[SideEffect]) -> list[tuple[Address, bytes]]:

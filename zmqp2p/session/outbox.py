@@ -51,7 +51,7 @@ class Outbox:
         self._received = acked
         self._sent = acked
         # What an earlier run may have sent, its peer may acknowledge.
-        self._sent_most = Seq(self.next - 1)
+        self.sent_most = Seq(self.next - 1)
         self._window_messages = 0
         self._window_bytes = 0
         self._flight_bytes = 0  # Of received + 1 … sent.
@@ -93,8 +93,8 @@ class Outbox:
         Raises:
             PeerError: it acknowledges what was never sent (ACK-1).
         """
-        if progress.received > self._sent_most:
-            detail = f"received {progress.received}, last sent is {self._sent_most}"
+        if progress.received > self.sent_most:
+            detail = f"received {progress.received}, last sent is {self.sent_most}"
             raise PeerError("ACK-1", detail)
         if progress.received >= self._received:
             self._window_messages = progress.window_messages
@@ -169,10 +169,10 @@ class Outbox:
 
     def _left(self, through: Seq, size_bytes: int, now: float) -> None:
         """Messages up to ``through`` have left: time them."""
-        if self._timed is None and through > self._sent_most:
+        if self._timed is None and through > self.sent_most:
             self._timed = (through, now)  # Karn: only what was never sent before.
         self._sent = through
-        self._sent_most = max(self._sent_most, through)
+        self.sent_most = max(self.sent_most, through)
         self._flight_bytes += size_bytes
         if self._resend_at is None:
             self._resend_at = now + self.timer.timeout_s()

@@ -17,7 +17,7 @@ class Memory:
 
     out_stream: StreamId
     out_base: Seq
-    out_next: Seq
+    out_sent: Seq  # The highest number that may ever have left.
     in_stream: StreamId  # Empty: nothing was ever received.
     cursor: Seq
     incarnation: int  # The highest of the peer that was seen, 0 if none.
@@ -47,6 +47,8 @@ def resume(mine: Memory, hello: Hello) -> Resume | Hold:
 
 def _check_run(mine: Memory, hello: Hello) -> Hold | None:
     """RES-3, RES-4: an older incarnation is a rolled-back store, an equal one a second copy."""
+    if not mine.instance:  # Met for the first time.
+        return None
     if hello.incarnation < mine.incarnation:
         detail = f"incarnation {hello.incarnation} after {mine.incarnation}"
         return Hold(ByeCode.STORE_ROLLED_BACK, f"your store is older than you were: {detail}")
@@ -74,8 +76,9 @@ def _check_ours(mine: Memory, hello: Hello) -> Resume | Hold:
     restart = (hello.stream, Seq(hello.base - 1)) if anew else None
     if hello.seen_stream != mine.out_stream:
         return Resume(Seq(mine.out_base - 1), restart)  # RES-1: they start at our base.
-    if hello.cursor >= mine.out_next:
-        detail = f"you have processed {hello.cursor}, my next number is {mine.out_next}"
+    # Not compared with the next number: a rolled-back outbox may have been appended to since.
+    if hello.cursor > mine.out_sent:
+        detail = f"you have processed {hello.cursor}, I have sent up to {mine.out_sent}"
         return Hold(ByeCode.DATA_LOSS, f"my outbox was rolled back: {detail}")
     if hello.cursor < mine.out_base - 1:
         detail = f"you have processed {hello.cursor}, I hold from {mine.out_base}"

@@ -43,17 +43,18 @@ class ResendTimer:
 
     def expired(self) -> None:
         """The timer ran out: wait twice as long next time (section 5.5)."""
-        self._backoff *= 2.0
+        if self._base_s() * self._backoff < self._limits.rto_max_s:  # Or it would overflow.
+            self._backoff *= 2.0
 
     def timeout_s(self) -> float:
         """Return how long to wait from now; jittered upwards while backing off."""
-        base_s = self._limits.rto_initial_s
-        if self.smoothed_s is not None:
-            base_s = self.smoothed_s + _K * self._variation_s
-        timeout_s = max(base_s, self._limits.rto_min_s) * self._backoff
+        timeout_s = self._base_s() * self._backoff
         if self._backoff > 1.0:
             timeout_s *= 1.0 + _JITTER * self._rng.random()
-        if timeout_s >= self._limits.rto_max_s:
-            self._backoff = max(self._backoff / 2.0, 1.0)  # Stop growing, or it overflows.
-            return self._limits.rto_max_s
-        return timeout_s
+        return min(timeout_s, self._limits.rto_max_s)
+
+    def _base_s(self) -> float:
+        """The timeout without back-off, not below its floor (sections 2.1 to 2.4)."""
+        if self.smoothed_s is None:
+            return max(self._limits.rto_initial_s, self._limits.rto_min_s)
+        return max(self.smoothed_s + _K * self._variation_s, self._limits.rto_min_s)

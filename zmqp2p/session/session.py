@@ -244,19 +244,20 @@ class Session:
         self._pongs.clear()
 
     def _accept(self, seq: Seq, bodies: tuple[bytes, ...]) -> None:
-        match self.inbox.accept(seq, bodies):
-            case Accepted.GAP:
-                missing = Seq(self.inbox.received + 1)
-                self._gap_owed = self._gap_owed or self._gap_reported != missing
-                self._gap_reported = missing
-            case Accepted.NEW | Accepted.KNOWN:
-                self._ack_owed = True
+        if self.inbox.accept(seq, bodies) is not Accepted.GAP:
+            self._ack_owed = True
+            return
+        missing = Seq(self.inbox.received + 1)
+        self._gap_owed = self._gap_owed or self._gap_reported != missing
+        self._gap_reported = missing
 
     def _progressed(self, progress: Progress, now: float) -> None:
         processed = self.outbox.acknowledge(progress, now)
         if processed is not None:
             self._output.writes.append(DropMessages(self.peer, processed.last))
             self._output.processed.append((self.peer, processed))
+            # Our base tells them that the refusals were heard (REF-4): they keep only so many.
+            self._ack_owed = self._ack_owed or bool(processed.refused)
         heard = Seq(progress.base - 1)
         if self.inbox.forget_refusals(heard):
             self._output.writes.append(DropRefusals(self.peer, heard))
@@ -284,7 +285,7 @@ class Session:
         return Memory(
             out_stream=self.outbox.stream,
             out_base=self.outbox.base,
-            out_next=self.outbox.next,
+            out_sent=self.outbox.sent_most,
             in_stream=self.inbox.stream,
             cursor=self.inbox.cursor,
             incarnation=self._incarnation,

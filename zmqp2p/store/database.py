@@ -94,7 +94,7 @@ class DatabaseStore(ABC):
         """Mark the open transaction (begun on demand); the mark before it is forgotten."""
         db = self._begin().db
         with self._translated("cannot set a savepoint"):
-            if self._marked:
+            if self._marked:  # Or the marks of a long turn would pile up.
                 db.execute("RELEASE handler")
             db.execute("SAVEPOINT handler")
         self._marked = True

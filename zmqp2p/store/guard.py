@@ -8,7 +8,6 @@ installing one expires all compiled statements, so doing it each time would comp
 import re
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from typing import Any
 
 from zmqp2p.errors import LocalError
@@ -87,11 +86,7 @@ class Guard:
         self._denied = ""
         self._watching = True
         try:
-            # Closed, not left to the collector: a cursor kept alive by a traceback would keep the
-            # database open beyond the store's close.
-            with closing(db.cursor()) as cursor:
-                cursor.execute(_MARK + sql, parameters)
-                return cursor.fetchall()
+            return db.execute(_MARK + sql, parameters).fetchall()
         except (sqlite3.ProgrammingError, OverflowError, UnicodeEncodeError) as fault:
             raise LocalError(f"application statement: {fault}") from None
         except sqlite3.DatabaseError:

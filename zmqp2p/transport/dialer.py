@@ -142,7 +142,7 @@ class DialedLink:
             return "more than two frames"
         if not self._checked:  # Once is enough: it was said in the handshake.
             self._checked = True
-            if first.get("Socket-Type") != "ROUTER":
+            if _socket_type(first) != "ROUTER":
                 return "connected to itself, or to what is no listener"
         return None
 
@@ -180,8 +180,15 @@ class DialedLink:
         if self._probe is not None:
             self.probed(NOT_ZMTP)
         elif not self._closed and not self._up:
-            detail = "no answer in time"
-            self._shared.links.drop(self, DownReason.UNREACHABLE, detail)
+            self._advance(self._progress.give_up())
+
+
+def _socket_type(frame: zmq.Frame) -> str:
+    """Return what the peer said to be in the handshake; nothing in ZMTP 1.0, which libzmq speaks."""
+    try:
+        return str(frame.get("Socket-Type"))
+    except zmq.ZMQError:
+        return ""
 
 
 class _ProbeWatch:

@@ -112,20 +112,23 @@ def _parse_tcp(text: str, *, listen: bool) -> Endpoint:
     return Endpoint(text, "tcp", host, port, bool(bracketed), address.is_loopback)
 
 
-def listen_ports(count: int) -> list[int]:
-    """Return up to ``count`` random ports to try, below the ephemeral range if there is room."""
-    most = min(_LISTEN_PORT_MAX, _ephemeral_min() - 1)
+def listen_ports(count: int, told_in: Path = _EPHEMERAL_RANGE) -> list[int]:
+    """Return up to ``count`` random ports to try, below the ephemeral range if there is room.
+
+    ``told_in`` is the file in which Linux tells that range, its two ends.
+    """
+    most = min(_LISTEN_PORT_MAX, _ephemeral_min(told_in) - 1)
     if most < _LISTEN_PORT_MIN:  # The whole range is ephemeral here: nothing safer is left.
         most = _LISTEN_PORT_MAX
     ports = range(_LISTEN_PORT_MIN, most + 1)
     return secrets.SystemRandom().sample(ports, min(count, len(ports)))
 
 
-def _ephemeral_min() -> int:
-    """Return the lowest port the system gives to outgoing connections; Linux tells it."""
-    if not _EPHEMERAL_RANGE.exists():
-        return PORT_MAX  # Elsewhere the range begins at 49152 (RFC 6335).
-    return int(_EPHEMERAL_RANGE.read_text().split()[0])
+def _ephemeral_min(told_in: Path) -> int:
+    """Return the lowest port that the system gives to outgoing connections."""
+    if not told_in.exists():
+        return PORT_MAX  # Not Linux: the range begins at 49152 (RFC 6335).
+    return int(told_in.read_text().split()[0])
 
 
 def check_ipc_free(endpoint: Endpoint) -> None:
@@ -157,3 +160,22 @@ def check_ipc_free(endpoint: Endpoint) -> None:
         except OSError as fault:
             raise EndpointError(f"{endpoint.text!r}: {fault.strerror}") from fault
     raise EndpointError(f"{endpoint.text!r}: in use")
+
+
+class SocketFile:
+    """The file of a bound ipc endpoint. libzmq leaves it behind when it stops listening."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._path = Path(endpoint.host).absolute()  # The working directory may change.
+        self._identity = self._look()
+
+    def remove(self) -> None:
+        """Remove the file, unless it is another's by now, or gone."""
+        if self._look() == self._identity:
+            self._path.unlink(missing_ok=True)
+
+    def _look(self) -> tuple[int, int] | None:
+        if not self._path.exists():
+            return None
+        status = self._path.stat()
+        return status.st_dev, status.st_ino

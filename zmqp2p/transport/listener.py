@@ -17,7 +17,7 @@ import zmq
 
 from zmqp2p.errors import EndpointError
 from zmqp2p.ids import CurveKey, LinkId
-from zmqp2p.transport.endpoints import Endpoint, listen_ports
+from zmqp2p.transport.endpoints import Endpoint, SocketFile, listen_ports
 from zmqp2p.transport.links import (
     CONGESTED,
     DONTWAIT,
@@ -85,6 +85,7 @@ class Listener:
         try:
             with ExitStack() as undo:
                 self._open(endpoint, undo)
+                self._file = SocketFile(endpoint) if endpoint.scheme == "ipc" else None
                 undo.pop_all()
         except zmq.ZMQError as fault:
             raise EndpointError(f"{endpoint.text!r}: {fault.strerror}") from fault
@@ -116,6 +117,8 @@ class Listener:
         self._monitor.close()
         self._socket.set(zmq.LINGER, to_ms(self._shared.bounds.linger_s))
         self._socket.close()
+        if self._file is not None:
+            self._file.remove()
 
     def _open(self, endpoint: Endpoint, undo: ExitStack) -> None:
         shared = self._shared

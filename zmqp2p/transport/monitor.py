@@ -125,6 +125,12 @@ class DialProgress:
             return _ENDS.get(event)
         return self._failure(event, value)
 
+    def give_up(self) -> DialFailure:
+        """Return what to say of a dial of which nothing decisive was heard in time."""
+        if self._connected:
+            return DialFailure(DownReason.NOT_ZP2P, "accepts, but does not finish a handshake")
+        return DialFailure(DownReason.UNREACHABLE, "the connect was not answered in time")
+
     def _failure(self, event: int, value: int) -> Turn | DialFailure | None:
         if not self._connected:  # CLOSED or CONNECT_RETRIED.
             return DialFailure(

@@ -13,7 +13,7 @@ from zmqp2p.transport.options import ZAP_DOMAIN, descriptor
 from zmqp2p.transport.reactor import Reactor
 
 Admit = Callable[[CurveKey | None, str], bool]
-"""Decides on the peer's CURVE key (None without CURVE) and its IP address ("localhost" over ipc)."""
+"""Decides on the peer's CURVE key (None without CURVE) and IP address ("localhost" over ipc)."""
 
 _ENDPOINT = "inproc://zeromq.zap.01"  # Fixed by RFC 27.
 _VERSION = b"1.0"

@@ -31,6 +31,7 @@ from zmqp2p.wire.frames import (
     Who,
 )
 
+NUMBER_MAX = 2**53 - 1  # Every language reads it exactly, and every store can hold it.
 VERSIONS_MAX = 16
 EXTENSIONS_MAX = 16
 _KNOWN = frozenset(Kind)
@@ -236,8 +237,8 @@ def _seq(value: codec.Value) -> Seq:
 
 
 def _number(value: codec.Value, name: str) -> int:
-    if type(value) is not int or value < 0:
-        raise DecodeError("FRM-3", f"{name} is not an unsigned integer")
+    if type(value) is not int or not 0 <= value <= NUMBER_MAX:
+        raise DecodeError("FRM-3", f"{name} is not an integer from 0 to 2**53 - 1")
     return value
 
 

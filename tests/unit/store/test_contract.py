@@ -382,11 +382,18 @@ def test_a_lost_transaction_cannot_be_saved_by_its_savepoint(store: Store) -> No
         store.rollback_to_savepoint()
 
 
-def test_the_store_is_usable_after_a_failed_write_was_rolled_back(store: Store) -> None:
+@pytest.mark.parametrize("by_commit", [False, True])
+def test_the_store_is_usable_after_a_failed_write_was_rolled_back(
+    store: Store, by_commit: bool
+) -> None:
     store.open(ALICE, NOW_MS)
     with pytest.raises(StoreError):
         store.apply(messages([1, 1]))
-    store.rollback()
+    if by_commit:
+        with pytest.raises(StoreError):
+            store.commit()
+    else:
+        store.rollback()
     store.apply(messages([5]))
     store.commit()
     assert reopened(store).peers[BOB].messages == [(5, b"body 5")]

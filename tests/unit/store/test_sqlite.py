@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,15 @@ def files_at_most(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def descriptors(path: Path) -> int:
+    """Return how many of this process's descriptors are of the file ``path``."""
+    found = 0
+    for entry in list(Path("/dev/fd").iterdir()):
+        with suppress(OSError):  # The listing's own descriptor is in the list and closed by now.
+            found += os.path.samestat(os.fstat(int(entry.name)), path.stat())
+    return found
+
+
 # --- Files --------------------------------------------------------------------------------------
 
 
@@ -91,13 +100,22 @@ def test_close_leaves_the_one_file(store: SqliteStore, path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_close_leaves_no_descriptor(path: Path) -> None:
+    store = SqliteStore(path)
+    store.open(OWNER, 1)
+    assert descriptors(path) == 2  # The lock's and SQLite's.
+    store.close()
+    assert descriptors(path) == 0
+
+
 def test_close_leaves_the_one_file_though_an_error_is_kept(store: SqliteStore, path: Path) -> None:
     """A traceback keeps local variables alive; a cursor among them would keep the database open."""
+    fails_at_row_2 = "WITH v(a) AS (VALUES (1), (-9223372036854775807 - 1)) SELECT abs(a) FROM v"
     with pytest.raises(StoreError) as kept:
-        store.transaction.execute("INSERT INTO app_missing VALUES (1)")
+        store.transaction.execute(fails_at_row_2)
     store.close()
     assert list(path.parent.iterdir()) == [path]
-    assert "app_missing" in str(kept.value)
+    assert "overflow" in str(kept.value)
 
 
 def test_a_name_that_sqlite_takes_for_memory_is_a_file(
@@ -249,6 +267,7 @@ def test_a_file_of_another_kind_is_refused_and_left_alone(path: Path, content: b
     with pytest.raises(StoreForeign, match=f"{path}: not a zmqp2p store"):
         SqliteStore(path).open(OWNER, 1)
     assert path.read_bytes() == content
+    assert descriptors(path) == 0
 
 
 @pytest.mark.parametrize(

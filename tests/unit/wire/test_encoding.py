@@ -30,6 +30,7 @@ from zmqp2p.wire.frames import (
 )
 
 PROGRESS = progress_of(base=2, ack=3, received=4, window=(5, 6), refusals=(refusal_of(3),))
+NAMES = ("base", "ack", "received", "refusals", "window_messages", "window_bytes")
 FIELDS: tuple[codec.Value, ...] = (2, 3, 4, ((3, 4, "no"),), 5, 6)
 HELLO = Hello(
     versions=(1, 2),
@@ -45,6 +46,20 @@ HELLO = Hello(
     window_messages=5,
     window_bytes=6,
     extensions={3: b"y", 1: b"x"},
+)
+HELLO_NAMES = (
+    "versions",
+    "record",
+    "incarnation",
+    "instance",
+    "stream",
+    "base",
+    "next",
+    "seen_stream",
+    "cursor",
+    "refusals",
+    "window",
+    "extensions",
 )
 HELLO_FIELDS: tuple[codec.Value, ...] = (
     (1, 2),
@@ -82,17 +97,12 @@ def header(*items: codec.Value) -> bytes:
 
 def hello_with(**fields: codec.Value) -> bytes:
     """Return a HELLO header in which the named fields are replaced."""
-    names = (
-        "versions record incarnation instance stream base next seen_stream cursor refusals window "
-        "extensions"
-    ).split()
-    return header(2, *(fields.get(n, v) for n, v in zip(names, HELLO_FIELDS, strict=True)))
+    return header(2, *(fields.get(n, v) for n, v in zip(HELLO_NAMES, HELLO_FIELDS, strict=True)))
 
 
 def ack_with(**fields: codec.Value) -> bytes:
     """Return an ACK header in which the named fields are replaced."""
-    names = "base ack received refusals window_messages window_bytes".split()
-    return header(8, *(fields.get(n, v) for n, v in zip(names, FIELDS, strict=True)))
+    return header(8, *(fields.get(n, v) for n, v in zip(NAMES, FIELDS, strict=True)))
 
 
 def rule_of(*parts: bytes) -> str:
@@ -321,7 +331,8 @@ def test_refusals_are_a_list_of_bounded_length() -> None:
     decode_frame([ack_with(ack=100, received=100, refusals=most)])
     more = (*most, (limits.REFUSALS_MAX + 1, 4, ""))
     assert rule_of(ack_with(ack=100, received=100, refusals=more)) == "REF-3"
-    for value in (5, {1: 2}, b""):
+    others: tuple[codec.Value, ...] = (5, {1: 2}, b"")
+    for value in others:
         assert rule_of(ack_with(refusals=value)) == "REF-3"
 
 
