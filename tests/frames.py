@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from zmqp2p import limits
-from zmqp2p.codec import INT_MAX
+from zmqp2p.wire.encoding import NUMBER_MAX
 from zmqp2p.codes import ByeCode, RefusalCode
 from zmqp2p.ids import InstanceId, Seq, StreamId
 from zmqp2p.wire.encoding import EXTENSIONS_MAX, VERSIONS_MAX
@@ -51,7 +51,7 @@ def refusal_of(
 
 # --- Strategies ---------------------------------------------------------------------------------
 
-numbers = st.one_of(st.integers(0, 3), st.integers(0, INT_MAX), st.just(INT_MAX))
+numbers = st.one_of(st.integers(0, 3), st.integers(0, NUMBER_MAX), st.just(NUMBER_MAX))
 seqs = numbers.filter(bool).map(Seq)
 reasons = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)  # At most 4 bytes each.
 stream_ids = st.binary(min_size=16, max_size=16).map(StreamId)

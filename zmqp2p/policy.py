@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from zmqp2p.ids import Address, ChannelId
 from zmqp2p.objectives.direct_fund import DirectFund
 from zmqp2p.state import Outcome, State, destination_of
+from zmqp2p.state.types import check_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,16 @@ class Approve:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Decline the channel; the participants are told ``reason``."""
+    """Decline the channel; the participants are told ``reason``, or the first 200 bytes of it.
+
+    Raises:
+        InvalidValue: ``reason`` is no text.
+    """
 
     reason: str = "declined"
+
+    def __post_init__(self) -> None:
+        check_type("reason", self.reason, str)
 
 
 Policy = Callable[[Proposal], Approve | Reject | None]

@@ -127,6 +127,7 @@ class Pair:
         self.deadline = time.monotonic() + PATIENCE_S
 
     def start(self, name: str) -> Example:
+        """Start Alice or Bob; killed at the end of the test."""
         example = Example(name, self.folder, self._ports[name])
         self._stack.callback(example.kill)
         return example

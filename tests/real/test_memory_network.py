@@ -31,6 +31,7 @@ class World:
         self.at_bob = self.bob.ups[0].link
 
     def turn(self) -> None:
+        """Let both hear the news."""
         self.alice.turn(0)
         self.bob.turn(0)
 

@@ -69,7 +69,7 @@ def test_what_is_sent_before_the_link_is_up_waits_for_it(network: Network) -> No
     alice, bob = network.node(), network.node()
     link = alice.transport.dial(bob.transport.listen(network.endpoint()), bob.key)
     assert alice.transport.send(link, [b"early"])
-    run(alice, bob, until=lambda: bob.received())
+    run(alice, bob, until=bob.received)
     assert bob.received() == [(b"early",)]
 
 
@@ -86,7 +86,7 @@ def test_a_node_can_dial_itself(network: Network) -> None:
     node = network.node()
     link = node.transport.dial(node.transport.listen(network.endpoint()), node.key)
     node.transport.send(link, [b"echo"])
-    run(node, until=lambda: node.received())
+    run(node, until=node.received)
     assert sorted(up.dialed for up in node.ups) == [False, True]
 
 
@@ -214,7 +214,7 @@ def test_a_peer_whose_link_was_closed_comes_back_as_a_new_link(pair: Pair) -> No
     assert pair.bob.ups[1].link != pair.at_bob
     assert pair.bob.received(pair.bob.ups[1].link) == [(b"still here",)]
     assert pair.bob.transport.send(pair.bob.ups[1].link, [b"so am I"])
-    pair.run(lambda: pair.alice.received())
+    pair.run(pair.alice.received)
     pair.alice.transport.close_link(pair.at_alice)
     pair.run(lambda: pair.bob.downs)
     assert [down.link for down in pair.bob.downs] == [pair.bob.ups[1].link]
@@ -238,7 +238,7 @@ def test_a_peer_that_does_not_read_congests_its_link_and_no_other(
     sender.turn()
     assert [(down.link, down.reason) for down in sender.downs] == [(link, DownReason.CONGESTED)]
     assert pair.bob.transport.send(pair.bob.ups[1].link, [b"calm"])
-    run(carol, until=lambda: carol.received())
+    run(carol, until=carol.received)
 
 
 def test_a_flood_is_told_in_portions_and_loses_nothing(pair: Pair) -> None:

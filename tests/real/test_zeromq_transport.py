@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,7 @@ class Raw:
         self._secret, self.key = curve_pair()
 
     def zmq_socket(self, kind: int, server_key: bytes | None = None) -> "zmq.Socket[bytes]":
+        """Return a socket with CURVE as a client, or without."""
         made = self._closing.enter_context(self.context.socket(kind))
         made.linger = 1000
         if server_key is not None:
@@ -71,6 +73,7 @@ class Raw:
     def zmq_listener(
         self, mechanism: str, kind: int = zmq.ROUTER
     ) -> tuple[str, "zmq.Socket[bytes]"]:
+        """Return a socket that listens, and where."""
         made = self.zmq_socket(kind)
         if mechanism == "CURVE":
             made.curve_server = True
@@ -100,11 +103,13 @@ class Raw:
         return f"tcp://127.0.0.1:{listener.getsockname()[1]}"
 
     def connect(self, endpoint: str) -> socket.socket:
+        """Return a plain connection."""
         port = int(endpoint.rpartition(":")[2])
         made = socket.create_connection(("127.0.0.1", port), timeout=10)
         return self._closing.enter_context(made)
 
     def close(self) -> None:
+        """Close everything."""
         self._closing.close()
         self.context.destroy(linger=0)
 
@@ -129,6 +134,16 @@ def null_client(raw: Raw, node: Node, endpoint: str, properties: bytes = READY) 
     run(node, until=ready)
     client.setblocking(True)
     return client
+
+
+def heard(node: Node, count: int) -> Callable[[], bool]:
+    """Return a question: has ``node`` received ``count`` messages?"""
+    return lambda: len(node.received()) == count
+
+
+def lost(node: Node, count: int) -> Callable[[], bool]:
+    """Return a question: has ``node`` seen ``count`` links end?"""
+    return lambda: len(node.downs) == count
 
 
 def say_nothing(_: socket.socket, __: int) -> None:
@@ -406,7 +421,7 @@ def test_a_routing_id_that_passes_to_another_key_is_another_link(tcp: Network, r
         stranger.routing_id = b"same"
         stranger.connect(endpoint)
         stranger.send(b"hello")
-        run(bob, until=lambda number=number: len(bob.received()) == number)
+        run(bob, until=heard(bob, number))
         stranger.close()
         keys.append(program.key)
         bob.turn(0.05)
@@ -427,7 +442,7 @@ def test_a_routing_id_in_use_cannot_be_taken_over(tcp: Network, raw: Raw) -> Non
         stranger.routing_id = b"same"
         with stranger.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as watch:
             stranger.connect(endpoint)
-            run(bob, until=lambda watch=watch: watch.poll(0))
+            run(bob, until=partial(watch.poll, 0))
             stranger.disable_monitor()
         stranger.send(b"mine")
         run(bob, until=bob.received)
@@ -482,10 +497,10 @@ def test_connections_that_follow_each_other_on_one_descriptor_are_told_apart(
         gone.close()
         stays = null_client(raw, bob, endpoint)
         stays.sendall(frame(LAST, b"stays"))
-        run(bob, until=lambda number=number: len(bob.downs) == 2 * number - 1)
+        run(bob, until=lost(bob, 2 * number - 1))
         assert bob.transport.send(bob.ups[-1].link, [b"you there"])
         stays.close()
-        run(bob, until=lambda number=number: len(bob.downs) == 2 * number)
+        run(bob, until=lost(bob, 2 * number))
     for up in bob.ups:
         assert len(bob.received(up.link)) == 1
 
@@ -640,11 +655,11 @@ def test_keys_and_security_are_checked() -> None:
 
 
 def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def threads() -> int:
-    return len(os.listdir("/proc/self/task"))
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
 
 
 def test_close_leaves_no_descriptor_no_thread_and_no_file(tmp_path: Path, raw: Raw) -> None:
@@ -670,11 +685,12 @@ def test_close_leaves_no_descriptor_no_thread_and_no_file(tmp_path: Path, raw: R
 def test_dialing_and_hanging_up_leaks_nothing(tcp: Network) -> None:
     pair = join(tcp)
     counts = []
-    for _ in range(3):
+    for number in range(1, 4):
         for _ in range(20):
             pair.alice.transport.close_link(dial(pair.alice, pair.bob, pair.endpoint))
         dead = pair.alice.transport.dial("tcp://127.0.0.1:9", pair.bob.key)
-        pair.run(lambda dead=dead: any(down.link == dead for down in pair.alice.downs))
+        pair.run(lost(pair.alice, number))
+        assert pair.alice.downs[-1].link == dead
         counts.append(open_descriptors())
     assert counts[2] <= counts[0] + 4  # What libzmq's threads have not closed yet.
 
@@ -740,7 +756,7 @@ context.destroy(linger=0)
 
 
 def test_routing_ids_differ_from_process_to_process() -> None:
-    """libzmq's are the same in every process: who guesses the next one can squat it."""
+    """Those of libzmq are the same in every process: who guesses the next one can squat it."""
     ids = [
         subprocess.run(
             [sys.executable, "-c", ROUTING_ID_PROGRAM], check=True, capture_output=True, timeout=30

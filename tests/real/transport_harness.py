@@ -35,14 +35,17 @@ class Node:
     events: list[LinkEvent] = field(default_factory=list)
 
     def turn(self, timeout_s: float = 0.005) -> None:
+        """Wait for events once."""
         self.events += self.transport.wait(timeout_s)
 
     @property
     def ups(self) -> list[LinkUp]:
+        """Return what links came up."""
         return [event for event in self.events if isinstance(event, LinkUp)]
 
     @property
     def downs(self) -> list[LinkDown]:
+        """Return what links ended."""
         return [event for event in self.events if isinstance(event, LinkDown)]
 
     def received(self, link: LinkId | None = None) -> list[tuple[bytes, ...]]:
@@ -74,6 +77,7 @@ class Network:
         self._closing = ExitStack()
 
     def node(self, admit: Admit = admit_everyone, bounds: SocketLimits | None = None) -> Node:
+        """Return a new node that is closed with the network."""
         self._made += 1
         secret, public = curve_pair()
         transport: Transport
@@ -115,6 +119,7 @@ class Network:
         return known.get(self.kind, "127.0.0.1")
 
     def close(self) -> None:
+        """Close all nodes."""
         self._closing.close()
 
 
@@ -129,6 +134,7 @@ class Pair:
     at_bob: LinkId
 
     def run(self, until: Callable[[], object]) -> None:
+        """Give both their turns until something is true."""
         run(self.alice, self.bob, until=until)
 
 

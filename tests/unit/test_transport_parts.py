@@ -1,4 +1,4 @@
-"""The parts of the ZeroMQ transport that decide: ZAP answers, dial verdicts, greetings, readiness."""
+"""What decides in the ZeroMQ transport: ZAP answers, dial verdicts, greetings, readiness."""
 
 import errno
 import os
@@ -124,7 +124,7 @@ EVENTS = {
     ],
 )
 def test_events_tell_what_became_of_a_dial(
-    *, curve: bool, events: str, expected: list[None | Turn | tuple[DownReason, str]]
+    *, curve: bool, events: str, expected: list[Turn | tuple[DownReason, str] | None]
 ) -> None:
     progress = DialProgress(curve=curve)
     for step, wanted in zip(events.split(), expected, strict=True):
@@ -194,9 +194,11 @@ class FakeLink:
         self.closed = 0
 
     def send(self, frames: object) -> SendFailure | None:
+        """Never called here."""
         raise NotImplementedError(frames)
 
     def close(self) -> None:
+        """Count."""
         self.closed += 1
 
 

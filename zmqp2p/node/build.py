@@ -74,7 +74,6 @@ def start_node(options: Options) -> Node:
         node.start()
     except BaseException:
         transport.close()
-        store.close()
         raise
     return node
 

@@ -6,6 +6,7 @@ executor, an asyncio loop) would hold the transaction open while it works, so wh
 sends is collected, and goes into the transaction of the turn in which it ends.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -74,14 +75,15 @@ class CollectedTransaction:
 class Delivery:
     """One message, handed to the handler that is responsible for it."""
 
-    __slots__ = ("_pending", "_stream", "node", "outgoing", "transaction")
+    __slots__ = ("_lock", "_outgoing", "_pending", "_stream", "node", "transaction")
 
     def __init__(self, node: object, pending: Pending, transaction: Transaction) -> None:
         self.node = node  # Whose handler this is: another node's messages do not wait for it.
         self._pending = pending
         self._stream = pending.inbox.stream
         self.transaction = transaction
-        self.outgoing: list[Receipt] = []  # Sent by the handler; leave only if it succeeds.
+        self._outgoing: list[Receipt] | None = []  # None when the handler has ended.
+        self._lock = threading.Lock()
 
     @property
     def sender(self) -> Address:
@@ -106,6 +108,30 @@ class Delivery:
     def __repr__(self) -> str:
         name = type(self.message).__name__
         return f"<Delivery {name} {self._pending.seq} from 0x{self.sender.hex()}>"
+
+    # --- For the node ---------------------------------------------------------------------------
+
+    def adopt(self, receipt: Receipt) -> bool:
+        """Hold what the handler sends until it ends; False if it has ended.
+
+        A task that a coroutine handler started runs in the handler's context, and may outlive it.
+        """
+        with self._lock:
+            if self._outgoing is None:
+                return False
+            self._outgoing.append(receipt)
+        receipt.holder = self
+        return True
+
+    def close(self) -> list[Receipt]:
+        """The handler has ended: return what it sent."""
+        with self._lock:
+            outgoing, self._outgoing = self._outgoing or [], None
+        return outgoing
+
+    def runs_here(self) -> bool:
+        """Whether the caller runs in the handler's context, and it has not ended."""
+        return self._outgoing is not None and current_delivery.get() is self
 
 
 Handler = Callable[[Delivery], object]

@@ -6,7 +6,7 @@ Counted on the caller's thread, so that a fast sender waits (or is told) before 
 import threading
 from time import monotonic
 
-from zmqp2p.errors import Backpressure, Cancelled, DeliveryTimeout
+from zmqp2p.errors import Backpressure, DeliveryTimeout, ServiceClosed, TooLarge
 from zmqp2p.ids import Address, address_text
 from zmqp2p.limits import Limits
 
@@ -26,15 +26,19 @@ class OutboxGate:
         Raises:
             Backpressure: full, and ``timeout_s`` is 0.
             DeliveryTimeout: still full after ``timeout_s``. Nothing was sent.
-            Cancelled: the service closed meanwhile.
+            TooLarge: there is never room for so much.
+            ServiceClosed: the service closed meanwhile.
         """
+        if size_bytes > self._limits.outbox_max_bytes:
+            most = self._limits.outbox_max_bytes
+            raise TooLarge(f"{size_bytes} bytes, and an outbox holds at most {most}")
         end_at = None if timeout_s is None else monotonic() + timeout_s
         with self._room:
             while not self._fits(peer, size_bytes):
+                if self._closed:
+                    raise ServiceClosed("the service is closed")
                 if timeout_s == 0:
                     raise Backpressure(f"the outbox to {address_text(peer)} is full")
-                if self._closed:
-                    raise Cancelled("the service is closed")
                 left_s = None if end_at is None else end_at - monotonic()
                 if left_s is not None and left_s <= 0:
                     raise DeliveryTimeout(f"the outbox was full for {timeout_s:g} s; not sent")

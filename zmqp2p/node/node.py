@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -30,7 +31,6 @@ from zmqp2p.errors import (
     Refused,
     RefuseMessage,
     ServiceClosed,
-    UnknownChannel,
 )
 from zmqp2p.events import CallbackFailed, ChainFailed, ChannelProposed, Event
 from zmqp2p.identity import Identity
@@ -52,6 +52,7 @@ from zmqp2p.node.funding import ChannelStatus, FundedChannel, Funding
 from zmqp2p.node.gate import OutboxGate
 from zmqp2p.node.receipts import Receipt, ReceiptRoom
 from zmqp2p.objectives.base import Deposit, Status
+from zmqp2p.persistence import Snapshot
 from zmqp2p.policy import Approve, Policy, Proposal, Reject, proposal_of
 from zmqp2p.records import Contact, PeerRecord
 from zmqp2p.session.outbox import Processed
@@ -114,6 +115,7 @@ class _Work:
     numbered: list[tuple[Receipt, Seq, StreamId]] = field(default_factory=list)
     calls: list[_Call[Any]] = field(default_factory=list)  # Run, but not committed yet.
     flushes: list[Future[None]] = field(default_factory=list)
+    running: set[Delivery] = field(default_factory=set)  # Handlers on other threads.
 
 
 class Node:
@@ -126,6 +128,7 @@ class Node:
         """
         self.room = ReceiptRoom()
         self.gate = OutboxGate(parts.limits)
+        self.ended: Future[None] = Future()  # Ends when the node has released everything.
         self._parts = parts
         self._record_of = record_of
         self._pid = os.getpid()
@@ -138,8 +141,9 @@ class Node:
         self._subscriptions: dict[int, Subscription] = {}
         self._event_handlers: list[Callable[[Event], None]] = []
         self._events: list[Event] = []
-        self._more = False
+        self._more = True  # What the engine asks for when it starts is settled in the first turn.
         self._thread = threading.Thread(target=self._main, name="zmqp2p-node", daemon=True)
+        self.room.node_thread = self._thread
         self._engine: Engine
         self._funding: Funding
         self._chain: ChainLink | None = None
@@ -149,9 +153,17 @@ class Node:
 
     def start(self) -> None:
         """Open the store and start the loop; raises what keeps it from starting."""
-        parts = self._parts
+        store = self._parts.store
         started_ms = utc_ms()
-        memory = parts.store.open(parts.identity.address, started_ms)
+        memory = store.open(self._parts.identity.address, started_ms)
+        try:
+            self._begin(memory, started_ms)
+        except BaseException:
+            store.close()  # Not if opening it failed: it may be another node's.
+            raise
+
+    def _begin(self, memory: Snapshot, started_ms: int) -> None:
+        parts = self._parts
         self.record = self._record_of(max(memory.issued_ms + 1, started_ms))
         rng = Random(os.urandom(32))  # noqa: S311  # Jitter and stream ids, no secrets.
         instance = InstanceId(os.urandom(INSTANCE_ID_SIZE))
@@ -175,7 +187,7 @@ class Node:
         if self._thread.is_alive():
             if self.on_node_thread():
                 raise LocalError("a service cannot be closed by its own handler")
-            self._post(self._request_stop)
+            self._post_quietly(self._request_stop)  # Another thread may be closing it already.
             self._thread.join(timeout_s)
             if self._thread.is_alive():
                 raise LocalError(f"a handler still runs after {timeout_s:g} s")
@@ -190,7 +202,7 @@ class Node:
 
     def on_node_thread(self) -> bool:
         """Whether the caller runs on the node's thread: in a handler or a callback."""
-        return threading.get_ident() == self._thread.ident
+        return threading.current_thread() is self._thread
 
     # --- Calls from any thread ------------------------------------------------------------------
 
@@ -214,14 +226,14 @@ class Node:
         Waits up to ``timeout_s`` for room in the outbox; never on the node's own thread.
 
         Raises:
-            Backpressure, DeliveryTimeout, Cancelled: see `OutboxGate.enter`.
+            Backpressure, DeliveryTimeout, TooLarge: see `OutboxGate.enter`.
             ServiceClosed: the node is closed.
         """
+        self._check_open()
         receipt = Receipt(self.room, peer, body)
         self.gate.enter(peer, len(body), 0 if self.on_node_thread() else timeout_s)
         delivery = current_delivery.get()
-        if delivery is not None and delivery.node is self:
-            delivery.outgoing.append(receipt)
+        if delivery is not None and delivery.node is self and delivery.adopt(receipt):
             return receipt
         try:
             self._post(receipt)
@@ -264,27 +276,22 @@ class Node:
 
     def unsubscribe(self, key: int) -> "Future[None]":
         """End a subscription; what its handler has in hand still ends."""
-        return self.call(lambda engine: engine.unsubscribe(key))
+
+        def remove(engine: Engine) -> None:
+            engine.unsubscribe(key)
+            self._subscriptions.pop(key, None)
+
+        return self.call(remove)
 
     def on_event(self, handler: Callable[[Event], None]) -> None:
         """Call ``handler`` with every event from now on, on the node's thread."""
         self._event_handlers.append(handler)
 
-    def remove_event_handler(self, handler: Callable[[Event], None]) -> None:
-        """Call ``handler`` no more; unknown ones are no error."""
-        self._event_handlers = [known for known in self._event_handlers if known is not handler]
-
     def funded(self, channel: ChannelId) -> "Future[FundedChannel]":
         """Return a future of the channel once it is funded; or Rejected, or UnknownChannel."""
         future: Future[FundedChannel] = Future()
-
-        def wait(_engine: Engine) -> None:
-            try:
-                self._funding.wait(channel, future)
-            except UnknownChannel as fault:
-                future.set_exception(fault)
-
-        self.call(wait)
+        call = self.call(lambda _engine: self._funding.wait(channel, future))
+        call.add_done_callback(partial(_pass_on, future))
         return future
 
     def channel_statuses(self) -> "Future[list[ChannelStatus]]":
@@ -302,7 +309,8 @@ class Node:
     def flush(self) -> "Future[None]":
         """Return a future that ends once no message waits for any peer's ack."""
         future: Future[None] = Future()
-        self._post(partial(self._work.flushes.append, future))
+        call = self.call(lambda _engine: self._work.flushes.append(future))
+        call.add_done_callback(partial(_pass_on, future))
         return future
 
     # --- What the chain says (ChainListener) ----------------------------------------------------
@@ -339,17 +347,22 @@ class Node:
     # --- The loop -------------------------------------------------------------------------------
 
     def _main(self) -> None:
-        self.room.node_thread = threading.get_ident()
         try:
             while not self._stopping:
                 self._turn()
             self._engine.say_goodbye()
             self._settle()
         except BaseException as fault:  # noqa: BLE001  # Kept for the caller: `stop` raises it.
-            self._failure = fault
-            _log.error("the node has failed and stops", exc_info=fault)
-        finally:
+            self._failed(fault)
+        try:
             self._release()
+        except BaseException as fault:  # noqa: BLE001  # As above.
+            self._failed(fault)
+
+    def _failed(self, fault: BaseException) -> None:
+        if self._failure is None:
+            self._failure = fault
+        _log.error("the node has failed and stops", exc_info=fault)
 
     def _turn(self) -> None:
         events = self._parts.transport.wait(self._patience_s())
@@ -414,32 +427,40 @@ class Node:
                 self._engine.dialing(dial.peer, link)
 
     def _release(self) -> None:
-        """Close what the node owns; what still waits is told."""
+        """Close what the node owns, and tell what still waits, even if closing fails."""
         self._stopping = True
-        parts = self._parts
-        if self._chain is not None:
-            self._chain.close(timeout_s=2.0)
-        parts.transport.close()
-        parts.store.close()
-        error = Cancelled("the service closed")
-        waiting = [r for by_seq in self._work.receipts.values() for r in by_seq.values()]
-        self._end_receipts([(receipt, error) for receipt in waiting])
-        for call in self._work.calls:
-            if not call.future.done():
-                call.future.set_exception(error)
-        for future in self._work.flushes:
+        with ExitStack() as steps:  # All are taken, the last one first, whatever they raise.
+            steps.callback(self._end_waiting)
+            steps.callback(self._parts.store.close)
+            steps.callback(self._parts.transport.close)
+            if self._chain is not None:
+                steps.callback(self._chain.close, timeout_s=2.0)
+
+    def _end_waiting(self) -> None:
+        work, error = self._work, Cancelled("the service closed")
+        waiting = [r for by_seq in work.receipts.values() for r in by_seq.values()]
+        held = [receipt for delivery in work.running for receipt in delivery.close()]
+        self._end_receipts([(receipt, error) for receipt in (*waiting, *held)])
+        for future in work.flushes:
             future.set_exception(error)
         self._funding.close()
+        for call in work.calls:  # After what they have begun, which has ended now.
+            if not call.future.done():
+                call.future.set_exception(error)
         self._stopped.set()
         self._drain_commands()
         self.gate.close()
         self.room.close()
+        self.ended.set_result(None)
 
     # --- Commands -------------------------------------------------------------------------------
 
-    def _post(self, item: Receipt | _Call[Any] | Callback) -> None:
+    def _check_open(self) -> None:
         if self._stopping or os.getpid() != self._pid:
             raise ServiceClosed("the service is closed") from self._failure
+
+    def _post(self, item: Receipt | _Call[Any] | Callback) -> None:
+        self._check_open()
         self._mailbox.append(item)
         if not self._awake:
             self._parts.transport.wake()
@@ -499,6 +520,7 @@ class Node:
             self._handled(pending, delivery, run_handler(handler, delivery))
             return
         delivery = Delivery(self, pending, CollectedTransaction())
+        self._work.running.add(delivery)
 
         def done(error: BaseException | None) -> None:
             self._post_quietly(lambda: self._handled(pending, delivery, error))
@@ -510,12 +532,14 @@ class Node:
 
     def _handled(self, pending: Pending, delivery: Delivery, error: BaseException | None) -> None:
         """A handler has ended: its effects and the ack go into this turn's transaction."""
+        self._work.running.discard(delivery)
+        outgoing = delivery.close()
         if isinstance(delivery.transaction, ImmediateTransaction):
             delivery.transaction.close()
         if error is None:
             error = self._apply_collected(delivery.transaction)
         if error is None:
-            for receipt in delivery.outgoing:
+            for receipt in outgoing:
                 self._send(receipt)
             self._engine.complete(pending)
             return
@@ -523,7 +547,7 @@ class Node:
         if isinstance(transaction, ImmediateTransaction) and transaction.used:
             self._parts.store.rollback_to_savepoint()
         undone = Cancelled("the handler that sent it failed")
-        self._end_receipts([(receipt, undone) for receipt in delivery.outgoing])
+        self._end_receipts([(receipt, undone) for receipt in outgoing])
         if not isinstance(error, Exception):
             raise error
         self._fail(pending, delivery, error)
@@ -533,7 +557,7 @@ class Node:
             self._engine.put_back(pending)
             return
         if isinstance(error, RefuseMessage):
-            self._engine.refuse(pending, error.code, error.reason)
+            self._engine.refuse(pending, error.code, str(error.reason))
             return
         text = f"{type(error).__name__}: {error}"
         _log.warning("the handler of %r failed", delivery, exc_info=error)
@@ -552,7 +576,7 @@ class Node:
         try:
             for sql, parameters in statements:
                 store.transaction.execute(sql, parameters)
-        except P2PError as fault:
+        except Exception as fault:  # noqa: BLE001  # The application's code, as its handler is.
             store.rollback_to_savepoint()
             return fault
         return None
@@ -639,6 +663,13 @@ class Node:
             flushes, self._work.flushes = self._work.flushes, []
             for future in flushes:
                 future.set_result(None)
+
+
+def _pass_on(future: "Future[T]", call: "Future[None]") -> None:
+    """End ``future`` too if the call that was to see to it has failed."""
+    fault = call.exception()
+    if fault is not None and not future.done():
+        future.set_exception(fault)
 
 
 def _error_of(refused: tuple[Refusal, bytes] | None) -> Exception | None:

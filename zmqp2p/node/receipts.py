@@ -4,13 +4,23 @@ A receipt costs one small object; only waiting on it costs more. All receipts of
 condition, notified once per loop turn.
 """
 
+import os
 import threading
 from collections.abc import Callable
 from time import monotonic
+from typing import Protocol
 
 from zmqp2p.engine.engine import message_id
-from zmqp2p.errors import Cancelled, DeliveryTimeout, WouldDeadlock
+from zmqp2p.errors import Cancelled, DeliveryTimeout, ServiceClosed, WouldDeadlock
 from zmqp2p.ids import Address, MessageId, Seq, StreamId
+
+
+class Holder(Protocol):
+    """A delivery whose handler sent messages, which leave when the handler ends."""
+
+    def runs_here(self) -> bool:
+        """Whether the caller is that handler, and it has not ended."""
+        ...
 
 
 class Receipt:
@@ -20,7 +30,17 @@ class Receipt:
     it ends once the peer has processed it for good, which may be much later.
     """
 
-    __slots__ = ("_callbacks", "_error", "_room", "_seq", "_stream", "body", "ended", "peer")
+    __slots__ = (
+        "_callbacks",
+        "_error",
+        "_room",
+        "_seq",
+        "_stream",
+        "body",
+        "ended",
+        "holder",
+        "peer",
+    )
 
     def __init__(self, room: "ReceiptRoom", peer: Address, body: bytes) -> None:
         self._room = room
@@ -31,6 +51,7 @@ class Receipt:
         self.peer = peer
         self.body = body
         self.ended = False
+        self.holder: Holder | None = None  # The delivery in whose handler it was sent.
 
     @property
     def stored(self) -> bool:
@@ -54,14 +75,18 @@ class Receipt:
             Refused, Expired: the peer will not process it.
             Cancelled: the service closed first; a stored message is still sent after a restart.
             DeliveryTimeout: ``timeout_s`` passed; the message is still on its way.
-            WouldDeadlock: called on the node's own thread, that is in a handler or callback.
+            WouldDeadlock: called on the node's own thread, that is in a handler or callback, or by
+                the handler that sent the message: it leaves only when that has ended.
+            ServiceClosed: called in a process forked from the service's.
         """
+        self.check_wait()
         self._room.wait(lambda: self.ended, timeout_s)
         if self._error is not None:
             raise self._error
 
     def wait_stored(self, timeout_s: float | None = None) -> None:
         """Return once the message is committed to the outbox; raises as `wait` does."""
+        self.check_wait()
         self._room.wait(lambda: self.stored or self.ended, timeout_s)
         if not self.stored and self._error is not None:
             raise self._error
@@ -87,11 +112,17 @@ class Receipt:
         state = "pending" if not self.ended else "acked" if self.acked else repr(self._error)
         return f"<Receipt to 0x{self.peer.hex()} {state}>"
 
+    def check_wait(self) -> None:
+        """Raise WouldDeadlock in the handler whose end this waits for."""
+        if self.holder is not None and not self.ended and self.holder.runs_here():
+            raise WouldDeadlock("the message leaves only when the handler that sent it has ended")
+
     # --- For the node ---------------------------------------------------------------------------
 
     def number(self, seq: Seq, stream: StreamId) -> None:
         """The message is committed as ``seq`` of ``stream``. Under the room's condition."""
-        self._seq, self._stream = seq, stream
+        self._stream = stream
+        self._seq = seq  # Last: who sees a number, without the condition, sees the stream too.
 
     def end(self, error: Exception | None) -> list[Callable[["Receipt"], None]]:
         """It ended; return whom to call. Under the room's condition."""
@@ -106,7 +137,8 @@ class ReceiptRoom:
 
     def __init__(self) -> None:
         self.condition = threading.Condition()
-        self.node_thread: int | None = None
+        self.node_thread: threading.Thread | None = None
+        self._pid = os.getpid()
         self._closed = False
 
     def wait(self, ready: Callable[[], bool], timeout_s: float | None) -> None:
@@ -116,10 +148,14 @@ class ReceiptRoom:
             Cancelled: the node closed and it is not.
             DeliveryTimeout: ``timeout_s`` passed.
             WouldDeadlock: on the node's thread, and it is not.
+            ServiceClosed: in a process forked from the node's, where nothing will happen.
         """
         if ready():
             return
-        if threading.get_ident() == self.node_thread:
+        if os.getpid() != self._pid:
+            raise ServiceClosed("the service belongs to another process")
+        # Not by their numbers: a new thread may have that of one that has ended.
+        if threading.current_thread() is self.node_thread:
             raise WouldDeadlock("waiting on the node's thread would wait for ever")
         end_at = None if timeout_s is None else monotonic() + timeout_s
         with self.condition:

@@ -64,7 +64,7 @@ def _check_theirs(mine: Memory, hello: Hello) -> Hold | None:
     if hello.base > mine.cursor + 1:
         detail = f"you hold from {hello.base}, I have processed {mine.cursor}"
         return Hold(ByeCode.DATA_LOSS, f"I was rolled back: {detail}")
-    if hello.next <= mine.cursor:
+    if hello.next <= mine.cursor and not _is_same_run(mine, hello):
         detail = f"your next number is {hello.next}, I have processed {mine.cursor}"
         return Hold(ByeCode.DATA_LOSS, f"your outbox was rolled back: {detail}")
     return None
@@ -80,7 +80,15 @@ def _check_ours(mine: Memory, hello: Hello) -> Resume | Hold:
     if hello.cursor > mine.out_sent:
         detail = f"you have processed {hello.cursor}, I have sent up to {mine.out_sent}"
         return Hold(ByeCode.DATA_LOSS, f"my outbox was rolled back: {detail}")
-    if hello.cursor < mine.out_base - 1:
+    if hello.cursor < mine.out_base - 1 and not _is_same_run(mine, hello):
         detail = f"you have processed {hello.cursor}, I hold from {mine.out_base}"
         return Hold(ByeCode.DATA_LOSS, f"you were rolled back: {detail}")
-    return Resume(hello.cursor, restart)
+    return Resume(max(hello.cursor, Seq(mine.out_base - 1)), restart)
+
+
+def _is_same_run(mine: Memory, hello: Hello) -> bool:
+    """A run that was seen cannot have been rolled back: its HELLO is older than its last frames.
+
+    With two links that happens: frames of one overtake the HELLO of the other.
+    """
+    return hello.instance == mine.instance

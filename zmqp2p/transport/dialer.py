@@ -184,7 +184,7 @@ class DialedLink:
 
 
 def _socket_type(frame: zmq.Frame) -> str:
-    """Return what the peer said to be in the handshake; nothing in ZMTP 1.0, which libzmq speaks."""
+    """Return what the peer said to be in the handshake; ZMTP 1.0, a fall-back, tells nothing."""
     try:
         return str(frame.get("Socket-Type"))
     except zmq.ZMQError:

@@ -105,8 +105,9 @@ def test_if_they_have_dropped_what_i_miss_my_store_was_rolled_back() -> None:
 
 def test_if_they_never_sent_what_i_have_processed_their_outbox_was_rolled_back() -> None:
     """RES-5: they would use a number a second time, and I would take the message for known."""
-    assert resume(MEMORY, replace(HELLO, next=Seq(7))) == Resume(Seq(7), None)
-    decision = resume(MEMORY, replace(HELLO, next=Seq(6)))
+    restarted = replace(HELLO, incarnation=4, instance=OTHER_INSTANCE)
+    assert resume(MEMORY, replace(restarted, next=Seq(7))) == Resume(Seq(7), None)
+    decision = resume(MEMORY, replace(restarted, next=Seq(6)))
     assert code_of(decision) is ByeCode.DATA_LOSS
     assert isinstance(decision, Hold)
     assert decision.reason == (
@@ -151,10 +152,24 @@ def test_if_they_have_processed_what_i_never_sent_my_outbox_was_rolled_back() ->
 
 def test_if_they_forgot_what_they_had_processed_they_were_rolled_back() -> None:
     """RES-6: they acknowledged 4, so I no longer hold it."""
-    decision = resume(MEMORY, replace(HELLO, cursor=Seq(3)))
+    restarted = replace(HELLO, incarnation=4, instance=OTHER_INSTANCE)
+    assert resume(MEMORY, replace(restarted, cursor=Seq(4))) == Resume(Seq(4), None)
+    decision = resume(MEMORY, replace(restarted, cursor=Seq(3)))
     assert code_of(decision) is ByeCode.DATA_LOSS
     assert isinstance(decision, Hold)
     assert decision.reason == "you were rolled back: you have processed 3, I hold from 5"
+
+
+def test_a_hello_that_was_overtaken_by_frames_of_another_link_is_no_alarm() -> None:
+    """RES-5, RES-6: a run that was seen cannot be rolled back; what it has said since holds."""
+    late = replace(HELLO, base=Seq(1), next=Seq(5), cursor=Seq(2))
+    assert resume(MEMORY, late) == Resume(Seq(4), None)
+
+
+def test_the_same_run_of_the_peer_is_no_excuse_for_my_own_store() -> None:
+    """RES-5, RES-6: it is this node that may have been rolled back since."""
+    for hello in (replace(HELLO, base=Seq(8)), replace(HELLO, cursor=Seq(10))):
+        assert code_of(resume(MEMORY, hello)) is ByeCode.DATA_LOSS
 
 
 # --- The order of the checks --------------------------------------------------------------------
@@ -173,5 +188,5 @@ def test_a_gap_in_their_stream_is_told_before_one_in_mine() -> None:
 
 
 def test_a_new_stream_of_theirs_does_not_excuse_a_gap_in_mine() -> None:
-    hello = replace(HELLO, stream=OTHER_STREAM, cursor=Seq(3))
+    hello = replace(HELLO, stream=OTHER_STREAM, cursor=Seq(10))
     assert code_of(resume(MEMORY, hello)) is ByeCode.DATA_LOSS

@@ -269,6 +269,18 @@ def test_a_rolled_back_outbox_is_noticed_after_more_was_sent() -> None:
     assert len(sut.session.outbox) == 4
 
 
+def test_a_hello_that_was_overtaken_takes_nothing_back() -> None:
+    """RES-6: two links of one run; the acks of one came before the HELLO of the other."""
+    sut = established(STORED)
+    sut.receive(Ack(progress_of(ack=4, base=7)))
+    assert sut.session.establish(TWO, hello_of(cursor=2, base=7), 0.0) is None
+    sut.session.check()
+    assert sut.session.outbox.base == 5
+    sut.session.send(b"five")
+    ((link, frame),) = sut.settle()
+    assert (link, frame) == (TWO, Data(Seq(5), progress_of(base=5, ack=6, window=FULL), (b"five",)))
+
+
 # --- Sending ------------------------------------------------------------------------------------
 
 

@@ -311,10 +311,10 @@ def test_extensions_are_a_map_of_bounded_size() -> None:
 def test_the_largest_hello_fits_a_header() -> None:
     """FRM-2: or a node with many refusals could not say HELLO at all."""
     reason = "x" * limits.REASON_MAX_BYTES
-    refusals = tuple((2**62 + n, 4, reason) for n in range(limits.REFUSALS_MAX))
+    refusals = tuple((2**52 + n, 4, reason) for n in range(limits.REFUSALS_MAX))
     data = hello_with(
         record=bytes(limits.RECORD_MAX_BYTES),
-        cursor=2**63,
+        cursor=2**53 - 1,
         refusals=refusals,
         extensions={2 * n + 2**60 + 1: bytes(limits.RECORD_MAX_BYTES) for n in range(16)},
     )
@@ -415,3 +415,10 @@ def test_a_bulk_body_has_its_bounds() -> None:
         decode_frame([bulk, bytes(size)])
     for size in (limits.BULK_MIN_BYTES - 1, limits.BODY_MAX_BYTES + 1):
         assert rule_of(bulk, bytes(size)) == "FRM-6"
+
+
+def test_a_number_beyond_what_every_language_and_store_holds_is_refused() -> None:
+    """FRM-3: SQLite ends at 2**63; a larger one would stop the node at its next commit."""
+    assert decode_frame([codec.encode((10, 2**53 - 1))]) == Ping(2**53 - 1)
+    with pytest.raises(DecodeError, match="FRM-3"):
+        decode_frame([codec.encode((10, 2**53))])
