@@ -5,7 +5,7 @@ from random import Random
 
 def seeded(seed: int) -> Random:
     """Return a generator that always says the same."""
-    return Random(seed)  # noqa: S311  # To be repeatable is its purpose.
+    return Random(seed)  # To be repeatable is its purpose.
 
 
 class Least(Random):

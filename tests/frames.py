@@ -3,10 +3,9 @@
 from hypothesis import strategies as st
 
 from zmqp2p import limits
-from zmqp2p.wire.encoding import NUMBER_MAX
 from zmqp2p.codes import ByeCode, RefusalCode
 from zmqp2p.ids import InstanceId, Seq, StreamId
-from zmqp2p.wire.encoding import EXTENSIONS_MAX, VERSIONS_MAX
+from zmqp2p.wire.encoding import EXTENSIONS_MAX, NUMBER_MAX, VERSIONS_MAX
 from zmqp2p.wire.frames import (
     Ack,
     Bulk,

@@ -14,21 +14,12 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tests.chance import seeded
+from tests.memory import remember_of_peer
 from zmqp2p import limits as bounds
 from zmqp2p.codes import ByeCode, RefusalCode
 from zmqp2p.ids import Address, InstanceId, LinkId, Seq
 from zmqp2p.limits import Limits
-from zmqp2p.persistence import (
-    DropMessages,
-    DropRefusals,
-    PeerSnapshot,
-    PutCursor,
-    PutMessage,
-    PutOutStream,
-    PutPeerRun,
-    PutRefusal,
-    Write,
-)
+from zmqp2p.persistence import PeerSnapshot, PutCursor, PutMessage, PutOutStream, Write
 from zmqp2p.session.session import Output, Session
 from zmqp2p.wire.encoding import decode_frame, encode_frame
 from zmqp2p.wire.frames import Ack, Bulk, Data, Frame, Gap, Hello, Ping, Pong
@@ -88,28 +79,16 @@ class Disk:
         assert held == list(range(self.memory.acked + 1, len(self.sent) + 1))
 
     def _apply(self, write: Write) -> None:
-        memory = self.memory
         match write:
-            case PutOutStream(_, stream):
-                assert not memory.out_stream
-                memory.out_stream = stream
-            case PutMessage(_, seq, body):
-                memory.messages.append((seq, body))
-                self.sent.append(body)
-            case DropMessages(_, through):
-                memory.acked = through
-                memory.messages = [held for held in memory.messages if held[0] > through]
+            case PutOutStream():
+                assert not self.memory.out_stream
             case PutCursor(_, stream, cursor):
-                assert stream != memory.in_stream or cursor > memory.cursor
-                memory.in_stream, memory.cursor = stream, cursor
-            case PutRefusal(_, seq, code, reason):
-                memory.refusals.append((seq, code, reason))
-            case DropRefusals(_, through):
-                memory.refusals = [refusal for refusal in memory.refusals if refusal[0] > through]
-            case PutPeerRun(_, incarnation, instance):
-                memory.incarnation, memory.instance = incarnation, instance
+                assert stream != self.memory.in_stream or cursor > self.memory.cursor
+            case PutMessage(_, _, body):
+                self.sent.append(body)
             case _:
-                raise AssertionError(f"not a session's to write: {write}")
+                pass
+        remember_of_peer(self.memory, write)
 
 
 @dataclass

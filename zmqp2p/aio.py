@@ -7,6 +7,7 @@ is acked when its coroutine has ended, in the order of the stream.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -21,6 +22,8 @@ from zmqp2p.node.build import (
     Options,
     PeerName,
     address_of,
+    check_filter,
+    contact_of,
     encode,
     options_of,
     start_node,
@@ -31,8 +34,9 @@ from zmqp2p.node.funding import ChannelStatus, FundedChannel
 from zmqp2p.node.node import Node
 from zmqp2p.node.receipts import Receipt as NodeReceipt
 from zmqp2p.policy import Policy, Proposal, ask
-from zmqp2p.records import Contact, PeerRecord, parse_contact
+from zmqp2p.records import Contact, PeerRecord
 from zmqp2p.state import Outcome
+from zmqp2p.state.types import check_channel_id, check_type
 
 T = TypeVar("T")
 AsyncHandler = Callable[[Delivery], Coroutine[Any, Any, object]]
@@ -61,6 +65,7 @@ class Receipt:
 
     async def wait(self, timeout_s: float | None = None) -> None:
         """Return once the peer has processed the message; raises as `zmqp2p.Receipt.wait`."""
+        self._receipt.check_wait()
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
 
@@ -85,7 +90,7 @@ class Channel:
 
     def __init__(self, node: Node, channel_id: ChannelId) -> None:
         self._node = node
-        self.channel_id = channel_id
+        self.channel_id = check_channel_id("channel_id", channel_id)
 
     async def result(self, timeout_s: float | None = None) -> FundedChannel:
         """Return the channel once it is funded; raises as `zmqp2p.Channel.result`."""
@@ -123,6 +128,7 @@ class P2PService:
         self._running: Node | None = None
         self._loop: asyncio.AbstractEventLoop
         self._tasks: set[asyncio.Task[None]] = set()  # Or the loop would let them go.
+        self._iterations: set[_Iteration] = set()
 
     # --- Life -----------------------------------------------------------------------------------
 
@@ -132,6 +138,7 @@ class P2PService:
             raise LocalError("the service was started before")
         self._loop = asyncio.get_running_loop()
         self._running = await asyncio.to_thread(start_node, self._options)
+        self._running.ended.add_done_callback(self._node_ended)
         return self
 
     async def close(self, timeout_s: float = 10.0) -> None:
@@ -168,9 +175,7 @@ class P2PService:
 
     async def add_peer(self, contact: Contact | str) -> Address:
         """Know a peer and connect to it; see `zmqp2p.P2PService.add_peer`."""
-        known = parse_contact(contact) if isinstance(contact, str) else contact
-        if known.address == self.address:
-            raise LocalError("this is the node's own contact")
+        known = contact_of(contact, self.address)
         await _result(self._node.add_contact(known))
         return known.address
 
@@ -212,6 +217,7 @@ class P2PService:
 
         What it writes by ``delivery.transaction`` and sends is committed together when it ends.
         """
+        check_filter(message_type, channel_id)
         run = self._run_on_loop
         await _result(self._node.subscribe(handler, run, message_type, channel_id))
         return handler
@@ -225,30 +231,25 @@ class P2PService:
         of the loop leaves at once: use `on_message` for messages that must not leave without it.
         When the iteration is left, the message in hand is not acked: it is handed out again to the
         next subscription, or after a restart. While nobody subscribes, messages wait for
-        ``Limits.subscribe_grace_s`` and are then refused.
+        ``Limits.subscribe_grace_s`` and are then refused. When the service closes, the iteration
+        ends.
         """
-        arrived: asyncio.Queue[tuple[Delivery, asyncio.Future[None]]] = asyncio.Queue()
-
-        async def hand_over(delivery: Delivery) -> None:
-            processed: asyncio.Future[None] = self._loop.create_future()
-            arrived.put_nowait((delivery, processed))
-            await processed
-
-        subscribed = self._node.subscribe(hand_over, self._run_on_loop, message_type, channel_id)
-        key = await _result(subscribed)
-        in_hand: list[asyncio.Future[None]] = []
+        check_filter(message_type, channel_id)
+        iteration = _Iteration()
+        self._iterations.add(iteration)
+        subscribed = self._node.subscribe(
+            iteration.hand_over, self._run_on_loop, message_type, channel_id
+        )
         try:
-            while True:
-                delivery, processed = await arrived.get()
-                in_hand.append(processed)
+            await _result(subscribed)
+            while (arrival := await iteration.arrived.get()) is not None:
+                delivery, processed = arrival
                 yield delivery
-                in_hand.pop().set_result(None)
+                _set_once(processed)
         finally:
-            self._node.unsubscribe(key)
-            while not arrived.empty():
-                in_hand.append(arrived.get_nowait()[1])
-            for processed in in_hand:
-                processed.cancel()
+            self._iterations.discard(iteration)
+            subscribed.add_done_callback(self._unsubscribe)  # It may not be done yet.
+            iteration.leave()
 
     def on_event(self, handler: Callable[[Event], None]) -> Callable[[Event], None]:
         """Call ``handler(event)`` on the event loop with what happens from now on."""
@@ -291,11 +292,14 @@ class P2PService:
 
     async def approve(self, channel_id: ChannelId) -> Channel:
         """Agree to a proposed channel; see `zmqp2p.P2PService.approve`."""
+        check_channel_id("channel_id", channel_id)
         await _result(self._node.call(lambda engine: engine.channels.approve(channel_id)))
         return Channel(self._node, channel_id)
 
     async def reject(self, channel_id: ChannelId, reason: str = "declined") -> None:
         """Decline a proposed channel; see `zmqp2p.P2PService.reject`."""
+        check_channel_id("channel_id", channel_id)
+        check_type("reason", reason, str)
         code = RejectCode.DECLINED
         await _result(
             self._node.call(lambda engine: engine.channels.reject(channel_id, code, reason))
@@ -317,7 +321,7 @@ class P2PService:
             try:
                 await handler(delivery)  # type: ignore[misc]  # Only coroutine handlers get here.
             except asyncio.CancelledError:
-                done(HandlerCancelled())
+                done(_cancelled())
             except BaseException as fault:  # noqa: BLE001  # Judged on the node's thread.
                 done(fault)
             else:
@@ -331,6 +335,58 @@ class P2PService:
             task.add_done_callback(self._tasks.discard)
 
         self._loop.call_soon_threadsafe(start)
+
+    def _node_ended(self, _ended: "Future[None]") -> None:
+        with suppress(RuntimeError):  # The loop is closed: nobody iterates.
+            self._loop.call_soon_threadsafe(self._end_iterations)
+
+    def _end_iterations(self) -> None:
+        for iteration in self._iterations:
+            iteration.arrived.put_nowait(None)
+
+    def _unsubscribe(self, subscribed: "Future[int]") -> None:
+        if subscribed.exception() is None:
+            with suppress(ServiceClosed):
+                self._node.unsubscribe(subscribed.result())
+
+
+class _Iteration:
+    """One `P2PService.messages`: what has arrived for it, and waits to be processed."""
+
+    def __init__(self) -> None:
+        # None ends it: the service has closed.
+        self.arrived: asyncio.Queue[tuple[Delivery, asyncio.Future[None]] | None] = asyncio.Queue()
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._left = False
+
+    async def hand_over(self, delivery: Delivery) -> None:
+        """Hand on one message, until it is processed; raises HandlerCancelled if it will not be."""
+        if self._left:  # After this task was made, and before it ran.
+            raise HandlerCancelled
+        processed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(processed)
+        self.arrived.put_nowait((delivery, processed))
+        try:
+            await processed
+        except asyncio.CancelledError:
+            raise HandlerCancelled from None
+        finally:
+            self._waiting.discard(processed)
+
+    def leave(self) -> None:
+        """Process nothing more: what waits, and what is still to come, is handed out again."""
+        self._left = True
+        for processed in self._waiting:
+            processed.cancel()
+
+
+def _cancelled() -> Exception:
+    """Return what it means that a handler's task ended as cancelled."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        return HandlerCancelled()
+    # By its own doing. Handed out again at once it would do the same again, for ever.
+    return LocalError("the handler awaited something that was cancelled")
 
 
 def _set_once(future: "asyncio.Future[None]") -> None:
@@ -346,6 +402,4 @@ async def _within(future: "asyncio.Future[T]", timeout_s: float | None) -> T:
     try:
         return await asyncio.wait_for(asyncio.shield(future), timeout_s)
     except TimeoutError:
-        if future.done():  # What was waited for has itself ended in a timeout.
-            raise
         raise DeliveryTimeout(f"not within {timeout_s:g} s") from None

@@ -90,9 +90,12 @@ class PeerRecord:
         if len(data) > RECORD_MAX_BYTES:
             raise RecordError("REC-1", f"longer than {RECORD_MAX_BYTES} bytes")
         try:
-            return _from_value(decode(data))
+            record = _from_value(decode(data))
         except (DecodeError, InvalidValue) as fault:
             raise RecordError("REC-1", str(fault)) from None
+        if record.encode() != data:  # A signature's v may be written in two ways elsewhere.
+            raise RecordError("REC-1", "not the canonical encoding")
+        return record
 
     @classmethod
     def parse(cls, text: str) -> "PeerRecord":

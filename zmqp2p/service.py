@@ -15,14 +15,24 @@ from zmqp2p.errors import DeliveryTimeout, LocalError, UnknownPeer, WouldDeadloc
 from zmqp2p.events import Event
 from zmqp2p.identity import Identity
 from zmqp2p.ids import Address, ChannelId, address_text
-from zmqp2p.node.build import PeerName, address_of, encode, options_of, start_node, terms_of
-from zmqp2p.node.deliveries import Delivery, Done, Handler, Runner, run_handler
+from zmqp2p.node.build import (
+    PeerName,
+    address_of,
+    check_filter,
+    contact_of,
+    encode,
+    options_of,
+    start_node,
+    terms_of,
+)
+from zmqp2p.node.deliveries import Delivery, Done, Handler, HandlerCancelled, Runner, run_handler
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
 from zmqp2p.node.node import Node
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.policy import Policy, Proposal, ask
-from zmqp2p.records import Contact, PeerRecord, parse_contact
+from zmqp2p.records import Contact, PeerRecord
 from zmqp2p.state import Outcome
+from zmqp2p.state.types import check_channel_id, check_type
 from zmqp2p.store.base import Store
 
 T = TypeVar("T")
@@ -34,7 +44,7 @@ class Channel:
 
     def __init__(self, node: Node, channel_id: ChannelId) -> None:
         self._node = node
-        self.channel_id = channel_id
+        self.channel_id = check_channel_id("channel_id", channel_id)
 
     def result(self, timeout_s: float | None = None) -> FundedChannel:
         """Return the channel once it is funded: all deposits on chain, all postfund signatures.
@@ -62,8 +72,6 @@ def wait_for(node: Node, future: "Future[T]", timeout_s: float | None) -> T:
     try:
         return future.result(timeout_s)
     except FutureTimeoutError:
-        if future.done():  # What was waited for has itself ended in a timeout.
-            raise
         raise DeliveryTimeout(f"not within {timeout_s:g} s") from None
 
 
@@ -161,9 +169,7 @@ class P2PService:
         Raises:
             InvalidValue: not a contact. RecordError: a bad record, or one that has expired (REC-3).
         """
-        known = parse_contact(contact) if isinstance(contact, str) else contact
-        if known.address == self.address:
-            raise LocalError("this is the node's own contact")
+        known = contact_of(contact, self.address)
         wait_for(self._node, self._node.add_contact(known), None)
         return known.address
 
@@ -237,8 +243,9 @@ class P2PService:
         the handler blocks the node while it runs.
 
         Raises:
-            InvalidValue: this filter has a handler already.
+            InvalidValue: this filter has a handler already, or is none.
         """
+        check_filter(message_type, channel_id)
         if handler is None:
             return partial(
                 self.on_message,
@@ -298,8 +305,9 @@ class P2PService:
         """Agree to a proposed channel: sign it, and deposit when that is safe.
 
         Raises:
-            UnknownChannel: no such proposal. LocalError: it was rejected.
+            UnknownChannel: no such proposal. LocalError: it was rejected. InvalidValue: not an id.
         """
+        check_channel_id("channel_id", channel_id)
         approved = self._node.call(lambda engine: engine.channels.approve(channel_id))
         wait_for(self._node, approved, None)
         return Channel(self._node, channel_id)
@@ -308,8 +316,11 @@ class P2PService:
         """Decline a proposed channel; its participants are told ``reason``.
 
         Raises:
-            UnknownChannel: no such proposal. LocalError: it was decided already.
+            UnknownChannel: no such proposal. LocalError: it was decided already. InvalidValue: not
+                an id, or no text.
         """
+        check_channel_id("channel_id", channel_id)
+        check_type("reason", reason, str)
         rejected = self._node.call(
             lambda engine: engine.channels.reject(channel_id, RejectCode.DECLINED, reason)
         )
@@ -320,6 +331,14 @@ def runner_of(executor: Executor) -> Runner:
     """Return a runner that submits handlers to ``executor``."""
 
     def run(handler: Handler, delivery: Delivery, done: Done) -> None:
-        executor.submit(lambda: done(run_handler(handler, delivery)))
+        submitted = executor.submit(run_handler, handler, delivery)
+
+        def ended(future: "Future[BaseException | None]") -> None:
+            if future.cancelled():  # The executor was shut down before it came to this one.
+                done(HandlerCancelled())
+            else:
+                done(future.exception() or future.result())
+
+        submitted.add_done_callback(ended)
 
     return run

@@ -56,8 +56,9 @@ class OutboxModel(RuleBasedStateMachine):
     def take(self) -> None:
         """Let all leave that may, and compare each batch."""
         while (expected := self._expected_batch()) is not None:
+            _, batch = expected
             assert self.outbox.take_batch(self.now) == expected
-            self.left += len(expected[1])
+            self.left += len(batch)
             self.ever = max(self.ever, self.left)
         assert self.outbox.take_batch(self.now) is None
 

@@ -37,8 +37,8 @@ from zmqp2p import (
     RecordError,
     Refused,
     RefuseMessage,
-    RejectProposal,
     Rejected,
+    RejectProposal,
     TooLarge,
     UnknownChannel,
     UnknownPeer,
@@ -61,6 +61,8 @@ from zmqp2p.state import (
     state_hash,
 )
 
+STRANGER = Address(b"\x05" * 20)
+Endpoints = str | list[str] | None
 SMALL_OUTBOX = Limits(outbox_max_messages=2, outbox_max_bytes=4_000)
 
 
@@ -77,7 +79,7 @@ class World:
     def identity(self, name: str) -> Identity:
         return self._identities.setdefault(name, Identity.generate())
 
-    def start(self, name: str, endpoint: str | None = LOOPBACK, **settings: Any) -> Face:
+    def start(self, name: str, endpoint: Endpoints = LOOPBACK, **settings: Any) -> Face:
         settings.setdefault("limits", HASTY)
         settings.setdefault("store", self.folder / f"{name}.db" if self._durable else None)
         made = self._face(endpoint, identity=self.identity(name), **settings)
@@ -375,8 +377,8 @@ def test_a_full_outbox_says_so_and_has_room_again_after_acks(world: World) -> No
     arrived = Journal[int]()
     bob = world.start("bob", record.endpoints[0], store=None)
     bob.on_message(numbers_into(arrived))
-    for number in (4, 5):  # Waits, without end, for the room that acks make.
-        waiting.append(alice.send(record.address, Note(number)))
+    # Waits, without end, for the room that acks make.
+    waiting.extend(alice.send(record.address, Note(number)) for number in (4, 5))
     for receipt in waiting:
         receipt.wait(PATIENCE_S)
     assert arrived.entries == [1, 2, 4, 5]
@@ -570,7 +572,7 @@ def test_other_mistakes_of_a_caller_do_not_reach_the_node(
         with pytest.raises(InvalidValue):
             mistake()
     with pytest.raises(UnknownPeer):
-        alice.fund(Address(b"\x05" * 20), outcome_of((alice.address, 1), (b"\x05" * 20, 2)))
+        alice.fund(STRANGER, outcome_of((alice.address, 1), (STRANGER, 2)))
     assert alice.channels() == []
 
 

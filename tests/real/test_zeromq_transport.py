@@ -3,6 +3,7 @@
 import gc
 import os
 import resource
+import select
 import socket
 import struct
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,13 @@ from tests.real.transport_harness import Network, Node, curve_pair, dial, join, 
 from zmqp2p.errors import EndpointError, InvalidValue, ServiceClosed
 from zmqp2p.ids import CurveKey, LinkId
 from zmqp2p.transport import SocketLimits, ZmqTransport
+from zmqp2p.transport.endpoints import listen_ports, parse_listen
+from zmqp2p.transport.links import Links, Shared
+from zmqp2p.transport.listener import Listener
+from zmqp2p.transport.options import make_context
+from zmqp2p.transport.probe import WRONG_KEY, GreetingProbe
+from zmqp2p.transport.reactor import Reactor
+from zmqp2p.transport.zap import ZapHandler, admit_everyone
 from zmqp2p.transport.zeromq import Security
 from zmqp2p.wire.link import DownReason, LinkDown, LinkUp, Received
 
@@ -137,12 +145,12 @@ def null_client(raw: Raw, node: Node, endpoint: str, properties: bytes = READY) 
 
 
 def heard(node: Node, count: int) -> Callable[[], bool]:
-    """Return a question: has ``node`` received ``count`` messages?"""
+    """Return the question whether ``node`` has received ``count`` messages."""
     return lambda: len(node.received()) == count
 
 
 def lost(node: Node, count: int) -> Callable[[], bool]:
-    """Return a question: has ``node`` seen ``count`` links end?"""
+    """Return the question whether ``node`` has seen ``count`` links end."""
     return lambda: len(node.downs) == count
 
 
@@ -290,10 +298,11 @@ def test_what_speaks_zmtp_1_is_no_listener(null: Network, raw: Raw) -> None:
     """Without CURVE libzmq falls back to it; messages of it tell nothing about their sender."""
     empty_identity, message = b"\x01\x00", b"\x06\x00hello"
     node = null.node()
-    link = node.transport.dial(raw.tcp_listener(say(empty_identity + message + bytes(20))), raw.key)
+    link = node.transport.dial(raw.tcp_listener(say(empty_identity + message)), raw.key)
     run(node, until=lambda: node.downs)
     assert node.received() == []
     assert [(down.link, down.reason) for down in node.downs] == [(link, DownReason.NOT_ZP2P)]
+    assert "no listener" in node.downs[0].detail
 
 
 def test_a_dial_that_is_up_is_not_given_up(tcp: Network) -> None:
@@ -662,6 +671,26 @@ def threads() -> int:
     return sum(1 for _ in Path("/proc/self/task").iterdir())
 
 
+@contextmanager
+def no_descriptors_left() -> Iterator[None]:
+    """Have every attempt to open something fail."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextmanager
+def bare_parts() -> Iterator[Shared]:
+    """Give what the sockets of a transport share, without the transport."""
+    shared = Shared(make_context(), Reactor(), Links(), SocketLimits(), None)
+    yield shared
+    shared.reactor.close()
+    shared.context.destroy()
+
+
 def test_close_leaves_no_descriptor_no_thread_and_no_file(tmp_path: Path, raw: Raw) -> None:
     silent = raw.tcp_listener(say_nothing)
     suspect = raw.tcp_listener(hang_up_once)
@@ -697,19 +726,87 @@ def test_dialing_and_hanging_up_leaks_nothing(tcp: Network) -> None:
 
 def test_a_node_without_descriptors_left_fails_to_dial_and_goes_on(tcp: Network) -> None:
     pair = join(tcp)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (open_descriptors(), hard))
-    try:
+    with no_descriptors_left():
         link = pair.alice.transport.dial(pair.endpoint, pair.bob.key)
         with pytest.raises(EndpointError, match="Too many open files"):
             pair.bob.transport.listen("tcp://127.0.0.1:0")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     pair.run(lambda: pair.alice.downs)
     assert pair.alice.downs == [
         LinkDown(link, DownReason.UNREACHABLE, "cannot dial: Too many open files")
     ]
     dial(pair.alice, pair.bob, pair.endpoint)
+
+
+def test_a_dial_that_cannot_be_probed_ends_too(tcp: Network, raw: Raw) -> None:
+    hung_up = threading.Event()
+
+    def serve(connection: socket.socket, number: int) -> None:
+        hang_up(connection, number)
+        hung_up.set()
+
+    node = tcp.node()
+    endpoint = raw.tcp_listener(serve)
+    link = node.transport.dial(endpoint, raw.key)
+    hung_up.wait()
+    with no_descriptors_left():
+        run(node, until=lambda: node.downs)
+    assert [(down.link, down.reason) for down in node.downs] == [(link, DownReason.NOT_ZP2P)]
+
+
+def test_a_port_that_is_taken_is_passed_over() -> None:
+    with bare_parts() as shared:
+        first = Listener(shared, parse_listen("tcp://127.0.0.1:0"), listen_ports(64))
+        busy = first.endpoint.port
+        free = next(port for port in listen_ports(2) if port != busy)
+        second = Listener(shared, parse_listen("tcp://127.0.0.1:0"), [busy, free])
+        assert second.endpoint.port == free
+        with pytest.raises(EndpointError, match="no free port"):
+            Listener(shared, parse_listen("tcp://127.0.0.1:0"), [busy, free])
+        first.close()
+        second.close()
+
+
+def test_an_error_that_nobody_expects_is_not_taken_for_a_lost_peer() -> None:
+    with bare_parts() as shared:
+        listener = Listener(shared, parse_listen("tcp://127.0.0.1:0"), listen_ports(64))
+        listener.close()
+        with pytest.raises(zmq.ZMQError, match="not a socket|non-socket"):
+            listener.send(b"id", [b"x"])
+
+
+def test_a_flood_of_handshakes_leaves_other_sockets_their_turn() -> None:
+    request = [b"1.0", b"7", b"zmqp2p", b"192.0.2.1", b"", b"CURVE", bytes(32)]
+    with bare_parts() as shared:
+        handler = ZapHandler(shared.context, shared.reactor, admit_everyone, curve=True)
+        with shared.context.socket(zmq.DEALER) as asker:
+            asker.connect("inproc://zeromq.zap.01")
+            for _ in range(300):
+                asker.send_multipart([b"", *request])
+            assert handler.serve()
+            assert not handler.serve()
+            assert [asker.recv_multipart()[3] for _ in range(300)] == [b"200"] * 300
+        handler.close()
+
+
+def test_a_greeting_may_come_in_pieces() -> None:
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        endpoint = parse_listen(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+        with closing(GreetingProbe(endpoint)) as probe:
+            connection, _ = listener.accept()
+            with connection:
+                assert probe.advance() is None
+                assert probe.sent
+                for piece in (greeting[:10], greeting[10:31]):
+                    connection.sendall(piece)
+                    select.select([probe.fd], [], [], 10.0)
+                    assert probe.advance() is None
+                    assert probe.advance() is None  # Nothing new.
+                connection.sendall(greeting[31:])
+                select.select([probe.fd], [], [], 10.0)
+                assert probe.advance() == WRONG_KEY
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -12,23 +12,27 @@ from random import Random
 from typing import Any
 
 import pytest
+import zmq
 
 from tests.notation import parse, unhex
 from zmqp2p import codec, messages
 from zmqp2p.codec import Value
 from zmqp2p.codes import ByeCode, RefusalCode, RejectCode
-from zmqp2p.crypto import SecretKey, Signature, keccak256, recover_address
+from zmqp2p.crypto import SecretKey, Signature, recover_address
+from zmqp2p.engine.channels import Channels
 from zmqp2p.engine.engine import message_id
+from zmqp2p.engine.output import EngineOutput
 from zmqp2p.errors import (
     DecodeError,
+    EndpointError,
     InvalidValue,
     PeerError,
     RecordError,
     RefuseMessage,
     SignatureError,
 )
-from zmqp2p.ids import Address, ChannelId, InstanceId, LinkId, Seq, StreamId
-from zmqp2p.limits import Limits
+from zmqp2p.ids import Address, CurveKey, InstanceId, LinkId, Seq, StreamId
+from zmqp2p.limits import DEFAULT_LIMITS, Limits
 from zmqp2p.messages import ProtocolMessage, decode_message, encode_message
 from zmqp2p.objectives import DirectFund, EmitEvent, SendMessage, Status, SubmitTransaction
 from zmqp2p.persistence import PeerSnapshot
@@ -39,8 +43,16 @@ from zmqp2p.session.rto import ResendTimer
 from zmqp2p.session.session import Output, Session
 from zmqp2p.state import channel_id, outcome_hash, sign_state, state_hash
 from zmqp2p.state.packing import state_from_value, state_to_value
+from zmqp2p.transport import ZmqTransport
+from zmqp2p.transport.options import (
+    CurvePair,
+    SocketLimits,
+    dialer_options,
+    listener_options,
+)
+from zmqp2p.transport.zap import answer
 from zmqp2p.wire.encoding import decode_frame, encode_frame
-from zmqp2p.wire.frames import Frame, Hello, Ignored, Kind, Progress
+from zmqp2p.wire.frames import Frame, Hello, Ignored, Kind, Progress, Refusal
 
 Case = dict[str, Any]
 
@@ -57,7 +69,7 @@ ENCODING, FRAMES, MESSAGES, RECORDS = map(load, ("encoding", "frames", "messages
 RESUME, LINKS, SESSIONS, FUNDING = map(load, ("resume", "links", "sessions", "funding"))
 
 
-def each(cases: Sequence[Case]) -> Any:
+def each(cases: Sequence[Case]) -> pytest.MarkDecorator:
     """Run a test with each case, under its name."""
     named = [pytest.param(case, id=case.get("name", str(n))) for n, case in enumerate(cases)]
     return pytest.mark.parametrize("case", named)
@@ -507,12 +519,13 @@ def test_the_scripts_of_one_channel_fit_together() -> None:
     """What one participant sends is what the others receive, in both directions."""
     by_name = {case["name"]: case for case in FUNDING["cases"]}
     for names in FUNDING["together"]:
-        sent, received = [], []
+        sent: list[tuple[str, str, str]] = []
+        received: list[tuple[str, str, str]] = []
         for case in (by_name[name] for name in names):
             me = SecretKey(unhex(case["secret"])).address.hex()
             for step in case["steps"]:
-                for mail in step["out"].get("send", []):
-                    sent.append((me, mail["to"], mail["body"]))
+                mail = step["out"].get("send", [])
+                sent.extend((me, letter["to"], letter["body"]) for letter in mail)
                 if step["in"]["do"] == "receive":
                     received.append((step["in"]["from"], me, step["in"]["body"]))
         assert sorted(sent) == sorted(received)
@@ -523,3 +536,75 @@ def test_bytes_that_are_no_stored_objective_break_rule_obj_1() -> None:
     with pytest.raises(DecodeError) as caught:
         DirectFund.decode(b"\x90")
     assert caught.value.rule == "OBJ-1"
+
+
+def test_a_refused_funding_message_counts_as_a_rejection() -> None:
+    """Rule FND-11, until the peer has signed."""
+    alice, bob = (SecretKey(unhex(key["secret"])) for key in RECORDS["keys"]["cases"][:2])
+    sent: list[tuple[Address, bytes]] = []
+    channels = Channels(
+        alice, DEFAULT_LIMITS, EngineOutput(), lambda to, body: sent.append((to, body))
+    )
+    state = state_from_value(parse(FUNDING["cases"][0]["steps"][0]["in"]["state"]))
+    channel = channels.propose(state.fixed, state.variable.outcome, state.variable.app_data)
+    (to, body) = sent[0]
+    assert to == bob.address
+    channels.refused(bob.address, body, Refusal(Seq(1), RefusalCode.PAYLOAD_INVALID, "no"))
+    objective = channels.get(channel)
+    assert objective.status is Status.REJECTED
+    assert objective.rejection is not None
+    assert objective.rejection.by == bob.address
+
+
+# --- Transport ----------------------------------------------------------------------------------
+
+_PAIR = CurvePair(
+    unhex("8e0bdd697628b91d8f245587ee95c5b04d48963f79259877b49cd9063aead3b7"),
+    CurveKey(unhex("54fcba24e93249969316fb617c872bb0c1d1ff14800427c594cbfacf1bc2d652")),
+)
+
+
+def test_a_listener_is_set_up_as_the_spec_says() -> None:
+    """Rules TRN-1, TRN-2 and TRN-4."""
+    options = listener_options(SocketLimits(), _PAIR, ipv6=False)
+    assert options[zmq.ROUTER_HANDOVER] == 0
+    assert options[zmq.CURVE_SERVER] == 1
+    assert options[zmq.CURVE_SECRETKEY] == _PAIR.secret
+    assert options[zmq.ZAP_DOMAIN]
+    assert options[zmq.ZAP_ENFORCE_DOMAIN] == 1
+    assert options[zmq.HEARTBEAT_IVL] == 0
+    assert options[zmq.MAXMSGSIZE] == 1_049_600
+
+
+def test_a_dialer_is_set_up_as_the_spec_says() -> None:
+    """Rules TRN-1, TRN-2 and TRN-4."""
+    server = CurveKey(bytes(32))
+    options = dialer_options(SocketLimits(), _PAIR, server, ipv6=False)
+    assert int(options[zmq.RECONNECT_IVL]) >= 3_600_000  # Longer than a link that came to nothing.
+    assert options[zmq.CURVE_SERVERKEY] == server
+    assert options[zmq.CURVE_PUBLICKEY] == _PAIR.public
+    assert options[zmq.HEARTBEAT_IVL] == 0
+    assert options[zmq.MAXMSGSIZE] == 1_049_600
+
+
+def test_the_zap_answer_names_the_key_and_fails_closed() -> None:
+    """Rules TRN-2 and TRN-3: the User-Id is the key that CURVE proved, and nothing else passes."""
+    asked = [b"1.0", b"7", b"zmqp2p", b"192.0.2.1", b"", b"CURVE", _PAIR.public]
+    status, user_id = answer(asked, lambda _key, _address: True, curve=True)[2::2]
+    assert (status, user_id) == (b"200", _PAIR.public.hex().encode())
+    for position, wrong in ((0, b"2.0"), (2, b""), (5, b"NULL"), (6, b"")):
+        other = [*asked[:position], wrong, *asked[position + 1 :]]
+        assert answer(other, lambda _key, _address: True, curve=True)[2] == b"400"
+    assert answer(asked, lambda _key, _address: False, curve=True)[2] == b"400"
+
+
+def test_a_node_without_encryption_stays_on_its_machine() -> None:
+    """Rule TRN-5."""
+    transport = ZmqTransport(curve_secret=_PAIR.secret, curve_public=_PAIR.public, security="none")
+    try:
+        with pytest.raises(EndpointError):
+            transport.listen("tcp://0.0.0.0:0")
+        with pytest.raises(EndpointError):
+            transport.dial("tcp://192.0.2.1:7001", _PAIR.public)
+    finally:
+        transport.close()

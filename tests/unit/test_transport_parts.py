@@ -286,6 +286,23 @@ def test_a_source_that_is_forgotten_is_not_served(reactor: Reactor, pipe: tuple[
     reactor.turn(0.0)
 
 
+def test_a_source_that_another_has_closed_is_not_served(
+    reactor: Reactor, pipe: tuple[int, int]
+) -> None:
+    """The first closes the second, when both were ready at once."""
+
+    def second() -> bool:
+        raise AssertionError
+
+    def first() -> bool:
+        reactor.unwatch(pipe[0], second)
+        return False
+
+    reactor.mark(first)
+    reactor.watch(pipe[0], second)
+    reactor.turn(0.0)
+
+
 def test_timers_run_in_order_and_end_the_sleep(reactor: Reactor) -> None:
     ran: list[str] = []
     now = time.monotonic()

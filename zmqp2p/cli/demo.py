@@ -16,6 +16,8 @@ from zmqp2p.cli.verdict import Verdict, judge, messages_sent
 
 PARTY_COMMAND = (sys.executable, "-m", "zmqp2p.cli.party")
 
+_EXIT_MAX_S = 2.0  # From the end of a party's stdout, which its exit closes, to its exit code.
+
 Show = Callable[[Step, float], None]
 """Called with each step as it happens, and the milliseconds since that party's previous one."""
 
@@ -115,9 +117,9 @@ class _Watch:
 
     def _ended(self, who: str) -> None:
         child = self._children[who]
-        code = child.exit_code(self._left_s())
+        code = child.exit_code(_EXIT_MAX_S)
         if code is None:
-            raise self._too_slow()
+            raise DemoFailed(f"{who} closed its stdout but does not exit, {self._after(who)}.")
         if code != 0 or who not in self.reports or who not in self.keys:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             words = child.last_words() or " It wrote nothing to stderr."

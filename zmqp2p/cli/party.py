@@ -5,6 +5,7 @@ obeys is in `zmqp2p.cli.script`. It ends at once when its stdin does: it never o
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 import threading
@@ -31,6 +32,7 @@ from zmqp2p.ids import ZERO_ADDRESS, ChannelId, address_text
 from zmqp2p.node.funding import FundedChannel
 from zmqp2p.policy import approve_all
 from zmqp2p.records import parse_contact
+from zmqp2p.render import hex_text
 from zmqp2p.service import Channel, P2PService
 from zmqp2p.state import Allocation, AssetExit, Outcome, destination_of, state_hash
 from zmqp2p.state.packing import state_to_value
@@ -107,7 +109,7 @@ class Party:
             case PeerDisconnected():
                 pass  # The other party may leave first.
             case _:
-                self._tell("trouble", detail=repr(event))
+                self._tell("trouble", detail=_event_text(event))
 
     def _tell_report(self, funded: FundedChannel) -> None:
         self._tell(
@@ -132,6 +134,12 @@ class Party:
                 if order == script.END:
                     return
         os._exit(EXIT_ORPHANED)
+
+
+def _event_text(event: Event) -> str:
+    values = ((each.name, getattr(event, each.name)) for each in dataclasses.fields(event))
+    shown = ((name, hex_text(it) if isinstance(it, bytes) else it) for name, it in values)
+    return " ".join((type(event).__name__, *(f"{name}={it}" for name, it in shown)))
 
 
 def main() -> None:

@@ -176,6 +176,13 @@ class Connections:
             self.agenda.schedule(Timer("session", address), session.deadline)
         self.unsettled.clear()
 
+    def renew(self, record: PeerRecord) -> None:
+        """Show ``record`` from now on; those whom this node dialed are told at once (REC-7)."""
+        self.me.record = record
+        for link in self.links.values():
+            if link.dialed and link.state is LinkState.ESTABLISHED and link.peer is not None:
+                self._greet(link, link.peer)
+
     def say_goodbye(self) -> None:
         """Tell every peer that this node stops."""
         for link in list(self.links.values()):
@@ -221,7 +228,8 @@ class Connections:
             self._drop(link, why)
             return
         address = self._attempts.pop(event.link, None)
-        if address is not None:
+        # Unless the peer has come in by a link of its own meanwhile: then nothing has failed.
+        if address is not None and self.peers.peer(address).dialing == event.link:
             self.dial_failed(address, why)
 
     def _received(self, link: Link, parts: tuple[bytes, ...]) -> Session | None:
@@ -270,7 +278,8 @@ class Connections:
         session = self.sessions[link.peer]
         link.heard_at = now
         self.peers.peers[link.peer].last_seen_ms = self.clock.utc_ms
-        if isinstance(frame, Pong) and frame.token == link.ping_token:
+        if isinstance(frame, Pong) and link.pinging and frame.token == link.ping_token:
+            link.pinging = False
             session.outbox.timer.sample(now - link.pinged_at)
         session.receive(link.id, frame, now)  # type: ignore[arg-type]  # The table lets no other in.
         self.unsettled[link.peer] = session
@@ -405,7 +414,7 @@ class Connections:
             self._drop(link, why)
             return
         if link.ping_due(now, self.limits):
-            link.pinged_at = now
+            link.pinged_at, link.pinging = now, True
             link.ping_token += 1
             self.output.frames.append((link.id, Ping(link.ping_token)))
         self.agenda.schedule(Timer("link", link.id), link.deadline(self.limits))

@@ -66,7 +66,7 @@ class Engine:
         self._connections = Connections(self._me, self._clock, limits, rng, self.output, peers)
         self._channels = Channels(me.signer, limits, self.output, self._send_protocol)
         self._ready: deque[Session] = deque()
-        self._attempts: dict[Address, int] = {}
+        self._failed: dict[Address, Pending] = {}  # The last attempt, of those that wait.
         self._retries: Agenda[Address] = Agenda()
         self._held: set[Address] = set()  # Wait for their retry.
         self._grace_until = 0.0  # Until then a message without a subscriber waits for one.
@@ -109,6 +109,11 @@ class Engine:
                 self._channels.refused(address, body, refusal)
         self._connections.settle()
         return self._renew_output()
+
+    def renew(self, record: PeerRecord) -> None:
+        """Show ``record``, a newer one, to peers from now on."""
+        self.output.writes.append(PutIssued(record.issued_ms))
+        self._connections.renew(record)
 
     def deadline(self) -> float | None:
         """Return when `tick` has something to do, monotonic seconds; at once if work is left."""
@@ -170,6 +175,10 @@ class Engine:
                 if pending is not None:
                     yield pending
 
+    def awaits(self, pending: Pending) -> bool:
+        """Whether an answer for ``pending`` still counts: its stream, or the peer's run, may be over."""
+        return self._connections.sessions[pending.sender].inbox is pending.inbox
+
     def complete(self, pending: Pending) -> None:
         """The application has processed it."""
         session = self._ended(pending)
@@ -192,7 +201,7 @@ class Engine:
         session = self._ended(pending)
         if session is None:
             return
-        self._attempts[pending.sender] = pending.attempt
+        self._failed[pending.sender] = pending
         wait_s = self._limits.handler_retry_min_s * 2.0 ** (pending.attempt - 1)
         wait_s = min(wait_s, self._limits.handler_retry_max_s)
         self._wait(session, pending.body, self._clock.now + wait_s)
@@ -201,7 +210,7 @@ class Engine:
         """The application did not get to it: hand it out again, to whoever subscribes then."""
         session = self._ended(pending)
         if session is not None:
-            self._attempts[pending.sender] = pending.attempt - 1
+            self._failed[pending.sender] = replace(pending, attempt=pending.attempt - 1)
             self._wait(session, pending.body, self._clock.now)
 
     # --- Peers ----------------------------------------------------------------------------------
@@ -285,9 +294,8 @@ class Engine:
         message = envelope.message
         route = self.router.route(message, self._channels.objectives)
         if isinstance(route, ToSubscriber):
-            attempt = self._attempts.pop(session.peer, 0) + 1
-            key, inbox = route.key, session.inbox
-            return Pending(session.peer, seq, body, message, key, attempt, inbox)
+            attempt = self._attempt(session, seq)
+            return Pending(session.peer, seq, body, message, route.key, attempt, session.inbox)
         if isinstance(route, Nobody):
             self._nobody(session, body, route)
             return None
@@ -299,6 +307,13 @@ class Engine:
         else:
             session.done()
         return None
+
+    def _attempt(self, session: Session, seq: Seq) -> int:
+        """Return which attempt at message ``seq`` this is: 1, if the last one was at another."""
+        last = self._failed.pop(session.peer, None)
+        if last is None or last.inbox is not session.inbox or last.seq != seq:
+            return 1
+        return last.attempt + 1
 
     def _nobody(self, session: Session, body: bytes, route: Nobody) -> None:
         """Refuse it; but shortly after the start its subscriber may be about to come."""

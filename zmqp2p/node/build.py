@@ -6,15 +6,16 @@ from os import PathLike, urandom
 from typing import Any
 
 from zmqp2p.chain.base import ChainService
-from zmqp2p.errors import EndpointError, InvalidValue
+from zmqp2p.errors import EndpointError, InvalidValue, LocalError
 from zmqp2p.identity import Identity
-from zmqp2p.ids import ZERO_ADDRESS, Address
+from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId
 from zmqp2p.limits import DEFAULT_LIMITS, Limits
 from zmqp2p.messages import encode_message
 from zmqp2p.node.node import Node, Parts, utc_ms
 from zmqp2p.policy import Policy, ask
-from zmqp2p.records import PeerRecord, PeerUri, parse_address
+from zmqp2p.records import Contact, PeerRecord, PeerUri, parse_address, parse_contact
 from zmqp2p.state import FixedPart
+from zmqp2p.state.types import check_channel_id
 from zmqp2p.store import MemoryStore, SqliteStore
 from zmqp2p.store.base import Store
 from zmqp2p.transport import ZmqTransport
@@ -125,6 +126,28 @@ def address_of(peer: PeerName) -> Address:
     if isinstance(peer, PeerRecord | PeerUri):
         return peer.address
     return parse_address(peer)
+
+
+def contact_of(contact: Contact | str, me: Address) -> Contact:
+    """Return the contact, given as such or as text, of another node than ``me``.
+
+    Raises:
+        InvalidValue: not a contact. RecordError: a bad record. LocalError: it is this node's own.
+    """
+    known = parse_contact(contact) if isinstance(contact, str) else contact
+    if not isinstance(known, PeerRecord | PeerUri):
+        raise InvalidValue("contact", "must be a record, a URI, or the text of one")
+    if known.address == me:
+        raise LocalError("this is the node's own contact")
+    return known
+
+
+def check_filter(message_type: type | None, channel_id: ChannelId | None) -> None:
+    """Raise InvalidValue if messages cannot be chosen by this."""
+    if message_type is not None and not isinstance(message_type, type):
+        raise InvalidValue("message_type", "must be a class")
+    if channel_id is not None:
+        check_channel_id("channel_id", channel_id)
 
 
 def options_of(

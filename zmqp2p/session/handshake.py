@@ -65,6 +65,7 @@ class Link:
     pinged_at: float
     greeted_at: float
     ping_token: int = 0
+    pinging: bool = False  # The PING with that token has not been answered.
     asked_at: float = float("-inf")  # When WHO was last sent.
     peer: Address | None = None  # Set when the HELLO was accepted.
 

@@ -120,6 +120,7 @@ class Session:
             self._incarnation, self._instance = hello.incarnation, hello.instance
             run = PutPeerRun(self.peer, hello.incarnation, hello.instance)
             self._output.writes.append(run)
+            self._forget_unprocessed()
         if decision.restart is not None:
             self._restart_inbox(*decision.restart)
         self._progressed(_progress_of(hello, decision.acked), now)
@@ -272,6 +273,14 @@ class Session:
             window_messages=messages,
             window_bytes=size_bytes,
         )
+
+    def _forget_unprocessed(self) -> None:
+        """A new run of the peer sends again what is not processed; only its word counts (RES-9).
+
+        A peer whose store was rolled back may send other messages under the same numbers.
+        """
+        inbox = self.inbox
+        self.inbox = Inbox(inbox.stream, inbox.cursor, list(inbox.refusals), self.limits)
 
     def _restart_inbox(self, stream: StreamId, cursor: Seq) -> None:
         """The peer's stream is new to this node: begin at its base (RES-2)."""

@@ -93,8 +93,6 @@ class DialedLink:
             self._socket.close()
 
     def _serve_monitor(self) -> bool:
-        if self._closed:
-            return False
         for event, value in self._monitor.drain():
             self._advance(self._progress.observe(event, value))
         return False
@@ -119,8 +117,6 @@ class DialedLink:
                 assert_never(change)
 
     def _serve_data(self) -> bool:
-        if self._closed:
-            return False
         for _ in range(TURN_MAX_MESSAGES):
             try:
                 first = self._fast.receive_frame()
@@ -206,8 +202,6 @@ class _ProbeWatch:
         self._probe.close()
 
     def _serve(self) -> bool:
-        if self._probe.fd < 0:
-            return False
         was_sent = self._probe.sent
         verdict = self._probe.advance()
         if verdict is not None:

@@ -17,7 +17,7 @@ import zmq
 
 from zmqp2p.errors import EndpointError
 from zmqp2p.ids import CurveKey, LinkId
-from zmqp2p.transport.endpoints import Endpoint, SocketFile, listen_ports
+from zmqp2p.transport.endpoints import Endpoint, SocketFile
 from zmqp2p.transport.links import (
     CONGESTED,
     DONTWAIT,
@@ -33,7 +33,6 @@ from zmqp2p.transport.options import apply, descriptor, listener_options, to_ms
 from zmqp2p.transport.zap import plain_address
 from zmqp2p.wire.link import DownReason, LinkUp, Received
 
-_PORT_ATTEMPTS = 64
 _DRAIN_MAX_S = 1.0  # A lost link is told by then, even if the socket is never read empty.
 _ACCEPTED = int(zmq.EVENT_ACCEPTED)
 
@@ -71,20 +70,20 @@ class _First:
 
 
 class Listener:
-    """A bound ROUTER and its links.
+    """A bound ROUTER and its links; ``ports`` are tried in turn if the endpoint's port is 0.
 
     Raises:
         EndpointError: in use, or the system does not allow it. Nothing is left.
     """
 
-    def __init__(self, shared: Shared, endpoint: Endpoint) -> None:
+    def __init__(self, shared: Shared, endpoint: Endpoint, ports: Sequence[int]) -> None:
         self._shared = shared
         self._by_routing_id: dict[bytes, AcceptedLink] = {}
         self._by_fd: dict[int, AcceptedLink] = {}
         self._connected: set[int] = set()  # Descriptors of connections that are not yet over.
         try:
             with ExitStack() as undo:
-                self._open(endpoint, undo)
+                self._open(endpoint, ports, undo)
                 self._file = SocketFile(endpoint) if endpoint.scheme == "ipc" else None
                 undo.pop_all()
         except zmq.ZMQError as fault:
@@ -106,8 +105,7 @@ class Listener:
 
     def forget(self, link: AcceptedLink) -> None:
         """Let later messages with the same routing id be another link."""
-        if self._by_routing_id.get(link.routing_id) is link:
-            del self._by_routing_id[link.routing_id]
+        del self._by_routing_id[link.routing_id]
         if self._by_fd.get(link.fd) is link:
             del self._by_fd[link.fd]
 
@@ -120,7 +118,7 @@ class Listener:
         if self._file is not None:
             self._file.remove()
 
-    def _open(self, endpoint: Endpoint, undo: ExitStack) -> None:
+    def _open(self, endpoint: Endpoint, ports: Sequence[int], undo: ExitStack) -> None:
         shared = self._shared
         self._socket = shared.context.socket(zmq.ROUTER)
         undo.callback(self._socket.close)
@@ -129,16 +127,16 @@ class Listener:
         self._monitor = Monitor(shared.context, shared.reactor, self._socket, LISTEN_EVENTS)
         undo.callback(self._monitor.close)
         self._fd = descriptor(self._socket)
-        self.endpoint = self._bind(endpoint)
+        self.endpoint = self._bind(endpoint, ports)
         self._monitor.watch(self._serve_monitor)
         shared.reactor.watch(self._fd, self._serve_data)
 
-    def _bind(self, endpoint: Endpoint) -> Endpoint:
+    def _bind(self, endpoint: Endpoint, ports: Sequence[int]) -> Endpoint:
         """Bind, and return the endpoint with the real port."""
         if endpoint.scheme == "ipc" or endpoint.port:
             self._socket.bind(endpoint.address)
             return endpoint
-        for port in listen_ports(_PORT_ATTEMPTS):
+        for port in ports:
             candidate = endpoint.with_port(port)
             try:
                 self._socket.bind(candidate.address)

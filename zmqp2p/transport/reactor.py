@@ -42,7 +42,7 @@ class Reactor:
         self._ready[serve] = None
 
     def unwatch(self, fd: int, serve: Serve) -> None:
-        """Forget ``fd``; to be called before it is closed."""
+        """Forget ``fd``, to be called before it is closed; ``serve`` is not called any more."""
         self._selector.unregister(fd)
         self._ready.pop(serve, None)
 
@@ -72,10 +72,11 @@ class Reactor:
                 self._ready[key.data] = None
         if woken:
             self._clear_wake()
-        ready, self._ready = self._ready, {}
-        for serve in ready:
-            if serve():
-                self._ready[serve] = None
+        for serve in list(self._ready):
+            if serve in self._ready:  # Not forgotten by the one before it.
+                del self._ready[serve]
+                if serve():
+                    self._ready[serve] = None
         self._run_timers()
         return woken
 

@@ -15,7 +15,13 @@ import zmq
 from zmqp2p.errors import EndpointError, InvalidValue, ServiceClosed
 from zmqp2p.ids import CURVE_KEY_SIZE, CurveKey, LinkId
 from zmqp2p.transport.dialer import DialedLink
-from zmqp2p.transport.endpoints import Endpoint, check_ipc_free, parse_dial, parse_listen
+from zmqp2p.transport.endpoints import (
+    Endpoint,
+    check_ipc_free,
+    listen_ports,
+    parse_dial,
+    parse_listen,
+)
 from zmqp2p.transport.links import Links, Shared, check_frames
 from zmqp2p.transport.listener import Listener
 from zmqp2p.transport.options import (
@@ -28,6 +34,8 @@ from zmqp2p.transport.options import (
 from zmqp2p.transport.reactor import Reactor
 from zmqp2p.transport.zap import Admit, ZapHandler, admit_everyone
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent
+
+_PORT_ATTEMPTS = 64  # Where port 0 is asked for. So many random ports in use means thousands are.
 
 Security = Literal["curve", "none"]
 
@@ -89,7 +97,7 @@ class ZmqTransport:
         self._check_permitted(parsed)
         if parsed.scheme == "ipc":
             check_ipc_free(parsed)
-        listener = Listener(self._shared, parsed)
+        listener = Listener(self._shared, parsed, listen_ports(_PORT_ATTEMPTS))
         self._listeners.append(listener)
         return listener.endpoint.text
 

@@ -4,14 +4,19 @@ import json
 import os
 import select
 import sys
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
+from queue import SimpleQueue
 from time import monotonic
 
 import pytest
 
-from zmqp2p.cli.demo import DemoResult, run_demo
+from zmqp2p import Identity, P2PService, PeerRecord
+from zmqp2p.cli.children import Child
+from zmqp2p.cli.demo import PARTY_COMMAND, DemoResult, run_demo
 from zmqp2p.cli.script import ALICE, BOB, DemoFailed, Step
+from zmqp2p.crypto import SecretKey
 
 PATIENCE_S = 25.0
 # A party that begins as a real one does; what follows is the test's.
@@ -133,9 +138,9 @@ def test_parties_that_hang_are_ended_in_time(tmp_path: Path) -> None:
     )
 
 
-def test_a_party_that_closes_its_stdout_but_stays_is_ended_in_time(tmp_path: Path) -> None:
-    program = "sys.stdout.close(); os.close(1) if name == 'bob' else 0; time.sleep(60)"
-    assert play(program, tmp_path, 2.0).startswith("not done in time: alice after the step")
+def test_a_party_that_closes_its_stdout_but_stays_has_failed(tmp_path: Path) -> None:
+    told = play("os.close(1) if name == 'bob' else 0; time.sleep(60)", tmp_path)
+    assert told == "bob closed its stdout but does not exit, after the step keys_made."
 
 
 def test_a_false_report_fails_although_both_parties_end_well(tmp_path: Path) -> None:
@@ -175,6 +180,32 @@ def test_a_party_whose_node_cannot_start_says_why_in_one_line(tmp_path: Path) ->
     assert told == "bob ended too early, with exit code 1, after the step keys_made."
     assert len(words) == 1
     assert "bob.db" in words[0]
+
+
+def test_a_party_that_meets_trouble_says_so(tmp_path: Path) -> None:
+    """Here another address answers than the one that Alice was handed the record of."""
+    lines: SimpleQueue[tuple[str, str | None]] = SimpleQueue()
+    command = (*PARTY_COMMAND, ALICE, str(tmp_path), repr(monotonic()))
+    with ExitStack() as stack:
+        service = stack.enter_context(P2PService("tcp://127.0.0.1:0", identity=Identity.generate()))
+        alice = Child(ALICE, command, tmp_path / "log", lines)
+        stack.callback(alice.end)
+        honest = service.record
+        key, times = SecretKey.generate(), (honest.issued_ms, honest.expires_ms)
+        record = PeerRecord.issue(key, honest.curve_key, honest.endpoints, *times)
+        alice.tell(f"contact {record}")
+        while (step := next_step(lines)).what != "trouble":
+            pass
+    detail = step.text("detail")
+    assert detail.startswith("LinkRefused peer=")
+    assert " code=ByeCode.ADDRESS_MISMATCH " in detail
+    assert "b'" not in detail
+
+
+def next_step(lines: "SimpleQueue[tuple[str, str | None]]") -> Step:
+    who, line = lines.get(timeout=PATIENCE_S)
+    assert line is not None
+    return Step.parse(who, line)
 
 
 def test_steps_are_json_that_says_who_and_what(tmp_path: Path) -> None:

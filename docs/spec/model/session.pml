@@ -1,0 +1,883 @@
+/*
+ * A model of the session: one stream from A to B, its acknowledgements, crashes, rollbacks.
+ *
+ * README.md says which step stands for which function, what each property means and what is left
+ * out. `check` compiles and runs it. All numbers are small; each has a -D switch.
+ *
+ * A turn of a node (Node._turn) is one atomic step: read, work, commit, send. The peer sees nothing
+ * of it but the frames, and these leave at the end. So between turns the memory that is meant to
+ * last equals the store; the difference is what a crash inside a turn loses.
+ */
+
+#ifndef N
+#define N 3                     /* Messages. */
+#endif
+#ifndef WINDOW
+#define WINDOW 2                /* Limits.inbox_max_messages. */
+#endif
+#ifndef LINKS
+#define LINKS 2                 /* Links that exist at a time; ends of dead ones count. */
+#endif
+#ifndef QUEUE
+#define QUEUE 3                 /* Frames in flight per link and direction; one more is lost. */
+#endif
+#ifndef BATCH
+#define BATCH 2                 /* Messages in one DATA: 1, or 1 and 2 by choice. */
+#endif
+#ifndef REFUSALS
+#define REFUSALS 1              /* limits.REFUSALS_MAX: processing pauses when so many are unheard. */
+#endif
+#ifndef CRASHES
+#define CRASHES 1               /* Of both nodes together, at any boundary inside a turn. */
+#endif
+#ifndef FAULTS
+#define FAULTS 1                /* A link cut, a frame lost or doubled, a timer that is early. */
+#endif
+#ifndef ROLLBACK
+#define ROLLBACK 0              /* 1: A's store goes back to an older copy, once. 2: B's. */
+#endif
+
+/* --- Properties: each run of `check` switches one of these on --------------------------------- */
+
+#ifdef P_ORDER
+#define must_order(c) assert(c)
+#else
+#define must_order(c) skip
+#endif
+#ifdef P_ACK
+#define must_ack(c) assert(c)
+#else
+#define must_ack(c) skip
+#endif
+#ifdef P_REFUSAL
+#define must_refusal(c) assert(c)
+#else
+#define must_refusal(c) skip
+#endif
+#ifdef P_KEEP
+#define must_keep(c) assert(c)
+#else
+#define must_keep(c) skip
+#endif
+#ifdef P_RUN
+#define must_run(c) assert(c)
+#else
+#define must_run(c) skip
+#endif
+#ifdef P_CALM
+#define must_calm(c) assert(c)
+#else
+#define must_calm(c) skip
+#endif
+#ifdef P_BOUNDS
+#define must_bounds(c) assert(c)
+#else
+#define must_bounds(c) skip
+#endif
+#ifdef P_HELD
+#define must_held(c) assert(c)
+#else
+#define must_held(c) skip
+#endif
+
+/* --- State ------------------------------------------------------------------------------------ */
+
+/*
+ * Fields of a frame:
+ *          to B                                  to A
+ *   HELLO  base, next, incarnation, 0            cursor, window, refusals, incarnation*2 + known
+ *   DATA   seq, count, base, bodies              -
+ *   PROG   base, 0, 0, 0                         ack, received, window, refusals
+ *   GAP    -                                     as PROG
+ *   PING   0, 0, 0, 0                            0, 0, 0, 0
+ * PROG stands for ACK and for PONG. Refusals are a set of bits, bit n - 1 for message n.
+ */
+mtype = { HELLO, DATA, PROG, GAP, PING };
+
+#define DOWN 0                  /* LinkState, and the end that has no link. */
+#define SILENT 1
+#define GREETED 2
+#define ESTABLISHED 3
+
+#define BODIES 8                /* A body is 1 + the run of A that took it into the outbox. */
+#define bit_of(n) (1 << ((n) - 1))
+#define FULL ((1 << N) - 1)
+#define count_of(s) (((s) & 1) + (((s) >> 1) & 1) + (((s) >> 2) & 1) + (((s) >> 3) & 1))
+
+/* What of A's session lasts: PeerSnapshot.acked, .messages, .incarnation, .instance. */
+typedef OutStore {
+    byte base;
+    byte next;
+    byte incarnation;           /* Its own: Snapshot.incarnation. */
+    byte peer_incarnation;
+    byte peer_run;              /* 1 + the run of B (its instance), 0 for none. */
+    byte body[N]                /* Kept when dropped: it is what A said the number means. */
+};
+
+/* What of B's session lasts: .in_stream, .cursor, .refusals, and the effects of the handlers. */
+typedef InStore {
+    bit known;                  /* Whether in_stream is A's stream. */
+    byte cursor;
+    byte refusals;
+    byte incarnation;
+    byte peer_incarnation;
+    byte peer_run;
+    byte heard;                 /* The highest base heard; kept only by the proposal FIX_BASE. */
+    byte effect[N];             /* The body that was processed under this number, 0 for none. */
+    byte refused                /* Of the processed ones, those that were refused. */
+};
+
+OutStore memory_a, store_a;
+InStore memory_b, store_b;
+#if ROLLBACK == 1
+OutStore copy_a;
+#endif
+#if ROLLBACK == 2
+InStore copy_b;
+#endif
+
+/* What of A's session does not last (Outbox). */
+byte received_a, sent, sent_most, window;
+byte went_back_to;
+bit probing;
+byte active_a;                  /* 1 + the link to send on, 0 for none. */
+
+/* What of B's session does not last (Inbox, Session). */
+byte received_b;
+byte waiting[N];                /* The bodies of cursor + 1 to received_b. */
+byte gap_reported;
+byte active_b;
+
+/* Links. */
+chan to_a[LINKS] = [QUEUE] of { mtype, byte, byte, byte, byte };
+chan to_b[LINKS] = [QUEUE] of { mtype, byte, byte, byte, byte };
+byte end_a[LINKS], end_b[LINKS];
+bit dead[LINKS];                /* Nothing new passes; what is in flight may be read or lost. */
+bit by_b[LINKS];                /* B dialed it. */
+byte run_a_of[LINKS], run_b_of[LINKS];  /* The runs at its ends. */
+#ifdef FIX_LATE
+bit older_b[LINKS], older_a[LINKS];     /* It was up before the newest run here was accepted. */
+#endif
+
+/* What no node knows: for bounds and properties. */
+byte run_a, run_b;              /* Runs so far. */
+byte crashes = CRASHES, faults = FAULTS;
+bit held;                       /* The session was held at least once. */
+byte copied;                    /* 0: no copy yet; 1: there is one; 2: it was put back. */
+#if ROLLBACK == 2
+byte ever_effect[N];            /* As effect and refused, but not rolled back. */
+byte ever_refused;
+#else
+#define ever_effect store_b.effect
+#define ever_refused store_b.refused
+#endif
+
+#if LINKS == 1
+#define each_link(step) step(0)
+#define all_links(test) (test(0))
+#define any_link(test) (test(0))
+#elif LINKS == 2
+#define each_link(step) step(0) step(1)
+#define all_links(test) (test(0) && test(1))
+#define any_link(test) (test(0) || test(1))
+#else
+#define each_link(step) step(0) step(1) step(2)
+#define all_links(test) (test(0) && test(1) && test(2))
+#define any_link(test) (test(0) || test(1) || test(2))
+#endif
+
+#define is_quiet(l) (len(to_a[l]) == 0 && len(to_b[l]) == 0)
+#define quiet all_links(is_quiet)
+#define is_free(l) (end_a[l] == DOWN && end_b[l] == DOWN)
+#define not_dialing_a(l) (end_a[l] != GREETED && end_a[l] != ESTABLISHED)
+#define not_dialing_b(l) (end_b[l] != GREETED && end_b[l] != ESTABLISHED)
+#define is_joined(l) (end_a[l] == ESTABLISHED && end_b[l] == ESTABLISHED && !dead[l])
+
+#define ready_b (received_b > memory_b.cursor && count_of(memory_b.refusals) < REFUSALS)
+#define room_b (WINDOW - (received_b - memory_b.cursor))
+#define done (store_a.base == N + 1 && store_b.cursor == N)
+
+/* What B has done is not what A says it sent: message i + 1 was never numbered, or is another. */
+#define differs(i) (i < N && store_b.cursor > i && \
+    (store_a.next <= i + 1 || store_b.effect[i % N] != store_a.body[i % N]))
+/* Or B has not done what A has dropped. Only a rollback can bring this about (P_KEEP, P_ORDER). */
+#define diverged \
+    (store_a.base - 1 > store_b.cursor || differs(0) || differs(1) || differs(2) || differs(3))
+
+/* What the proposal FIX_CHAIN would let A see in a HELLO: B did not process what A sent. */
+#define differs_a(i) (i < N && cursor > i && store_b.effect[i % N] && \
+    (memory_a.next <= i + 1 || store_b.effect[i % N] != memory_a.body[i % N]))
+
+/* --- Links ------------------------------------------------------------------------------------ */
+
+/* Transport.send: lost or doubled by a fault; gone if the link is dead or the queue full. */
+inline put(queue, l, k, f1, f2, f3, f4) {
+    if
+    :: dead[l] || full(queue[l])
+    :: else ->
+        if
+        :: queue[l]!k, f1, f2, f3, f4
+#ifndef NO_LOSS
+        :: faults > 0 -> faults--
+        :: faults > 0 && len(queue[l]) + 2 <= QUEUE -> faults--;
+            queue[l]!k, f1, f2, f3, f4;
+            queue[l]!k, f1, f2, f3, f4
+#endif
+        fi
+    fi
+}
+
+inline drain(queue, l) {
+    do
+    :: nempty(queue[l]) -> queue[l]?_, _, _, _, _
+    :: empty(queue[l]) -> break
+    od
+}
+
+/* Both ends have given it up: the slot serves for a new one. */
+inline release(l) {
+    if
+    :: is_free(l) ->
+        dead[l] = 0; by_b[l] = 0; run_a_of[l] = 0; run_b_of[l] = 0;
+#ifdef FIX_LATE
+        older_a[l] = 0; older_b[l] = 0
+#endif
+    :: else
+    fi
+}
+
+/* Connections._forget and Session.lose: A gives up its end of link l. */
+inline drop_a(l) {
+    end_a[l] = DOWN; dead[l] = 1;
+    drain(to_a, l);
+    if
+    :: active_a == l + 1 ->
+        active_a = 0;
+        for (i : 0 .. LINKS - 1) {
+            if
+            :: end_a[i] == ESTABLISHED -> active_a = i + 1
+            :: else
+            fi
+        }
+        sent = received_a       /* Outbox.pause */
+    :: else
+    fi;
+    release(l)
+}
+
+inline drop_b(l) {
+    end_b[l] = DOWN; dead[l] = 1;
+    drain(to_b, l);
+    if
+    :: active_b == l + 1 ->
+        active_b = 0;
+        for (i : 0 .. LINKS - 1) {
+            if
+            :: end_b[i] == ESTABLISHED -> active_b = i + 1
+            :: else
+            fi
+        }
+    :: else
+    fi;
+    release(l)
+}
+
+/* --- Stores ----------------------------------------------------------------------------------- */
+
+inline copy_out(to, from) {
+    to.base = from.base; to.next = from.next; to.incarnation = from.incarnation;
+    to.peer_incarnation = from.peer_incarnation; to.peer_run = from.peer_run;
+    for (i : 0 .. N - 1) { to.body[i] = from.body[i] }
+}
+
+inline copy_in(to, from) {
+    to.known = from.known; to.cursor = from.cursor; to.refusals = from.refusals;
+    to.incarnation = from.incarnation; to.peer_incarnation = from.peer_incarnation;
+    to.peer_run = from.peer_run; to.heard = from.heard; to.refused = from.refused;
+    for (i : 0 .. N - 1) { to.effect[i] = from.effect[i] }
+}
+
+/* Store.open and Connections.load: a new run begins from the store. */
+inline start_a() {
+    run_a++;
+    store_a.incarnation++;
+    copy_out(memory_a, store_a);
+    received_a = store_a.base - 1; sent = received_a; sent_most = store_a.next - 1;
+    window = 0; went_back_to = 0; probing = 0; active_a = 0;
+    for (l : 0 .. LINKS - 1) {
+        if
+        :: end_a[l] != DOWN -> end_a[l] = DOWN; dead[l] = 1; drain(to_a, l); release(l)
+        :: else
+        fi
+    }
+}
+
+inline start_b() {
+    run_b++;
+    store_b.incarnation++;
+    copy_in(memory_b, store_b);
+    received_b = store_b.cursor; gap_reported = 0; active_b = 0;
+    for (i : 0 .. N - 1) { waiting[i] = 0 }
+    for (l : 0 .. LINKS - 1) {
+        if
+        :: end_b[l] != DOWN -> end_b[l] = DOWN; dead[l] = 1; drain(to_b, l); release(l)
+        :: else
+        fi
+    }
+}
+
+inline commit_a() { copy_out(store_a, memory_a) }
+
+inline commit_b() {
+    copy_in(store_b, memory_b);
+#if ROLLBACK == 2
+    for (i : 0 .. N - 1) {
+        if
+        :: store_b.effect[i] ->
+            ever_effect[i] = store_b.effect[i];
+            ever_refused = (ever_refused & ~(1 << i)) | (store_b.refused & (1 << i))
+        :: else
+        fi
+    }
+#endif
+}
+
+/* --- A: the sender ---------------------------------------------------------------------------- */
+
+/* Outbox._drop, and the receipts that follow from it (Node._resolve). */
+inline drop_messages(ack, refusals) {
+    for (i : memory_a.base - 1 .. ack - 1) {
+        must_ack(ever_effect[i] != 0 && ever_effect[i] == memory_a.body[i]);
+        must_refusal(((refusals >> i) & 1) == ((ever_refused >> i) & 1));
+        if
+        :: (refusals >> i) & 1 -> owed = 1      /* Our base tells that it was heard (REF-4). */
+        :: else
+        fi
+    }
+    memory_a.base = ack + 1
+}
+
+/* Outbox.acknowledge, its first half. */
+inline advance(received, room) {
+    if
+    :: received >= received_a -> window = room
+    :: else
+    fi;
+    if
+    :: received > received_a ->
+        received_a = received; probing = 0;
+        if
+        :: sent < received -> sent = received
+        :: else
+        fi
+    :: else
+    fi
+}
+
+inline acknowledge(l, ack, received, room, refusals) {
+    if
+    :: received > sent_most -> must_calm(false); drop_a(l)      /* ACK-1 */
+    :: else ->
+        advance(received, room);
+        if
+#ifdef M_DROP_RECEIVED
+        :: received >= memory_a.base -> drop_messages(received, refusals)
+#else
+        :: ack >= memory_a.base -> drop_messages(ack, refusals)
+#endif
+        :: else
+        fi
+    fi
+}
+
+/* Connections._introduce and Session.establish at A. x: cursor, y: window, z: refusals, u: known. */
+inline establish_a(l, cursor, room, refusals, incarnation, known) {
+    if
+#ifndef M_NO_RUN
+    :: memory_a.peer_run && (incarnation < memory_a.peer_incarnation ||
+        (incarnation == memory_a.peer_incarnation && memory_a.peer_run != run_b_of[l] + 1)) ->
+#ifdef FIX_LATE
+        if
+        :: older_a[l]
+        :: else -> must_calm(false); held = 1
+        fi;
+#else
+        must_calm(false); held = 1;
+#endif
+        drop_a(l)
+#endif
+#ifndef M_NO_SENT_CHECK
+    :: known && cursor > sent_most -> must_calm(false); held = 1; drop_a(l)
+#endif
+#ifndef M_NO_BASE_CHECK
+    :: known && cursor < memory_a.base - 1 && memory_a.peer_run != run_b_of[l] + 1 ->
+        must_calm(false); held = 1; drop_a(l)
+#endif
+#ifdef FIX_CHAIN
+    :: known && (differs_a(0) || differs_a(1) || differs_a(2) || differs_a(3)) -> held = 1; drop_a(l)
+#endif
+    :: else ->
+        must_run(run_b_of[l] + 1 >= memory_a.peer_run);
+#ifdef FIX_LATE
+        if
+        :: memory_a.peer_run != run_b_of[l] + 1 ->
+            for (i : 0 .. LINKS - 1) { older_a[i] = end_a[i] != DOWN && i != l }
+        :: else
+        fi;
+#endif
+        memory_a.peer_run = run_b_of[l] + 1; memory_a.peer_incarnation = incarnation;
+        acked = memory_a.base - 1;
+        if
+        :: known && cursor > acked -> acked = cursor
+        :: else
+        fi;
+        advance(acked, room);
+        if
+        :: acked >= memory_a.base -> drop_messages(acked, refusals)
+        :: else
+        fi;
+#ifdef M_RESUME_SENT
+        received_a = sent_most;         /* Instead of what they have processed for good. */
+#else
+        received_a = acked;
+#endif
+        sent = received_a;
+        window = room; probing = 0; went_back_to = 0;
+        end_a[l] = ESTABLISHED; active_a = l + 1;
+        for (m : 0 .. LINKS - 1) {
+            if
+#ifndef M_STALE
+            :: end_a[m] == ESTABLISHED && run_b_of[m] != run_b_of[l] -> drop_a(m)   /* RES-8 */
+#endif
+            :: else
+            fi
+        }
+        must_held(!(is_joined(l) && diverged));
+        if
+        :: by_b[l] -> say_hello = l + 1
+        :: else
+        fi
+    fi
+}
+
+/* Session.settle: the frames of this turn. */
+inline settle_a() {
+    if
+    :: say_hello ->
+        put(to_b, say_hello - 1, HELLO, memory_a.base, memory_a.next, memory_a.incarnation, 0)
+    :: else
+    fi;
+    if
+    :: pong -> put(to_b, pong - 1, PROG, memory_a.base, 0, 0, 0)
+    :: else
+    fi;
+    do
+    :: active_a && sent < memory_a.next - 1 && sent < received_a + window &&
+        !(probing && sent > received_a) ->
+        n = 1;
+        if
+        :: BATCH > 1 && sent + 2 < memory_a.next && sent + 1 < received_a + window -> n = 2
+        :: true
+        fi;
+        put(to_b, active_a - 1, DATA, sent + 1, n, memory_a.base,
+            memory_a.body[sent] + (n == 2 -> BODIES * memory_a.body[(sent + 1) % N] : 0));
+        sent = sent + n; owed = 0;
+        if
+        :: sent > sent_most -> sent_most = sent
+        :: else
+        fi
+    :: else -> break
+    od;
+    if
+    :: owed && active_a -> put(to_b, active_a - 1, PROG, memory_a.base, 0, 0, 0)
+    :: else
+    fi
+}
+
+/* Node._settle: commit, then send; a crash may come before, between and after. */
+inline end_turn_a() {
+#ifdef M_SEND_FIRST
+    settle_a();
+    if
+    :: commit_a()
+    :: crashes > 0 -> crashes--; start_a()
+    fi;
+#else
+    if
+    :: commit_a();
+        if
+        :: settle_a()
+        :: crashes > 0 -> crashes--; start_a()
+        fi
+    :: crashes > 0 -> crashes--; start_a()
+    fi;
+#endif
+    must_bounds(memory_a.base - 1 <= received_a && received_a <= sent &&
+        sent < memory_a.next && sent_most < memory_a.next);
+    must_keep(store_a.base - 1 <= store_b.cursor);
+    k = 0; x = 0; y = 0; z = 0; u = 0; i = 0; l = 0; m = 0; n = 0; acked = 0; owed = 0;
+    say_hello = 0; pong = 0
+}
+
+inline take_a(l) {
+    to_a[l]?k, x, y, z, u;
+    if
+    :: k == HELLO -> establish_a(l, x, y, z, u >> 1, u & 1)
+    :: k != HELLO && end_a[l] == SILENT                 /* WHO */
+    :: k != HELLO && end_a[l] == GREETED -> drop_a(l)   /* HEL-3: its HELLO was lost. */
+    :: k != HELLO && end_a[l] == ESTABLISHED ->
+        must_run(run_b_of[l] + 1 == memory_a.peer_run);
+        if
+        :: k == PROG -> acknowledge(l, x, y, z, u)
+        :: k == GAP ->
+            acknowledge(l, x, y, z, u);
+            if
+#ifndef M_NO_RESEND
+            :: sent > received_a && went_back_to != received_a + 1 ->   /* Outbox.go_back */
+                went_back_to = received_a + 1; sent = received_a
+#endif
+            :: else
+            fi
+        :: k == PING -> pong = l + 1
+        fi
+    fi
+}
+
+#define turn_take_a(l) :: atomic { nempty(to_a[l]) && end_a[l] -> take_a(l); end_turn_a() }
+
+/* A link ends: it is dead, or its HELLO did not come (HEL-7). */
+#define turn_lose_a(l) :: atomic { end_a[l] && (dead[l] || \
+    (end_a[l] != ESTABLISHED && is_quiet(l))) -> drop_a(l); end_turn_a() }
+
+#define turn_dial_a(l) :: atomic { is_free(l) && all_links(not_dialing_a) && no_free_before(l) -> \
+    end_a[l] = GREETED; end_b[l] = SILENT; run_a_of[l] = run_a; run_b_of[l] = run_b; \
+    say_hello = l + 1; end_turn_a() }
+
+#define no_free_before(l) ((l < 1 || !is_free(0)) && (l < 2 || !is_free(1)))
+
+/* The answer to a PING would tell A something (PINGs that tell nothing change nothing). */
+#define news_a (memory_b.cursor >= memory_a.base || received_b > received_a || \
+    (received_b == received_a && room_b > window))
+
+active proctype A() {
+    byte x, y, z, u, i, l, m, n, acked, owed, say_hello, pong;
+    mtype k;
+end:
+    do
+    each_link(turn_take_a)
+    each_link(turn_lose_a)
+    each_link(turn_dial_a)
+    /* Engine.send */
+    :: atomic { memory_a.next <= N ->
+        memory_a.body[memory_a.next - 1] = run_a + 1; memory_a.next++; end_turn_a() }
+    /* Outbox.tick */
+#ifndef M_NO_RESEND
+    :: atomic { active_a && sent > received_a && (quiet || faults > 0) ->
+        if
+        :: quiet
+        :: else -> faults--
+        fi;
+        sent = received_a; probing = 1; end_turn_a() }
+#endif
+#ifndef M_NO_PONG
+    :: atomic { active_a && quiet && sent == received_a && !ready_b && news_a ->
+        put(to_b, active_a - 1, PING, 0, 0, 0, 0) }
+#endif
+    :: atomic { crashes > 0 -> crashes--; start_a(); i = 0; l = 0 }
+#if ROLLBACK == 1
+    :: atomic { copied == 0 -> copy_out(copy_a, store_a); copied = 1; i = 0 }
+    :: atomic { copied == 1 -> copied = 2; copy_out(store_a, copy_a);
+        copy_a.base = 0; copy_a.next = 0; copy_a.incarnation = 0;
+        copy_a.peer_incarnation = 0; copy_a.peer_run = 0;
+        for (i : 0 .. N - 1) { copy_a.body[i] = 0 }
+        start_a(); i = 0; l = 0 }
+#endif
+    od
+}
+
+/* --- B: the receiver -------------------------------------------------------------------------- */
+
+/* Session._progressed at B: the refusals below A's base were heard (Inbox.forget_refusals). */
+inline forget_refusals(base) {
+    memory_b.refusals = memory_b.refusals & ~((1 << (base - 1)) - 1);
+#ifdef FIX_BASE
+    if
+    :: base > memory_b.heard -> memory_b.heard = base
+    :: else
+    fi
+#endif
+}
+
+/* Connections._introduce and Session.establish at B. */
+inline establish_b(l, base, next, incarnation) {
+    if
+#ifndef M_NO_RUN
+    :: memory_b.peer_run && (incarnation < memory_b.peer_incarnation ||
+        (incarnation == memory_b.peer_incarnation && memory_b.peer_run != run_a_of[l] + 1)) ->
+#ifdef FIX_LATE
+        if
+        :: older_b[l]
+        :: else -> must_calm(false); held = 1
+        fi;
+#else
+        must_calm(false); held = 1;
+#endif
+        drop_b(l)
+#endif
+#ifndef M_NO_CURSOR_CHECK
+    :: memory_b.known && base > memory_b.cursor + 1 -> must_calm(false); held = 1; drop_b(l)
+#endif
+#ifndef M_NO_NEXT_CHECK
+    :: memory_b.known && next <= memory_b.cursor && memory_b.peer_run != run_a_of[l] + 1 ->
+        must_calm(false); held = 1; drop_b(l)
+#endif
+#ifdef FIX_BASE
+    :: memory_b.known && base < memory_b.heard && memory_b.peer_run != run_a_of[l] + 1 ->
+        must_calm(false); held = 1; drop_b(l)
+#endif
+    :: else ->
+        must_run(run_a_of[l] + 1 >= memory_b.peer_run);
+        if
+        :: memory_b.peer_run != run_a_of[l] + 1 ->
+#ifdef FIX_LATE
+            for (i : 0 .. LINKS - 1) { older_b[i] = end_b[i] != DOWN && i != l };
+#endif
+#ifdef FIX_FORGET
+            received_b = memory_b.cursor;
+            for (i : 0 .. N - 1) { waiting[i] = 0 };
+#endif
+            memory_b.peer_run = run_a_of[l] + 1; memory_b.peer_incarnation = incarnation
+        :: else
+        fi;
+        if
+        :: !memory_b.known ->           /* RES-2: Session._restart_inbox */
+            memory_b.known = 1; memory_b.refusals = 0;
+#ifdef M_WRONG_BASE
+            memory_b.cursor = base;
+#else
+            memory_b.cursor = base - 1;
+#endif
+            received_b = memory_b.cursor;
+            for (i : 0 .. N - 1) { waiting[i] = 0 }
+        :: else
+        fi;
+        forget_refusals(base);
+        gap_reported = 0;
+        end_b[l] = ESTABLISHED; active_b = l + 1;
+        for (m : 0 .. LINKS - 1) {
+            if
+#ifndef M_STALE
+            :: end_b[m] == ESTABLISHED && run_a_of[m] != run_a_of[l] -> drop_b(m)   /* RES-8 */
+#endif
+            :: else
+            fi
+        }
+        must_held(!(is_joined(l) && diverged));
+        if
+        :: !by_b[l] -> say_hello = l + 1
+        :: else
+        fi
+    fi
+}
+
+/* Inbox.accept and Session._accept. */
+inline accept(l, seq, count, bodies) {
+    if
+#ifdef M_NO_GAP
+    :: seq > received_b + 1 && seq + count - 1 - memory_b.cursor <= WINDOW ->
+        memory_b.cursor = seq - 1; received_b = seq - 1; keep(seq, count, bodies)
+#else
+    :: seq > received_b + 1 ->
+        owed_gap = gap_reported != received_b + 1;
+        gap_reported = received_b + 1
+#endif
+#ifdef M_NO_DUPLICATE
+    :: seq <= received_b ->
+        memory_b.cursor = seq - 1; received_b = seq - 1; keep(seq, count, bodies)
+#else
+    :: seq <= received_b + 1 && seq + count - 1 <= received_b -> owed = 1
+#endif
+    :: seq <= received_b + 1 && seq + count - 1 > received_b ->
+        if
+        :: seq + count - 1 - received_b > room_b -> must_calm(false); drop_b(l)     /* WIN-1 */
+        :: else -> keep(seq, count, bodies)
+        fi
+    fi
+}
+
+inline keep(seq, count, bodies) {
+    if
+    :: received_b < seq -> waiting[seq - 1] = bodies % BODIES
+    :: else
+    fi;
+    if
+    :: count == 2 -> waiting[seq % N] = bodies / BODIES
+    :: else
+    fi;
+    received_b = seq + count - 1; owed = 1
+}
+
+/* Engine.deliveries, then Session.done or Session.refuse. */
+inline process() {
+    must_order(memory_b.effect[memory_b.cursor] == 0);
+    must_order(memory_b.cursor == 0 || memory_b.effect[(memory_b.cursor + N - 1) % N] != 0);
+    must_order(waiting[memory_b.cursor] == store_a.body[memory_b.cursor]);
+    memory_b.effect[memory_b.cursor] = waiting[memory_b.cursor];
+    waiting[memory_b.cursor] = 0;
+    memory_b.cursor++;
+    if
+    :: memory_b.refused = memory_b.refused & ~bit_of(memory_b.cursor)
+    :: memory_b.refused = memory_b.refused | bit_of(memory_b.cursor);
+        memory_b.refusals = memory_b.refusals | bit_of(memory_b.cursor)
+    fi;
+    owed = 1
+}
+
+#ifdef M_ACK_RECEIVED
+#define ack_b received_b
+#else
+#define ack_b memory_b.cursor
+#endif
+#define progress_b ack_b, received_b, room_b, memory_b.refusals
+
+inline settle_b() {
+    if
+    :: say_hello ->
+        put(to_a, say_hello - 1, HELLO, memory_b.cursor, room_b, memory_b.refusals,
+            memory_b.incarnation * 2 + memory_b.known)
+    :: else
+    fi;
+    if
+    :: pong -> put(to_a, pong - 1, PROG, progress_b)
+    :: else
+    fi;
+    if
+    :: active_b && owed_gap -> put(to_a, active_b - 1, GAP, progress_b)
+    :: active_b && !owed_gap && owed -> put(to_a, active_b - 1, PROG, progress_b)
+    :: else
+    fi;
+#ifdef M_REFUSAL_ONCE
+    if
+    :: owed -> memory_b.refusals = 0
+    :: else
+    fi
+#endif
+}
+
+inline end_turn_b() {
+#ifdef M_ACK_FIRST
+    settle_b();
+    if
+    :: commit_b()
+    :: crashes > 0 -> crashes--; start_b()
+    fi;
+#else
+    if
+    :: commit_b();
+        if
+        :: settle_b();
+#ifdef M_REFUSAL_ONCE
+            commit_b()
+#endif
+        :: crashes > 0 -> crashes--; start_b()
+        fi
+    :: crashes > 0 -> crashes--; start_b()
+    fi;
+#endif
+    must_bounds(memory_b.cursor <= received_b && received_b - memory_b.cursor <= WINDOW &&
+        count_of(memory_b.refusals) <= REFUSALS &&
+        memory_b.refusals < (1 << memory_b.cursor));
+    must_keep(store_a.base - 1 <= store_b.cursor);
+    k = 0; x = 0; y = 0; z = 0; u = 0; i = 0; l = 0; m = 0; owed = 0; owed_gap = 0;
+    say_hello = 0; pong = 0
+}
+
+inline take_b(l) {
+    to_b[l]?k, x, y, z, u;
+    if
+    :: k == HELLO -> establish_b(l, x, y, z)
+    :: k != HELLO && end_b[l] == SILENT
+    :: k != HELLO && end_b[l] == GREETED -> drop_b(l)
+    :: k != HELLO && end_b[l] == ESTABLISHED ->
+        must_run(run_a_of[l] + 1 == memory_b.peer_run);
+        if
+        :: k == DATA ->
+            forget_refusals(z);
+            accept(l, x, y, u);
+            do          /* What has come may be processed in the same turn, or in a later one. */
+            :: ready_b -> process()
+            :: true -> break
+            od
+        :: k == PROG -> forget_refusals(x)
+        :: k == PING -> pong = l + 1
+        fi
+    fi
+}
+
+#define turn_take_b(l) :: atomic { nempty(to_b[l]) && end_b[l] -> take_b(l); end_turn_b() }
+
+#define turn_lose_b(l) :: atomic { end_b[l] && (dead[l] || \
+    (end_b[l] != ESTABLISHED && is_quiet(l))) -> drop_b(l); end_turn_b() }
+
+#define turn_dial_b(l) :: atomic { is_free(l) && all_links(not_dialing_b) && no_free_before(l) -> \
+    end_b[l] = GREETED; end_a[l] = SILENT; by_b[l] = 1; run_a_of[l] = run_a; run_b_of[l] = run_b; \
+    say_hello = l + 1; end_turn_b() }
+
+#ifdef COPY_BEFORE_MEETING
+#define may_copy_b true
+#else
+#define may_copy_b store_b.known
+#endif
+
+/* The answer to a PING would let B forget a refusal. */
+#define news_b ((memory_b.refusals & ((1 << (memory_a.base - 1)) - 1)) != 0)
+
+active proctype B() {
+    byte x, y, z, u, i, l, m, owed, owed_gap, say_hello, pong;
+    mtype k;
+end:
+    do
+    each_link(turn_take_b)
+    each_link(turn_lose_b)
+#ifndef NO_DIAL_B
+    each_link(turn_dial_b)
+#endif
+    :: atomic { ready_b -> process(); end_turn_b() }
+#ifndef M_NO_PONG
+    :: atomic { active_b && quiet && !ready_b && news_b ->
+        put(to_a, active_b - 1, PING, 0, 0, 0, 0) }
+#endif
+    :: atomic { crashes > 0 -> crashes--; start_b(); i = 0; l = 0 }
+#if ROLLBACK == 2
+    :: atomic { copied == 0 && may_copy_b -> copy_in(copy_b, store_b); copied = 1; i = 0 }
+    :: atomic { copied == 1 -> copied = 2; copy_in(store_b, copy_b);
+        copy_b.known = 0; copy_b.cursor = 0; copy_b.refusals = 0; copy_b.incarnation = 0;
+        copy_b.peer_incarnation = 0; copy_b.peer_run = 0; copy_b.heard = 0; copy_b.refused = 0;
+        for (i : 0 .. N - 1) { copy_b.effect[i] = 0 }
+        start_b(); i = 0; l = 0 }
+#endif
+    od
+}
+
+/* --- The network ------------------------------------------------------------------------------ */
+
+#define cut(l) :: atomic { faults > 0 && !dead[l] && !is_free(l) -> faults--; dead[l] = 1 }
+
+active proctype Network() {
+end:
+    do
+    each_link(cut)
+    od
+}
+
+/* --- Liveness --------------------------------------------------------------------------------- */
+
+#ifdef L_DONE
+ltl all_processed { <> done }
+#endif
+#ifdef L_DONE_OR_HELD
+ltl all_processed_or_held { <> (done || held) }
+#endif
+#ifdef L_HEARD
+ltl refusals_heard { <> [] (done && store_b.refusals == 0) }
+#endif

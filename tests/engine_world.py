@@ -1,0 +1,281 @@
+"""An engine under test, strangers who talk to it in frames, and two engines joined by links.
+
+Time is a number that the test chooses. The engine's chance says 0 always: a redial then comes after
+half of the longest wait.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tests.chance import Least
+from tests.frames import INSTANCE, STREAM
+from tests.memory import remember
+from zmqp2p.crypto import SecretKey
+from zmqp2p.engine.connections import Me
+from zmqp2p.engine.engine import Engine, Pending
+from zmqp2p.engine.output import EngineOutput
+from zmqp2p.ids import Address, CurveKey, InstanceId, LinkId, Seq, StreamId
+from zmqp2p.limits import Limits
+from zmqp2p.messages import encode_message, message
+from zmqp2p.persistence import Snapshot
+from zmqp2p.records import PeerRecord
+from zmqp2p.wire.encoding import decode_frame, encode_frame
+from zmqp2p.wire.frames import Frame, Hello
+from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received
+
+START_MS = 1_700_000_000_000
+HOUR_MS = 3_600_000
+
+# In ascending order of their addresses: who is higher matters to duplicate links.
+LOW, MIDDLE, HIGH = sorted(
+    (SecretKey(bytes([number]) * 32) for number in (1, 2, 3)), key=lambda key: key.address
+)
+
+
+@message(300)
+@dataclass(frozen=True)
+class Note:
+    """An application message."""
+
+    text: str
+
+
+@message(301)
+@dataclass(frozen=True)
+class Other:
+    """An application message that nobody subscribes to."""
+
+    number: int
+
+
+def curve_of(key: SecretKey) -> CurveKey:
+    """Return the transport key that belongs to ``key`` in these tests."""
+    return CurveKey(key.address[:1] * 32)
+
+
+def record_of(  # Each field matters to some test.
+    key: SecretKey,
+    *,
+    issued_ms: int = START_MS,
+    lifetime_ms: int = HOUR_MS,
+    endpoints: tuple[str, ...] = ("tcp://127.0.0.1:1",),
+    curve_key: CurveKey | None = None,
+) -> PeerRecord:
+    """Return a record of ``key``'s owner."""
+    curve_key = curve_of(key) if curve_key is None else curve_key
+    return PeerRecord.issue(key, curve_key, endpoints, issued_ms, issued_ms + lifetime_ms)
+
+
+def hello_of(key: SecretKey, record: PeerRecord | None = None) -> Hello:
+    """Return the HELLO of ``key``'s owner to somebody it has never met; tests change the rest."""
+    return Hello(
+        versions=(1,),
+        record=(record or record_of(key)).encode(),
+        incarnation=1,
+        instance=INSTANCE,
+        stream=STREAM,
+        base=Seq(1),
+        next=Seq(100),
+        seen_stream=StreamId(b""),
+        cursor=Seq(0),
+        refusals=(),
+        window_messages=1000,
+        window_bytes=1_000_000,
+    )
+
+
+@dataclass
+class Sut:
+    """An engine, its clock, and what its store and its links would have seen."""
+
+    key: SecretKey
+    limits: Limits = field(default_factory=lambda: Limits(subscribe_grace_s=0.0))
+    memory: Snapshot = field(default_factory=lambda: Snapshot(incarnation=1))
+    funding: bool = False
+    now: float = 100.0
+    record: PeerRecord | None = None
+    endpoints: tuple[str, ...] = ("tcp://127.0.0.1:1",)
+    links_from: int = 1000  # The links it dials are numbered from here; a test's own are below.
+
+    def __post_init__(self) -> None:
+        """Start."""
+        self.instance = InstanceId(bytes([self.memory.incarnation]) * 8)
+        rng = Least(int.from_bytes(self.key.address) + self.memory.incarnation)
+        me = Me(self.key, self.memory.incarnation, self.instance)
+        self.engine = Engine(me, self.memory, self.limits, rng, funding=self.funding)
+        self.pending: list[Pending] = []  # Handed out and not ended.
+        self.done = EngineOutput()  # All outputs so far, together.
+        self._links = self.links_from + 100 * self.memory.incarnation
+        self.begin()
+        self.engine.start(self.record or record_of(self.key, endpoints=self.endpoints))
+        self.settle()
+
+    @property
+    def address(self) -> Address:
+        """Whose engine it is."""
+        return self.key.address
+
+    # --- Turns ----------------------------------------------------------------------------------
+
+    def begin(self, later_s: float = 0.0) -> None:
+        """Begin a turn, ``later_s`` seconds after the last one."""
+        self.now += later_s
+        self.engine.begin(self.now, self.utc_ms)
+
+    @property
+    def utc_ms(self) -> int:
+        """The wall clock; it was `START_MS` when the test began."""
+        return START_MS + round((self.now - 100.0) * 1000)
+
+    def turn(self, *events: LinkEvent, later_s: float = 0.0) -> EngineOutput:
+        """Do a turn of the node's loop, and return what it asks for."""
+        self.begin(later_s)
+        for event in events:
+            self.engine.take(event)
+        self.engine.tick()
+        self.pending += list(self.engine.deliveries(self.limits.turn_max_messages))
+        return self.settle()
+
+    def settle(self) -> EngineOutput:
+        """End the turn: commit, and dial what is to be dialed, under way from then on."""
+        output = self.engine.settle()
+        self.engine.check()
+        remember(self.memory, output.writes)
+        for dial in output.dials:
+            self._links += 1
+            self.engine.dialing(dial.peer, LinkId(self._links))
+        for name in ("writes", "frames", "dials", "closes", "deposits", "events", "watches"):
+            getattr(self.done, name).extend(getattr(output, name))
+        return output
+
+    def restarted(self, **changes: object) -> "Sut":
+        """Return the engine of the next run on the same store, later."""
+        memory = replace(self.memory, incarnation=self.memory.incarnation + 1)
+        changed = {"memory": memory, "now": self.now + 1.0, **changes}
+        return replace(self, **changed)  # type: ignore[arg-type]  # Fields of this class.
+
+    def until(self, at: float) -> EngineOutput:
+        """Take a turn at each deadline up to ``at``, and one then; return all they ask for."""
+        together = EngineOutput()
+        while (deadline := self.engine.deadline()) is not None and deadline <= at:
+            self._extend(together, self.turn(later_s=max(deadline - self.now, 0.0)))
+        self._extend(together, self.turn(later_s=at - self.now))
+        return together
+
+    @staticmethod
+    def _extend(together: EngineOutput, output: EngineOutput) -> None:
+        for name in ("writes", "frames", "dials", "closes", "deposits", "events", "processed"):
+            getattr(together, name).extend(getattr(output, name))
+
+    # --- Links ----------------------------------------------------------------------------------
+
+    def up(self, link: int, curve_key: CurveKey | None, *, dialed: bool = False) -> EngineOutput:
+        """Let a link come up."""
+        return self.turn(LinkUp(LinkId(link), curve_key, f"link {link}", dialed))
+
+    def hear(self, link: int, *frames: Frame, later_s: float = 0.0) -> EngineOutput:
+        """Take in frames over ``link``, in one turn."""
+        events = [Received(LinkId(link), encode_frame(frame)) for frame in frames]
+        return self.turn(*events, later_s=later_s)
+
+    def down(self, link: int, reason: DownReason = DownReason.LOST) -> EngineOutput:
+        """Let a link end."""
+        return self.turn(LinkDown(LinkId(link), reason, "the wire broke"))
+
+    def meet(self, link: int, key: SecretKey, hello: Hello | None = None) -> EngineOutput:
+        """Let ``key``'s owner come in over a new link and say HELLO."""
+        self.up(link, curve_of(key))
+        return self.hear(link, hello or hello_of(key))
+
+    def dial(self, key: SecretKey, record: PeerRecord | None = None) -> int:
+        """Know ``key``'s owner, dial it, and let the link come up; return the link."""
+        self.begin()
+        self.engine.add_contact(record or record_of(key))
+        output = self.turn()
+        assert [dial.peer for dial in output.dials] == [key.address]
+        link = self._links
+        self.up(link, curve_of(key), dialed=True)
+        return link
+
+    @property
+    def last_link(self) -> int:
+        """The link that was dialed last."""
+        return self._links
+
+    def statuses(self) -> dict[Address, str]:
+        """Return "connected", or why not, by peer."""
+        return {
+            status.address: "connected" if status.connected else status.why_not
+            for status in self.engine.peer_statuses()
+        }
+
+
+def frames_on(output: EngineOutput, link: int) -> list[Frame]:
+    """Return the frames of ``output`` that leave over ``link``."""
+    return [frame for one, frame in output.frames if one == link]
+
+
+def note(text: str, deadline_ms: int | None = None) -> bytes:
+    """Return the body of a `Note`."""
+    return encode_message(Note(text), deadline_ms)
+
+
+# --- Two engines --------------------------------------------------------------------------------
+
+
+class Duo:
+    """Two engines and the links between them: in order, without loss, until a link is cut."""
+
+    def __init__(self, one: Sut, two: Sut) -> None:
+        """Join ``one`` and ``two``, which must number their links apart; nothing is dialed yet."""
+        self.suts = [one, two]
+        self._events: list[list[LinkEvent]] = [[], []]
+        self._dialed = [0, 0]
+        self.handle: Callable[[Sut, Pending], None] = lambda sut, pending: sut.engine.complete(
+            pending
+        )
+
+    def restart(self, index: int) -> None:
+        """Crash a side between two turns and start it again; its links end."""
+        self.cut()
+        self.suts[index] = self.suts[index].restarted()
+
+    def cut(self) -> None:
+        """End every link, and lose what is under way."""
+        for index, sut in enumerate(self.suts):
+            links = list(sut.engine._connections.links)  # noqa: SLF001  # Which ones there are.
+            self._events[index] = [LinkDown(link, DownReason.LOST, "cut") for link in links]
+
+    def run(self, seconds: float = 0.0, turns_max: int = 10_000) -> None:
+        """Take turns until nothing is under way, and ``seconds`` have passed."""
+        end = self.suts[0].now + seconds
+        for _ in range(turns_max):
+            for index in (0, 1):
+                self._turn(index)
+            if any(self._events):
+                continue
+            at = min((sut.engine.deadline() or end + 1 for sut in self.suts), default=end)
+            if at > end:
+                return
+            for sut in self.suts:
+                sut.begin(max(at - sut.now, 0.0))
+        raise AssertionError("the two do not come to rest")
+
+    def _turn(self, index: int) -> None:
+        sut, other = self.suts[index], self.suts[1 - index]
+        events, self._events[index] = self._events[index], []
+        output = sut.turn(*events)
+        for pending in sut.pending:
+            self.handle(sut, pending)
+        sut.pending.clear()
+        later = sut.settle()
+        for dial in output.dials + later.dials:
+            assert dial.peer == other.address
+            link = LinkId(sut.last_link)
+            self._events[index].append(LinkUp(link, curve_of(other.key), "there", dialed=True))
+            self._events[1 - index].append(LinkUp(link, curve_of(sut.key), "here", dialed=False))
+        for link, frame in output.frames + later.frames:
+            decode_frame(encode_frame(frame))
+            self._events[1 - index].append(Received(link, encode_frame(frame)))
+        for link in output.closes + later.closes:
+            self._events[1 - index].append(LinkDown(link, DownReason.LOST, "closed"))

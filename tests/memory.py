@@ -1,0 +1,74 @@
+"""What a store does with the writes it is given, on plain snapshots."""
+
+from collections.abc import Iterable
+
+from zmqp2p.persistence import (
+    DropMessages,
+    DropObjective,
+    DropRefusals,
+    PeerSnapshot,
+    PutChainCursor,
+    PutContact,
+    PutCursor,
+    PutIssued,
+    PutMessage,
+    PutObjective,
+    PutOutStream,
+    PutPeerRun,
+    PutRefusal,
+    Snapshot,
+    Write,
+)
+
+
+def remember(snapshot: Snapshot, writes: Iterable[Write]) -> None:
+    """Commit ``writes`` to ``snapshot``."""
+    for write in writes:
+        match write:
+            case PutIssued(issued_ms):
+                snapshot.issued_ms = issued_ms
+            case PutChainCursor(block):
+                snapshot.chain_cursor = block
+            case PutObjective(channel, data):
+                snapshot.objectives[channel] = data
+            case DropObjective(channel):
+                del snapshot.objectives[channel]
+            case _:
+                memory = snapshot.peers.setdefault(write.peer, PeerSnapshot())
+                remember_of_peer(memory, write)
+
+
+def remember_of_peer(memory: PeerSnapshot, write: Write) -> None:
+    """Commit one write about one peer to what is remembered of it."""
+    match write:
+        case PutContact(_, contact, dial):
+            memory.contact, memory.dial = contact, dial
+        case PutPeerRun(_, incarnation, instance):
+            memory.incarnation, memory.instance = incarnation, instance
+        case PutOutStream() | PutMessage() | DropMessages():
+            _remember_outbox(memory, write)
+        case PutCursor() | PutRefusal() | DropRefusals():
+            _remember_inbox(memory, write)
+        case _:
+            raise AssertionError(f"not about a peer: {write}")
+
+
+def _remember_outbox(memory: PeerSnapshot, write: PutOutStream | PutMessage | DropMessages) -> None:
+    match write:
+        case PutOutStream(_, stream):
+            memory.out_stream = stream
+        case PutMessage(_, seq, body):
+            memory.messages.append((seq, body))
+        case DropMessages(_, through):
+            memory.acked = through
+            memory.messages = [held for held in memory.messages if held[0] > through]
+
+
+def _remember_inbox(memory: PeerSnapshot, write: PutCursor | PutRefusal | DropRefusals) -> None:
+    match write:
+        case PutCursor(_, stream, cursor):
+            memory.in_stream, memory.cursor = stream, cursor
+        case PutRefusal(_, seq, code, reason):
+            memory.refusals.append((seq, code, reason))
+        case DropRefusals(_, through):
+            memory.refusals = [refusal for refusal in memory.refusals if refusal[0] > through]

@@ -1,0 +1,891 @@
+"""Links and the sessions they serve, seen from outside: frames and events in, output out."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.engine_world import (
+    HIGH,
+    HOUR_MS,
+    LOW,
+    MIDDLE,
+    START_MS,
+    Sut,
+    curve_of,
+    frames_on,
+    hello_of,
+    note,
+    record_of,
+)
+from tests.frames import INSTANCE, OTHER_INSTANCE, OTHER_STREAM, STREAM, progress_of
+from zmqp2p import codec
+from zmqp2p.codes import ByeCode
+from zmqp2p.crypto import SecretKey
+from zmqp2p.engine.output import Dial, EngineOutput
+from zmqp2p.errors import UnknownPeer
+from zmqp2p.events import DataLoss, LinkRefused, PeerConnected, PeerDisconnected
+from zmqp2p.ids import LinkId, Seq
+from zmqp2p.limits import Limits
+from zmqp2p.persistence import PutContact, PutIssued, PutPeerRun
+from zmqp2p.records import PeerUri
+from zmqp2p.wire.encoding import encode_frame
+from zmqp2p.wire.frames import (
+    Ack,
+    Bye,
+    Data,
+    Frame,
+    Gap,
+    Hello,
+    Ignored,
+    Ping,
+    Pong,
+    Who,
+)
+from zmqp2p.wire.link import DownReason, LinkDown, Received
+
+LINK = 1
+
+
+def middle(limits: Limits | None = None) -> Sut:
+    """Return an engine of the node whose address is between the others'."""
+    return Sut(MIDDLE) if limits is None else Sut(MIDDLE, limits=limits)
+
+
+def connected(key: SecretKey = LOW) -> Sut:
+    """Return an engine to which ``key``'s owner has come in over `LINK`."""
+    sut = middle()
+    sut.meet(LINK, key)
+    return sut
+
+
+def byes(output: EngineOutput) -> list[tuple[int, ByeCode]]:
+    """Return the links that are refused or ended, all of which are closed too."""
+    said = [(link, frame.code) for link, frame in output.frames if isinstance(frame, Bye)]
+    assert [link for link, _ in said] == output.closes
+    return [(int(link), code) for link, code in said]
+
+
+def refusals(output: EngineOutput) -> list[tuple[bytes | None, ByeCode]]:
+    """Return whom the application hears to be refused, and why."""
+    return [(e.peer, e.code) for e in output.events if isinstance(e, LinkRefused)]
+
+
+# --- Coming in ----------------------------------------------------------------------------------
+
+
+def test_who_comes_in_is_to_speak_first() -> None:
+    """HEL-3."""
+    assert middle().up(LINK, curve_of(LOW)).frames == []
+
+
+def test_a_hello_is_answered_with_a_hello() -> None:
+    """HEL-2, HEL-3."""
+    sut = middle()
+    output = sut.meet(LINK, LOW)
+    (frame,) = frames_on(output, LINK)
+    assert isinstance(frame, Hello)
+    assert frame.record == record_of(MIDDLE).encode()
+    assert (frame.incarnation, frame.instance) == (1, sut.instance)
+    assert (frame.seen_stream, frame.cursor) == (STREAM, 0)
+    assert output.events == [PeerConnected(LOW.address, "link 1")]
+    assert PutContact(LOW.address, str(record_of(LOW)), dial=False) in output.writes
+    assert PutPeerRun(LOW.address, 1, INSTANCE) in output.writes
+    assert sut.statuses() == {LOW.address: "connected"}
+
+
+def test_without_curve_the_record_alone_says_who_it_is() -> None:
+    """IDN-1: there is no key to compare, as security "none" has to be asked for by name."""
+    sut = middle()
+    sut.up(LINK, None)
+    sut.hear(LINK, hello_of(LOW))
+    assert sut.statuses() == {LOW.address: "connected"}
+
+
+def test_a_record_that_is_known_is_not_stored_again() -> None:
+    sut = connected()
+    output = sut.meet(2, LOW)
+    assert not [write for write in output.writes if isinstance(write, PutContact)]
+
+
+def test_a_hello_may_be_said_again_on_the_same_link() -> None:
+    sut = connected()
+    output = sut.hear(LINK, hello_of(LOW))
+    assert [type(frame) for frame in frames_on(output, LINK)] == [Hello]
+    assert output.events == []
+    assert sut.engine.peer_statuses()[0].reconnects == 0
+
+
+LATER = START_MS + HOUR_MS
+BAD_HELLOS = [
+    ("HEL-1", ByeCode.VERSION_UNSUPPORTED, replace(hello_of(LOW), versions=(2,))),
+    ("REC-1", ByeCode.RECORD_INVALID, replace(hello_of(LOW), record=b"?")),
+    (
+        "REC-3",
+        ByeCode.RECORD_EXPIRED,
+        hello_of(LOW, record_of(LOW, issued_ms=START_MS - HOUR_MS)),
+    ),
+    (
+        "REC-4",
+        ByeCode.RECORD_INVALID,
+        hello_of(LOW, record_of(LOW, issued_ms=START_MS + 300_001)),
+    ),
+    ("IDN-1", ByeCode.KEY_MISMATCH, hello_of(LOW, record_of(LOW, curve_key=curve_of(HIGH)))),
+    (
+        "IDN-3",
+        ByeCode.DUPLICATE_INSTANCE,
+        hello_of(MIDDLE, record_of(MIDDLE, curve_key=curve_of(LOW))),
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "code", "hello"), BAD_HELLOS, ids=[b[0] for b in BAD_HELLOS])
+def test_who_does_not_pass_a_check_is_told_why_and_leaves_no_trace(
+    rule: str, code: ByeCode, hello: Hello
+) -> None:
+    """HEL-1, REC-1 to REC-4, IDN-1, IDN-3: the link is closed; nothing is remembered."""
+    sut = middle()
+    sut.up(LINK, curve_of(LOW))
+    output = sut.hear(LINK, hello)
+    assert byes(output) == [(LINK, code)]
+    (bye,) = frames_on(output, LINK)
+    assert isinstance(bye, Bye)
+    assert bye.reason.startswith(rule)
+    assert refusals(output) == [(None, code)]
+    assert output.writes == []
+    assert sut.statuses() == {}
+    assert sut.hear(LINK, hello_of(LOW)).frames == []  # The link is forgotten.
+
+
+def test_a_clock_that_is_a_little_behind_is_no_reason_to_refuse() -> None:
+    """REC-4."""
+    sut = middle()
+    sut.up(LINK, curve_of(LOW))
+    sut.hear(LINK, hello_of(LOW, record_of(LOW, issued_ms=START_MS + 300_000)))
+    assert sut.statuses() == {LOW.address: "connected"}
+
+
+def test_a_key_that_was_replaced_must_not_come_back() -> None:
+    """IDN-4: the newest record counts, wherever it came from."""
+    sut = middle()
+    newer = record_of(LOW, issued_ms=START_MS + 1000, curve_key=curve_of(HIGH))
+    sut.engine.add_contact(newer)
+    output = sut.meet(LINK, LOW)
+    assert byes(output) == [(LINK, ByeCode.RECORD_SUPERSEDED)]
+    sut.up(2, curve_of(HIGH))
+    sut.hear(2, hello_of(LOW, newer))
+    assert sut.statuses() == {LOW.address: "connected"}
+
+
+def test_a_uri_supersedes_no_record() -> None:
+    """IDN-4: it is not signed."""
+    sut = middle()
+    sut.engine.add_contact(PeerUri(LOW.address, curve_of(LOW), "tcp://10.0.0.1:1"))
+    output = sut.meet(LINK, LOW)
+    assert sut.statuses() == {LOW.address: "connected"}
+    assert PutContact(LOW.address, str(record_of(LOW)), dial=True) in output.writes
+
+
+def test_a_link_keeps_its_identity() -> None:
+    """IDN-2: or one peer could speak in the other's session."""
+    sut = connected()
+    hello = hello_of(HIGH, record_of(HIGH, curve_key=curve_of(LOW)))
+    output = sut.hear(LINK, hello)
+    assert byes(output) == [(LINK, ByeCode.ADDRESS_MISMATCH)]
+    assert sut.statuses() == {LOW.address: "address_mismatch: IDN-2: another identity on this link"}
+
+
+def test_a_node_serves_so_many_peers_and_no_more() -> None:
+    """HEL-6: but those that it knows may always come back."""
+    sut = middle(Limits(peers_max=1))
+    sut.meet(LINK, LOW)
+    assert byes(sut.meet(2, HIGH)) == [(2, ByeCode.TOO_MANY)]
+    assert byes(sut.meet(3, LOW)) == []
+
+
+def test_a_node_serves_so_many_links_and_no_more() -> None:
+    sut = middle(Limits(links_max=1))
+    assert byes(sut.up(LINK, curve_of(LOW))) == []
+    assert byes(sut.up(2, curve_of(HIGH))) == [(2, ByeCode.TOO_MANY)]
+    sut.down(LINK)
+    assert byes(sut.up(3, curve_of(HIGH))) == []
+
+
+# --- Dialing ------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_is_added_is_dialed_and_greeted() -> None:
+    """HEL-3: the dialer speaks first."""
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW))
+    output = sut.turn()
+    assert output.dials == [Dial(LOW.address, "tcp://127.0.0.1:1", curve_of(LOW))]
+    assert PutContact(LOW.address, str(record_of(LOW)), dial=True) in output.writes
+    output = sut.up(sut.last_link, curve_of(LOW), dialed=True)
+    assert [type(frame) for frame in frames_on(output, sut.last_link)] == [Hello]
+    output = sut.hear(sut.last_link, hello_of(LOW))
+    assert output.frames == []
+    assert output.events == [PeerConnected(LOW.address, f"link {sut.last_link}")]
+    assert sut.turn(later_s=0.1).dials == []
+
+
+def test_a_contact_is_stored_when_it_is_news() -> None:
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW))
+    sut.engine.add_contact(record_of(LOW))
+    writes = sut.turn().writes
+    assert len([write for write in writes if isinstance(write, PutContact)]) == 1
+
+
+def test_dialing_measures_the_round_trip() -> None:
+    """From our HELLO to theirs."""
+    sut = middle()
+    link = sut.dial(LOW)
+    sut.hear(link, hello_of(LOW), later_s=0.125)
+    assert sut.engine.peer_statuses()[0].rtt_s == pytest.approx(0.125)
+    sut.hear(link, hello_of(LOW), later_s=0.5)
+    assert sut.engine.peer_statuses()[0].rtt_s == pytest.approx(0.125)
+
+
+def test_who_is_dialed_measures_nothing() -> None:
+    assert connected().engine.peer_statuses()[0].rtt_s is None
+
+
+def test_another_address_than_the_dialed_one_is_refused() -> None:
+    """IDN-2: whoever listens there now is not who was called."""
+    sut = middle()
+    link = sut.dial(LOW)
+    output = sut.hear(link, hello_of(HIGH, record_of(HIGH, curve_key=curve_of(LOW))))
+    assert byes(output) == [(link, ByeCode.ADDRESS_MISMATCH)]
+    assert refusals(output) == [(LOW.address, ByeCode.ADDRESS_MISMATCH)]
+    assert sut.statuses()[LOW.address].startswith("address_mismatch: IDN-2")
+    assert HIGH.address not in sut.statuses()
+
+
+def test_a_dial_that_fails_is_repeated_after_a_growing_while() -> None:
+    """Each attempt takes the next endpoint."""
+    sut = middle(Limits(redial_min_s=0.02, redial_max_s=5.0))
+    sut.engine.add_contact(record_of(LOW, endpoints=("tcp://h:1", "tcp://h:2")))
+    output = sut.turn()
+    for endpoint, wait_s in (("tcp://h:1", 0.01), ("tcp://h:2", 0.02), ("tcp://h:1", 0.04)):
+        assert [dial.endpoint for dial in output.dials] == [endpoint]
+        sut.turn(LinkDown(LinkId(sut.last_link), DownReason.UNREACHABLE, ""))
+        assert sut.statuses() == {LOW.address: "unreachable"}
+        assert sut.engine.deadline() == pytest.approx(sut.now + wait_s)
+        assert sut.turn(later_s=wait_s * 0.9).dials == []
+        output = sut.turn(later_s=wait_s * 0.2)
+
+
+def test_a_dial_that_cannot_start_is_repeated_too() -> None:
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW))
+    sut.turn()
+    sut.engine.dial_failed(LOW.address, "no such host")
+    assert sut.statuses() == {LOW.address: "no such host"}
+    assert [dial.peer for dial in sut.turn(later_s=0.02).dials] == [LOW.address]
+
+
+def test_why_a_dial_failed_is_told_with_its_detail() -> None:
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW))
+    sut.turn()
+    sut.down(sut.last_link, DownReason.WRONG_KEY)
+    assert sut.statuses() == {LOW.address: "wrong_key: the wire broke"}
+
+
+def test_a_peer_that_refuses_is_dialed_again_but_rarely() -> None:
+    sut = middle(Limits(redial_min_s=0.02, redial_max_s=5.0))
+    link = sut.dial(LOW)
+    output = sut.hear(link, Bye(ByeCode.NOT_ALLOWED, "not you"))
+    assert output.events == [
+        LinkRefused(LOW.address, f"link {link}", ByeCode.NOT_ALLOWED, "not you")
+    ]
+    assert output.closes == [link]
+    assert sut.statuses() == {LOW.address: "not_allowed: not you"}
+    assert sut.until(sut.now + 2.4).dials == []
+    assert len(sut.until(sut.now + 0.2).dials) == 1
+
+
+def test_a_connection_resets_the_wait() -> None:
+    sut = middle(Limits(redial_min_s=0.02, redial_max_s=5.0))
+    link = sut.dial(LOW)
+    sut.hear(link, hello_of(LOW))
+    for _ in range(3):
+        sut.down(sut.last_link)
+        assert sut.engine.deadline() == pytest.approx(sut.now + 0.01)
+        assert len(sut.turn(later_s=0.02).dials) == 1
+        sut.up(sut.last_link, curve_of(LOW), dialed=True)
+        sut.hear(sut.last_link, hello_of(LOW))
+    assert sut.engine.peer_statuses()[0].reconnects == 3
+
+
+def test_a_record_that_has_expired_is_not_dialed() -> None:
+    """REC-3: the peer would be refused anyway; the status says so."""
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW, lifetime_ms=1000))
+    sut.begin(1.0)
+    output = sut.turn()
+    assert output.dials == []
+    assert sut.statuses()[LOW.address].startswith("record_expired: ")
+    assert sut.engine.deadline() == pytest.approx(sut.now + 2.5)
+    sut.engine.add_contact(record_of(LOW, issued_ms=START_MS + 1))
+    assert len(sut.turn().dials) == 1
+
+
+def test_a_record_is_dialed_until_it_expires_and_a_uri_for_ever() -> None:
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW, lifetime_ms=1000))
+    sut.begin(0.999)
+    assert len(sut.turn().dials) == 1
+    sut.engine.add_contact(PeerUri(HIGH.address, curve_of(HIGH), "tcp://10.0.0.1:1"))
+    assert len(sut.turn(later_s=1e6).dials) == 1
+
+
+def test_a_dial_is_not_made_once_the_peer_has_come_in() -> None:
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW))
+    sut.turn()
+    sut.down(sut.last_link)
+    sut.meet(LINK, LOW)
+    assert sut.turn(later_s=0.02).dials == []
+
+
+def test_a_dial_that_was_put_off_meanwhile_waits() -> None:
+    """The timer of the first plan still runs out; that is no reason to dial now."""
+    sut = middle(Limits(redial_min_s=0.02, redial_max_s=5.0))
+    sut.engine.add_contact(record_of(LOW))
+    sut.turn()
+    sut.down(sut.last_link)
+    sut.meet(LINK, LOW)
+    sut.hear(LINK, Bye(ByeCode.NOT_ALLOWED, ""))
+    assert sut.turn(later_s=0.02).dials == []
+    assert len(sut.until(sut.now + 2.5).dials) == 1
+
+
+def test_a_dial_that_fails_after_the_peer_has_come_in_changes_nothing() -> None:
+    """Behind a NAT, that is how every session begins: the dial back never gets through."""
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW))
+    sut.turn()
+    sut.meet(LINK, LOW)
+    output = sut.down(sut.last_link, DownReason.UNREACHABLE)
+    assert output.events == []
+    assert sut.statuses() == {LOW.address: "connected"}
+    assert sut.hear(LINK, Ping(1), later_s=1.0).dials == []
+    output = sut.down(LINK)
+    assert output.events == [PeerDisconnected(LOW.address, "lost: the wire broke")]
+
+
+def test_mail_is_a_reason_to_dial() -> None:
+    """A peer that came in and went is dialed again when there is something to say to it."""
+    sut = connected()
+    output = sut.down(LINK)
+    assert output.events == [PeerDisconnected(LOW.address, "lost: the wire broke")]
+    assert sut.until(sut.now + 10.0).dials == []
+    sut.engine.send(LOW.address, note("hello"))
+    assert [dial.peer for dial in sut.turn().dials] == [LOW.address]
+
+
+def test_mail_that_waits_is_sent_once_connected() -> None:
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW))
+    sut.engine.send(LOW.address, note("hello"))
+    sut.turn()
+    sut.up(sut.last_link, curve_of(LOW), dialed=True)
+    output = sut.hear(sut.last_link, hello_of(LOW))
+    (frame,) = frames_on(output, sut.last_link)
+    assert isinstance(frame, Data)
+    assert frame.bodies == (note("hello"),)
+
+
+def test_nothing_can_be_sent_to_a_stranger() -> None:
+    sut = middle()
+    assert not sut.engine.knows(LOW.address)
+    with pytest.raises(UnknownPeer):
+        sut.engine.send(LOW.address, note("hello"))
+    sut.engine.add_contact(record_of(LOW))
+    assert sut.engine.knows(LOW.address)
+    assert sut.engine.send(LOW.address, note("hello"))[0] == 1
+    assert sut.engine.unacked() == 1
+
+
+# --- WHO ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "frame", [Ping(1), Ack(progress_of()), Gap(progress_of()), Pong(1, progress_of())]
+)
+def test_who_speaks_without_an_introduction_is_asked_who(frame: Frame) -> None:
+    """HEL-4: this node restarted, and the other end has not noticed."""
+    sut = middle()
+    sut.up(LINK, curve_of(LOW))
+    assert frames_on(sut.hear(LINK, frame), LINK) == [Who()]
+
+
+def test_who_is_asked_at_most_five_times_a_second() -> None:
+    """HEL-4: a window full of frames is under way."""
+    sut = middle()
+    sut.up(LINK, curve_of(LOW))
+    assert frames_on(sut.hear(LINK, Ping(1), Ping(2)), LINK) == [Who()]
+    assert frames_on(sut.hear(LINK, Ping(3), later_s=0.199), LINK) == []
+    assert frames_on(sut.hear(LINK, Ping(4), later_s=0.002), LINK) == [Who()]
+
+
+def test_who_is_asked_says_hello_again() -> None:
+    """HEL-5: before and after the peer's HELLO, and at most five times a second."""
+    sut = middle()
+    link = sut.dial(LOW)
+    assert frames_on(sut.hear(link, Who(), later_s=0.199), link) == []
+    for _ in range(2):
+        (frame,) = frames_on(sut.hear(link, Who(), later_s=0.201), link)
+        assert isinstance(frame, Hello)
+        assert frames_on(sut.hear(link, Who()), link) == []
+        sut.hear(link, hello_of(LOW))
+
+
+def test_the_listener_does_not_introduce_itself_first() -> None:
+    """HEL-5: a WHO to it is answered by nothing, on a new link or an old one."""
+    sut = middle()
+    sut.up(LINK, curve_of(LOW))
+    assert frames_on(sut.hear(LINK, Who()), LINK) == []
+    sut.hear(LINK, hello_of(LOW))
+    assert frames_on(sut.hear(LINK, Who(), later_s=0.3), LINK) == []
+
+
+def test_a_link_that_nobody_asked_for_is_not_greeted() -> None:
+    """The transport says it dialed; but whom, this engine does not know."""
+    sut = middle()
+    assert sut.up(LINK, curve_of(LOW), dialed=True).frames == []
+    assert frames_on(sut.hear(LINK, Who(), later_s=0.3), LINK) == []
+    assert sut.until(sut.now + 2.0).closes == [LINK]
+
+
+def test_a_restarted_listener_is_introduced_again_and_nothing_is_lost() -> None:
+    """HEL-4, HEL-5: one round trip, on the link that is there."""
+    sut = middle()
+    link = sut.dial(LOW)
+    sut.hear(link, hello_of(LOW))
+    sut.engine.send(LOW.address, note("hello"))
+    sut.turn(later_s=0.3)
+    (hello,) = frames_on(sut.hear(link, Who()), link)
+    assert isinstance(hello, Hello)
+    again = replace(
+        hello_of(LOW),
+        incarnation=2,
+        instance=OTHER_INSTANCE,
+        seen_stream=hello.stream,
+        cursor=Seq(0),
+    )
+    (data,) = frames_on(sut.hear(link, again), link)
+    assert isinstance(data, Data)
+    assert (data.seq, data.bodies) == (1, (note("hello"),))
+
+
+# --- Violations ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [Ping(1), Pong(1, progress_of()), Ack(progress_of()), Data(Seq(1), progress_of(), (b"",))],
+)
+def test_a_listener_that_does_not_introduce_itself_is_refused(frame: Frame) -> None:
+    """HEL-3."""
+    sut = middle()
+    link = sut.dial(LOW)
+    output = sut.hear(link, frame)
+    assert byes(output) == [(link, ByeCode.PROTOCOL_ERROR)]
+    (bye,) = frames_on(output, link)
+    assert isinstance(bye, Bye)
+    assert bye.reason.startswith("HEL-3")
+
+
+def test_bytes_that_are_no_frame_end_the_link() -> None:
+    """FRM-2: the reason names the rule; the engine goes on."""
+    sut = connected()
+    output = sut.turn(Received(LinkId(LINK), (b"\xc1",)))
+    assert byes(output) == [(LINK, ByeCode.PROTOCOL_ERROR)]
+    assert refusals(output) == [(LOW.address, ByeCode.PROTOCOL_ERROR)]
+    (bye,) = frames_on(output, LINK)
+    assert isinstance(bye, Bye)
+    assert bye.reason.startswith("ENC-1")
+
+
+def test_a_broken_rule_of_the_session_ends_the_link() -> None:
+    """ACK-1."""
+    sut = connected()
+    output = sut.hear(LINK, Ack(progress_of(ack=1)))
+    assert byes(output) == [(LINK, ByeCode.PROTOCOL_ERROR)]
+    assert sut.statuses()[LOW.address].startswith("protocol_error: ACK-1")
+
+
+def test_an_unknown_odd_frame_changes_nothing() -> None:
+    """FRM-4."""
+    sut = connected()
+    output = sut.hear(LINK, Ignored(99))
+    assert (output.frames, output.events, output.writes) == ([], [], [])
+
+
+def test_an_unknown_even_frame_ends_the_link() -> None:
+    """FRM-4."""
+    sut = connected()
+    output = sut.turn(Received(LinkId(LINK), (codec.encode((98,)),)))
+    assert byes(output) == [(LINK, ByeCode.PROTOCOL_ERROR)]
+
+
+def test_frames_of_a_link_that_is_gone_are_dropped() -> None:
+    sut = connected()
+    sut.down(LINK)
+    output = sut.hear(LINK, Ping(1), hello_of(LOW))
+    assert (output.frames, output.events) == ([], [])
+    output = sut.down(LINK)
+    assert (output.frames, output.events) == ([], [])
+
+
+# --- Goodbye ------------------------------------------------------------------------------------
+
+
+def test_a_goodbye_closes_the_link() -> None:
+    """BYE-1: a node that stops is expected back soon."""
+    sut = middle(Limits(redial_min_s=0.02, redial_max_s=5.0))
+    link = sut.dial(LOW)
+    sut.hear(link, hello_of(LOW))
+    output = sut.hear(link, Bye(ByeCode.CLOSING, "the node stops"))
+    assert output.closes == [link]
+    assert output.frames == []
+    assert output.events == [PeerDisconnected(LOW.address, "closing: the node stops")]
+    assert len(sut.turn(later_s=0.02).dials) == 1
+
+
+def test_a_goodbye_from_who_never_said_hello_closes_the_link() -> None:
+    sut = middle()
+    sut.up(LINK, curve_of(LOW))
+    output = sut.hear(LINK, Bye(ByeCode.TOO_MANY, "full"))
+    assert output.closes == [LINK]
+    assert output.events == [LinkRefused(None, "link 1", ByeCode.TOO_MANY, "full")]
+
+
+@pytest.mark.parametrize(
+    "code", [ByeCode.DATA_LOSS, ByeCode.STORE_ROLLED_BACK, ByeCode.DUPLICATE_INSTANCE]
+)
+def test_a_peer_that_sees_data_lost_raises_the_alarm_here_too(code: ByeCode) -> None:
+    """RES-7: both sides must hear of it."""
+    sut = middle()
+    link = sut.dial(LOW)
+    output = sut.hear(link, Bye(code, "you were rolled back"))
+    assert output.events == [
+        LinkRefused(LOW.address, f"link {link}", code, "you were rolled back"),
+        DataLoss(LOW.address, "the peer says: you were rolled back"),
+    ]
+
+
+def test_an_alarm_from_a_stranger_is_none() -> None:
+    """RES-7: a link without a known peer can claim what it likes."""
+    sut = middle()
+    sut.up(LINK, curve_of(LOW))
+    output = sut.hear(LINK, Bye(ByeCode.DATA_LOSS, "boo"))
+    assert output.events == [LinkRefused(None, "link 1", ByeCode.DATA_LOSS, "boo")]
+
+
+def test_a_node_that_stops_says_goodbye_to_all() -> None:
+    """BYE-1."""
+    sut = connected()
+    sut.meet(2, HIGH)
+    sut.up(3, curve_of(HIGH))
+    sut.engine.say_goodbye()
+    output = sut.turn()
+    assert byes(output) == [(link, ByeCode.CLOSING) for link in (1, 2, 3)]
+
+
+# --- Time ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dialed", [True, False])
+def test_who_says_no_hello_is_given_up_after_a_while(dialed: bool) -> None:
+    """HEL-7."""
+    sut = middle(Limits(hello_timeout_s=2.0))
+    link = sut.dial(LOW) if dialed else LINK
+    if not dialed:
+        sut.up(link, curve_of(LOW))
+    assert sut.until(sut.now + 1.999).closes == []
+    output = sut.turn(later_s=0.002)
+    assert output.closes == [link]
+    if dialed:
+        assert sut.statuses() == {LOW.address: "no HELLO within 2 s"}
+
+
+def test_a_quiet_link_is_pinged_and_a_silent_one_given_up() -> None:
+    """LIV-1, LIV-2: at 0.5 s and 1.0 s a PING, at 1.5 s the end."""
+    sut = connected()
+    start = sut.now
+    assert sut.until(start + 0.499).frames == []
+    assert frames_on(sut.until(start + 0.501), LINK) == [Ping(1)]
+    assert sut.until(start + 0.999).frames == []
+    assert frames_on(sut.until(start + 1.002), LINK) == [Ping(2)]
+    assert sut.until(start + 1.499).closes == []
+    output = sut.until(start + 1.501)
+    assert output.closes == [LINK]
+    assert output.events == [PeerDisconnected(LOW.address, "silent for 1.5 s")]
+    assert sut.statuses() == {LOW.address: "silent for 1.5 s"}
+
+
+def test_whatever_is_heard_is_a_sign_of_life() -> None:
+    """LIV-1."""
+    sut = connected()
+    for _ in range(20):
+        output = sut.hear(LINK, Ack(progress_of()), later_s=0.4)
+        assert (output.frames, output.closes) == ([], [])
+    status = sut.engine.peer_statuses()[0]
+    assert status.last_seen_ms == START_MS + 8000
+
+
+def test_a_pong_is_a_sign_of_life_and_measures_the_round_trip() -> None:
+    """LIV-1: only the answer to the last PING, since older ones say nothing about now."""
+    sut = connected()
+    for number in (1, 2, 3, 4):
+        frames = frames_on(sut.until(sut.now + 0.5), LINK)
+        assert frames == [Ping(number)]
+        sut.hear(LINK, Pong(number - 1, progress_of()))
+        assert sut.engine.peer_statuses()[0].rtt_s == (None if number == 1 else 0.125)
+        sut.hear(LINK, Pong(number, progress_of()), later_s=0.125)
+        assert sut.engine.peer_statuses()[0].rtt_s == pytest.approx(0.125)
+
+
+def test_a_ping_is_answered() -> None:
+    """LIV-1."""
+    (pong,) = frames_on(connected().hear(LINK, Ping(77)), LINK)
+    assert isinstance(pong, Pong)
+    assert pong.token == 77
+
+
+def test_what_is_not_received_in_time_is_sent_again() -> None:
+    sut = connected()
+    sut.engine.send(LOW.address, note("hello"))
+    sut.turn()
+    assert sut.engine.peer_statuses()[0].unacked == 1
+    sut.hear(LINK, Ping(1), later_s=0.8)
+    frames = frames_on(sut.until(sut.now + 0.2), LINK)
+    assert [type(frame) for frame in frames] == [Data]
+    status = sut.engine.peer_statuses()[0]
+    assert (status.resent, status.unacked, status.unacked_bytes) == (1, 1, len(note("hello")))
+
+
+def test_timers_of_links_that_are_gone_do_nothing() -> None:
+    sut = connected()
+    sut.down(LINK)
+    output = sut.until(sut.now + 3.0)
+    assert (output.frames, output.closes, output.events) == ([], [], [])
+
+
+# --- Several links ------------------------------------------------------------------------------
+
+
+def test_a_peer_is_connected_while_it_has_a_link() -> None:
+    sut = connected()
+    assert sut.meet(2, LOW).events == []
+    assert sut.down(LINK).events == []
+    assert sut.statuses() == {LOW.address: "connected"}
+    assert sut.down(2).events == [PeerDisconnected(LOW.address, "lost: the wire broke")]
+
+
+def both_dialed(key: SecretKey, other: SecretKey) -> tuple[Sut, int]:
+    """Return ``key``'s engine with two links to ``other``, and the one that it dialed itself."""
+    sut = Sut(key)
+    link = sut.dial(other)
+    sut.hear(link, hello_of(other))
+    sut.meet(LINK, other)
+    return sut, link
+
+
+def stay(sut: Sut, later_s: float, *links: int) -> EngineOutput:
+    """Let time pass, with a sign of life on ``links`` at the end."""
+    sut.begin(later_s)
+    return sut.turn(*[Received(LinkId(link), (codec.encode((10, 1)),)) for link in links])
+
+
+def test_of_two_links_the_higher_address_gives_up_the_one_it_dialed() -> None:
+    """DUP-1: after a while, so that what is under way arrives."""
+    sut, mine = both_dialed(MIDDLE, LOW)
+    assert byes(stay(sut, 0.9, LINK, mine)) == []
+    assert byes(stay(sut, 0.2, LINK, mine)) == [(mine, ByeCode.DUPLICATE_LINK)]
+    assert sut.statuses() == {LOW.address: "connected"}
+    assert sut.until(sut.now + 0.4).dials == []
+
+
+def test_the_lower_address_waits_for_the_other_to_give_up() -> None:
+    """DUP-1: or both links could be closed."""
+    sut, mine = both_dialed(LOW, MIDDLE)
+    stay(sut, 0.9, LINK, mine)
+    assert byes(stay(sut, 0.2, LINK, mine)) == []
+    output = sut.hear(mine, Bye(ByeCode.DUPLICATE_LINK, ""))
+    assert output.events == []
+    assert sut.statuses() == {MIDDLE.address: "connected"}
+    assert output.dials == []
+
+
+def test_two_links_that_the_other_dialed_are_its_own_affair() -> None:
+    """DUP-1."""
+    sut = connected()
+    sut.meet(2, LOW)
+    stay(sut, 0.9, LINK, 2)
+    assert byes(stay(sut, 0.2, LINK, 2)) == []
+
+
+def test_a_second_link_that_is_gone_again_needs_no_end() -> None:
+    """DUP-1."""
+    sut, mine = both_dialed(MIDDLE, LOW)
+    sut.down(LINK)
+    assert byes(stay(sut, 1.1, mine)) == []
+    assert sut.statuses() == {LOW.address: "connected"}
+
+
+def test_links_of_an_earlier_run_end_when_the_peer_comes_back() -> None:
+    """RES-8: a frame of the earlier run must not pass for one of this one."""
+    sut = connected()
+    again = replace(hello_of(LOW), incarnation=2, instance=OTHER_INSTANCE)
+    output = sut.meet(2, LOW, again)
+    assert output.closes == [LINK]
+    assert PutPeerRun(LOW.address, 2, OTHER_INSTANCE) in output.writes
+    sut.hear(LINK, Data(Seq(1), progress_of(), (note("of the past"),)))
+    assert sut.memory.peers[LOW.address].cursor == 0
+    assert sut.statuses() == {LOW.address: "connected"}
+
+
+def test_an_old_frame_in_the_turn_of_the_new_hello_is_dropped_too() -> None:
+    """RES-8."""
+    sut = connected()
+    sut.up(2, curve_of(LOW))
+    again = replace(hello_of(LOW), incarnation=2, instance=OTHER_INSTANCE)
+    old = Data(Seq(1), progress_of(), (note("of the past"),))
+    output = sut.turn(
+        Received(LinkId(2), encode_frame(again)), Received(LinkId(LINK), encode_frame(old))
+    )
+    assert output.closes == [LINK]
+    assert sut.memory.peers[LOW.address].cursor == 0
+
+
+# --- What a store remembers ---------------------------------------------------------------------
+
+
+def test_a_restarted_node_knows_its_peers_and_dials_those_it_was_told_to() -> None:
+    """And those it has mail for."""
+    sut = connected()
+    sut.engine.add_contact(record_of(HIGH))
+    sut.turn()
+    again = sut.restarted()
+    assert [dial.peer for dial in again.turn().dials] == [HIGH.address]
+    assert set(again.statuses()) == {LOW.address, HIGH.address}
+    again.engine.send(LOW.address, note("hello"))
+    again.settle()
+    dials = again.restarted().turn().dials
+    assert {dial.peer for dial in dials} == {LOW.address, HIGH.address}
+
+
+def test_a_peer_of_which_only_the_session_is_known_is_waited_for() -> None:
+    """A participant that came by a proposal has no contact yet."""
+    sut = connected()
+    sut.memory.peers[LOW.address].contact = ""
+    again = sut.restarted()
+    assert again.turn().dials == []
+    assert again.statuses() == {LOW.address: ""}
+
+
+def test_a_node_stores_when_its_record_was_issued() -> None:
+    sut = Sut(MIDDLE, record=record_of(MIDDLE, issued_ms=START_MS + 5))
+    assert PutIssued(START_MS + 5) in sut.done.writes
+
+
+def test_the_status_says_how_things_stand() -> None:
+    sut = connected()
+    status = sut.engine.peer_statuses()[0]
+    assert status.address == LOW.address
+    assert status.connected
+    assert status.endpoints == ("tcp://127.0.0.1:1",)
+    assert status.last_seen_ms == START_MS
+    assert (status.unacked, status.unacked_bytes, status.reconnects, status.resent) == (0,) * 4
+    sut.engine.send(LOW.address, note("x"))
+    assert sut.engine.peer_statuses()[0].unacked == 1
+
+
+# --- Alarms (RES-7) -----------------------------------------------------------------------------
+
+
+def test_a_rolled_back_store_of_the_peer_is_an_alarm() -> None:
+    """RES-3, RES-7: the link is refused, the application hears it, the session waits."""
+    sut = middle()
+    sut.meet(LINK, LOW, replace(hello_of(LOW), incarnation=5))
+    sut.down(LINK)
+    output = sut.meet(2, LOW, replace(hello_of(LOW), incarnation=4))
+    assert byes(output) == [(2, ByeCode.STORE_ROLLED_BACK)]
+    assert any(isinstance(e, DataLoss) and e.peer == LOW.address for e in output.events)
+    assert refusals(output) == [(None, ByeCode.STORE_ROLLED_BACK)]
+    (bye,) = frames_on(output, 2)
+    assert isinstance(bye, Bye)
+    assert bye.reason.startswith("RES-7: your store is older")
+
+
+def test_a_second_copy_of_the_peer_is_an_alarm_and_the_first_goes_on() -> None:
+    """RES-4, RES-7."""
+    sut = connected()
+    output = sut.meet(2, LOW, replace(hello_of(LOW), instance=OTHER_INSTANCE))
+    assert byes(output) == [(2, ByeCode.DUPLICATE_INSTANCE)]
+    assert sut.statuses() == {LOW.address: "connected"}
+    assert [type(frame) for frame in frames_on(sut.hear(LINK, Ping(1)), LINK)] == [Pong]
+
+
+def rolled_back(*, theirs: bool) -> tuple[Sut, Hello]:
+    """Return an engine that has lost its last turn, or the HELLO of a peer that has.
+
+    Before, each side had processed one message of the other.
+    """
+    sut = connected()
+    stream = sut.memory.peers[LOW.address].out_stream
+    sut.engine.send(LOW.address, note("mine"))
+    sut.turn()
+    earlier = replace(sut.memory.peers[LOW.address])
+    sut.hear(LINK, Data(Seq(1), progress_of(ack=1, base=1), (note("theirs"),)))
+    before = sut.memory.peers[LOW.address]
+    assert (before.acked, before.cursor) == (1, 1)
+    again = replace(hello_of(LOW), incarnation=2, instance=OTHER_INSTANCE, seen_stream=stream)
+    if theirs:
+        return sut, replace(again, cursor=Seq(0))
+    sut.memory.peers[LOW.address] = earlier
+    restarted = sut.restarted()
+    return restarted, replace(again, base=Seq(2), cursor=Seq(1))
+
+
+def test_the_peers_rolled_back_store_is_noticed_by_its_cursor() -> None:
+    """RES-6."""
+    sut, hello = rolled_back(theirs=True)
+    output = sut.meet(2, LOW, hello)
+    assert byes(output) == [(2, ByeCode.DATA_LOSS)]
+
+
+def test_this_nodes_rolled_back_store_is_noticed_by_the_peers_base() -> None:
+    """RES-5."""
+    sut, hello = rolled_back(theirs=False)
+    output = sut.meet(2, LOW, hello)
+    assert byes(output) == [(2, ByeCode.DATA_LOSS)]
+    (alarm,) = [event for event in output.events if isinstance(event, DataLoss)]
+    assert alarm.detail == "I was rolled back: you hold from 2, I have processed 0"
+
+
+def test_a_peer_that_begins_a_new_stream_is_followed() -> None:
+    """RES-2: a store that was lost and recovered on purpose."""
+    sut = connected()
+    hello = replace(
+        hello_of(LOW), incarnation=2, instance=OTHER_INSTANCE, stream=OTHER_STREAM, base=Seq(5)
+    )
+    sut.meet(2, LOW, hello)
+    assert sut.memory.peers[LOW.address].in_stream == OTHER_STREAM
+    assert sut.memory.peers[LOW.address].cursor == 4
+
+
+def test_what_an_alarm_stops_is_only_its_own_link() -> None:
+    """RES-7: mail to the peer waits, and leaves when a HELLO is in order again."""
+    sut = middle()
+    sut.meet(LINK, LOW, replace(hello_of(LOW), incarnation=5))
+    sut.down(LINK)
+    sut.meet(2, LOW, replace(hello_of(LOW), incarnation=4))
+    sut.engine.send(LOW.address, note("wait"))
+    sut.turn()
+    output = sut.meet(3, LOW, replace(hello_of(LOW), incarnation=5))
+    assert [type(frame) for frame in frames_on(output, 3)] == [Hello, Data]
