@@ -13,13 +13,14 @@ from tests.memory import remember
 from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.connections import Me
 from zmqp2p.engine.engine import Engine, Pending
-from zmqp2p.engine.output import EngineOutput
-from zmqp2p.ids import Address, CurveKey, InstanceId, LinkId, Seq, StreamId
+from zmqp2p.engine.output import EngineOutput, Watch
+from zmqp2p.ids import Address, ChannelId, CurveKey, InstanceId, LinkId, Seq, StreamId
 from zmqp2p.limits import Limits
 from zmqp2p.messages import encode_message, message
+from zmqp2p.objectives.base import Deposit
 from zmqp2p.persistence import Snapshot
 from zmqp2p.records import PeerRecord
-from zmqp2p.wire.encoding import decode_frame, encode_frame
+from zmqp2p.wire.encoding import encode_frame
 from zmqp2p.wire.frames import Frame, Hello
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received
 
@@ -220,41 +221,64 @@ def note(text: str, deadline_ms: int | None = None) -> bytes:
     return encode_message(Note(text), deadline_ms)
 
 
+@dataclass(frozen=True)
+class Holding:
+    """What a channel holds of an asset, as a chain reports it."""
+
+    channel: ChannelId
+    asset: Address
+    held: int
+
+
 # --- Two engines --------------------------------------------------------------------------------
 
 
 class Duo:
-    """Two engines and the links between them: in order, without loss, until a link is cut."""
+    """Two engines, the links between them and a chain.
+
+    Links keep their order and lose nothing until they are cut. The chain takes a deposit if it
+    holds what the deposit expects, and tells everyone in the next turn.
+    """
 
     def __init__(self, one: Sut, two: Sut) -> None:
         """Join ``one`` and ``two``, which must number their links apart; nothing is dialed yet."""
         self.suts = [one, two]
-        self._events: list[list[LinkEvent]] = [[], []]
-        self._dialed = [0, 0]
+        self.chain: dict[tuple[ChannelId, Address], int] = {}
+        self.before_turn: Callable[[Duo], None] = lambda _world: None
         self.handle: Callable[[Sut, Pending], None] = lambda sut, pending: sut.engine.complete(
             pending
         )
+        self._log: list[Holding] = []
+        self._events: list[list[LinkEvent]] = [[], []]
+        self._watched: list[list[Watch]] = [[], []]
+        self._failed: list[list[Deposit]] = [[], []]
 
     def restart(self, index: int) -> None:
-        """Crash a side between two turns and start it again; its links end."""
-        self.cut()
+        """Crash a side between two turns and start it again; its links end, what left is lost."""
+        other = self.suts[1 - index]
+        links = list(other.engine._connections.links)  # noqa: SLF001  # Which ones there are.
+        links += [event.link for event in self._events[1 - index] if isinstance(event, LinkUp)]
+        self._events[1 - index] = [LinkDown(link, DownReason.LOST, "cut") for link in links]
+        self._events[index], self._watched[index], self._failed[index] = [], [], []
         self.suts[index] = self.suts[index].restarted()
+        other.begin(self.suts[index].now - other.now)
 
-    def cut(self) -> None:
-        """End every link, and lose what is under way."""
-        for index, sut in enumerate(self.suts):
-            links = list(sut.engine._connections.links)  # noqa: SLF001  # Which ones there are.
-            self._events[index] = [LinkDown(link, DownReason.LOST, "cut") for link in links]
-
-    def run(self, seconds: float = 0.0, turns_max: int = 10_000) -> None:
-        """Take turns until nothing is under way, and ``seconds`` have passed."""
-        end = self.suts[0].now + seconds
-        for _ in range(turns_max):
+    def take_turns(self, count: int) -> None:
+        """Let the two take ``count`` turns each."""
+        for _ in range(count):
+            self.before_turn(self)
             for index in (0, 1):
                 self._turn(index)
-            if any(self._events):
+
+    def run(self, seconds: float = 0.0, turns_max: int = 5_000) -> None:
+        """Take turns until nothing is under way and ``seconds`` have passed."""
+        end = self.suts[0].now + seconds
+        for _ in range(turns_max):
+            self.take_turns(1)
+            if any(self._events) or any(self._watched) or any(self._failed):
                 continue
-            at = min((sut.engine.deadline() or end + 1 for sut in self.suts), default=end)
+            deadlines = [sut.engine.deadline() for sut in self.suts]
+            at = min((deadline for deadline in deadlines if deadline is not None), default=end + 1)
             if at > end:
                 return
             for sut in self.suts:
@@ -262,20 +286,50 @@ class Duo:
         raise AssertionError("the two do not come to rest")
 
     def _turn(self, index: int) -> None:
-        sut, other = self.suts[index], self.suts[1 - index]
+        sut = self.suts[index]
+        self._hear_chain(index)
         events, self._events[index] = self._events[index], []
-        output = sut.turn(*events)
+        outputs = [sut.turn(*events)]
         for pending in sut.pending:
             self.handle(sut, pending)
         sut.pending.clear()
-        later = sut.settle()
-        for dial in output.dials + later.dials:
+        outputs.append(sut.settle())
+        for output in outputs:
+            self._carry_out(index, output)
+
+    def _hear_chain(self, index: int) -> None:
+        engine = self.suts[index].engine
+        block = self.suts[index].memory.chain_cursor
+        if block < len(self._log):
+            engine.deposited(self._log[block:], len(self._log))
+        for watch in self._watched[index]:
+            for asset in watch.assets:
+                held = self.chain.get((watch.channel, asset), 0)
+                engine.channels.holdings(watch.channel, asset, held)
+        for deposit in self._failed[index]:
+            engine.transaction_failed(deposit)
+        self._watched[index], self._failed[index] = [], []
+
+    def _carry_out(self, index: int, output: EngineOutput) -> None:
+        sut, other = self.suts[index], self.suts[1 - index]
+        for dial in output.dials:
             assert dial.peer == other.address
             link = LinkId(sut.last_link)
             self._events[index].append(LinkUp(link, curve_of(other.key), "there", dialed=True))
             self._events[1 - index].append(LinkUp(link, curve_of(sut.key), "here", dialed=False))
-        for link, frame in output.frames + later.frames:
-            decode_frame(encode_frame(frame))
+        for link, frame in output.frames:
             self._events[1 - index].append(Received(link, encode_frame(frame)))
-        for link in output.closes + later.closes:
+        for link in output.closes:
             self._events[1 - index].append(LinkDown(link, DownReason.LOST, "closed"))
+        self._watched[index] += output.watches
+        for deposit in output.deposits:
+            self._deposit(index, deposit)
+
+    def _deposit(self, index: int, deposit: Deposit) -> None:
+        key = (deposit.channel, deposit.asset)
+        held = self.chain.get(key, 0)
+        if held != deposit.expected_held:
+            self._failed[index].append(deposit)
+            return
+        self.chain[key] = held + deposit.amount
+        self._log.append(Holding(*key, self.chain[key]))

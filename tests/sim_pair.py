@@ -20,6 +20,7 @@ from zmqp2p.codes import ByeCode, RefusalCode
 from zmqp2p.ids import Address, InstanceId, LinkId, Seq
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import PeerSnapshot, PutCursor, PutMessage, PutOutStream, Write
+from zmqp2p.session.inbox import Inbox
 from zmqp2p.session.session import Output, Session
 from zmqp2p.wire.encoding import decode_frame, encode_frame
 from zmqp2p.wire.frames import Ack, Bulk, Data, Frame, Gap, Hello, Ping, Pong
@@ -111,7 +112,7 @@ class Side:
         self.output = Output()
         self.instance = InstanceId(b"")
         self.links: dict[LinkId, bool] = {}  # Those that this end believes in: did it dial?
-        self.busy: tuple[Seq, bytes, float] | None = None  # In progress, until when.
+        self.busy: tuple[Inbox, Seq, bytes, float] | None = None  # In progress, until when.
         self.turn = Turn()
         self.to_send = 0
         self.ping_at = 0.0
@@ -154,11 +155,13 @@ class Side:
         for _ in range(4):
             if self.busy is None and inbox.ready():
                 slow_s = 0.5 * self.rng.random() if self.rng.random() < faults.slow else 0.0
-                self.busy = (*inbox.take(), now + slow_s)
-            if self.busy is None or now < self.busy[2]:
+                self.busy = (inbox, *inbox.take(), now + slow_s)
+            if self.busy is None or now < self.busy[3]:
                 return
-            seq, body, _ = self.busy
+            its_inbox, seq, body, _ = self.busy
             self.busy = None
+            if its_inbox is not inbox:  # The peer's run has ended meanwhile (RES-9).
+                continue
             if self.rng.random() < faults.slow / 4:
                 inbox.put_back(body)
             else:
@@ -195,7 +198,7 @@ class Side:
         return frames
 
     def _check_honest(self, frame: Frame) -> None:
-        """No frame claims what a crash could take back (ACK-2)."""
+        """No frame claims what a crash could take back (ACK-3)."""
         match frame:
             case Hello():
                 assert frame.cursor <= self.disk.memory.cursor
@@ -298,7 +301,7 @@ class PairWorld:
             if side.session is not None and side.session.deadline is not None:
                 at.append(side.session.deadline)
             if side.busy is not None:
-                at.append(side.busy[2])
+                at.append(side.busy[3])
         return at
 
     def _take_turn(self, side: Side) -> None:

@@ -250,7 +250,7 @@ TestInboxModel = cast("type", InboxModel.TestCase)
 def test_what_is_sent_is_processed_once_and_in_order(seed: int) -> None:
     """Safety at every step, inside the world; liveness within a budget, once faults stop.
 
-    ACK-2, REF-2, RES-1, RES-8, SEQ-2: each is one of the laws that the world asserts.
+    ACK-3, REF-2, RES-1, RES-8, SEQ-2, SEQ-3: each is one of the laws that the world asserts.
     """
     world = PairWorld(seed, messages=80)
     world.run(200)

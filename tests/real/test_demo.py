@@ -27,7 +27,6 @@ class Demo:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # So that a signal to its group is not one to pytest.
         )
 
     def parties(self) -> list[int]:
@@ -84,18 +83,6 @@ def test_a_demo_that_is_interrupted_ends_its_parties_and_leaves_nothing(
     assert (demo.process.returncode, errors) == (130, "interrupted\n")
     assert len(select.select(parties, [], [], 0)[0]) == 2, "a party is still running"
     assert list(tmp_path.iterdir()) == []
-
-
-def test_ctrl_c_in_a_terminal_reaches_the_demo_alone(tmp_path: Path, stack: ExitStack) -> None:
-    """A terminal signals all processes of the group; the parties would die with tracebacks."""
-    demo = Demo(tmp_path, "--json", "--keep", str(tmp_path / "kept"))
-    stack.callback(demo.end)
-    for party in demo.parties():
-        stack.callback(os.close, party)
-    os.killpg(demo.process.pid, signal.SIGINT)
-    _, errors = demo.process.communicate(timeout=PATIENCE_S)
-    assert (demo.process.returncode, errors) == (130, "interrupted\n")
-    assert [(tmp_path / "kept" / f"{who}.log").read_text() for who in ("alice", "bob")] == ["", ""]
 
 
 def test_the_parties_of_a_killed_demo_end_by_themselves(demo: Demo, stack: ExitStack) -> None:

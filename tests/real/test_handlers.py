@@ -30,6 +30,7 @@ from tests.real.parties import (
 from zmqp2p import (
     Backpressure,
     Delivery,
+    InvalidValue,
     Limits,
     LocalError,
     P2PService,
@@ -658,6 +659,41 @@ def test_an_iteration_can_be_left_after_the_service_has_closed(aio_bob: AioBob) 
         await messages.aclose()  # type: ignore[attr-defined]
 
     aio_bob.run(read())
+
+
+def test_a_filter_that_has_an_iteration_has_no_second(aio_bob: AioBob) -> None:
+    """Nor does the second attempt end the first one's subscription."""
+
+    async def read() -> int:
+        messages = aio_bob.bob.messages()
+        first = await anext(messages)
+        with pytest.raises(InvalidValue, match="has a handler already"):
+            await anext(aio_bob.bob.messages())
+        return int(first.message.number + (await anext(messages)).message.number)
+
+    aio_bob.send(1)
+    aio_bob.send(2)
+    assert aio_bob.run(read()) == 3
+
+
+def test_a_message_that_is_withdrawn_from_an_iteration_comes_again(aio_bob: AioBob) -> None:
+    """Somebody cancels all tasks of the loop; the iteration itself goes on."""
+
+    async def read() -> list[int]:
+        seen = []
+        async for delivery in aio_bob.bob.messages():
+            seen.append(delivery.message.number)
+            if len(seen) == 1:
+                for task in aio_bob.bob._tasks:  # noqa: SLF001
+                    task.cancel()
+                await asyncio.sleep(0)
+            if len(seen) == 3:
+                break
+        return seen
+
+    aio_bob.send(1)
+    aio_bob.send(2)
+    assert aio_bob.run(read()) == [1, 1, 2]
 
 
 def test_a_receipt_ends_though_its_handler_does_not(aio_bob: AioBob) -> None:

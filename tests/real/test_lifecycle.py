@@ -510,6 +510,8 @@ def test_what_was_asked_too_late_ends_as_closed(blocked: Blocked) -> None:
     early = bob.send_message(blocked.absent, Note(0))
     for number in range(5_000):
         late = bob.send_message(blocked.absent, Note(number))
+    with pytest.raises(LocalError):
+        bob.close(0.01)  # Once more: that too comes too late.
     node = bob._node  # noqa: SLF001  # To ask without waiting.
     futures: list[Any] = [node.flush(), node.funded(UNKNOWN_CHANNEL), node.channel_statuses()]
     blocked.go_on()
@@ -653,9 +655,9 @@ if child == 0:
             call()
         except ServiceClosed:
             continue
-        os._exit(1)
+        sys.exit(1)
     service.close()
-    os._exit(0)
+    sys.exit(0)
 _, status = os.waitpid(child, 0)
 assert os.waitstatus_to_exitcode(status) == 0, status
 assert service.peers()  # The parent's is as it was.

@@ -143,12 +143,13 @@ def test_when_the_right_node_starts_where_something_else_was_it_connects(
     alice, carol = obstacle.alice, obstacle.carol
     carol.close()
     server = TcpServer(HTTP)
-    alice.add_peer(uri_of(carol, endpoint=server.endpoint))
+    endpoint = server.endpoint
+    alice.add_peer(uri_of(carol, endpoint=endpoint))
     receipt = alice.send_message(carol.address, Note(1))
     until_why_not(alice, carol.address, "does not speak ZMTP")
     server.close()
     until_why_not(alice, carol.address, "nobody listens there")
-    carol = obstacle.parties.start("carol", server.endpoint, store=obstacle.parties.store("carol"))
+    carol = obstacle.parties.start("carol", endpoint, store=obstacle.parties.store("carol"))
     carol.on_message(lambda _: None)
     receipt.wait(PATIENCE_S)
     assert status_of(alice, carol.address).why_not == ""

@@ -404,6 +404,7 @@ def test_a_peer_that_sends_more_than_two_frames_ends_its_link_and_no_other(
     assert pair.bob.received(bad) == [(b"1", b"2")]
     pair.alice.transport.send(pair.at_alice, [b"undisturbed"])
     pair.run(lambda: (b"undisturbed",) in pair.bob.received(pair.at_bob))
+    assert len(pair.bob.ups) == 2  # No frame of the bad message was taken for a routing id.
 
 
 def test_a_peer_that_sends_too_large_a_frame_ends_its_link_and_no_other(
@@ -531,17 +532,29 @@ def test_nobody_is_admitted_while_the_node_does_not_ask_for_news(tcp: Network) -
     assert verdict(alice, endpoint, bob.key)[0] is DownReason.NOT_ZP2P
 
 
-def test_a_storm_of_strangers_does_not_stop_the_node(tcp: Network) -> None:
-    """More monitor events than libzmq holds, while the node is busy elsewhere."""
-    alice, bob = tcp.node(), tcp.node()
-    endpoint = bob.transport.listen(tcp.endpoint())
+def storm(endpoint: str) -> None:
+    """Cause more monitor events than libzmq holds; its I/O thread stops at some 2,000."""
     port = int(endpoint.rpartition(":")[2])
     for _ in range(1_200):
         with socket.socket() as stranger:
             stranger.connect(("127.0.0.1", port))
             stranger.send(b"GET / HTTP/1.1\r\n\r\n")
+
+
+def test_a_storm_of_strangers_does_not_stop_the_node(tcp: Network) -> None:
+    alice, bob = tcp.node(), tcp.node()
+    endpoint = bob.transport.listen(tcp.endpoint())
+    storm(endpoint)
     dial(alice, bob, endpoint)
     assert bob.events == []
+
+
+def test_a_node_can_be_closed_amid_a_storm_of_strangers(tcp: Network) -> None:
+    bob = tcp.node()
+    storm(bob.transport.listen(tcp.endpoint()))
+    started = time.monotonic()
+    bob.transport.close()
+    assert time.monotonic() < started + 2.0
 
 
 # --- Endpoints ----------------------------------------------------------------------------------
@@ -672,10 +685,17 @@ def threads() -> int:
 
 
 @contextmanager
-def no_descriptors_left() -> Iterator[None]:
-    """Have every attempt to open something fail."""
+def descriptors_left(count: int) -> Iterator[None]:
+    """Have every attempt to open something fail after ``count`` of them.
+
+    With 0 also where something is closed meanwhile: the lowest numbers are all in use.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    probes = [os.dup(0) for _ in range(count + 1)]  # The lowest free numbers.
+    for probe in probes:
+        os.close(probe)
+    limit = probes[-1] if count else 3  # Not 0: then poll(2) fails, and libzmq aborts.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     try:
         yield
     finally:
@@ -724,17 +744,32 @@ def test_dialing_and_hanging_up_leaks_nothing(tcp: Network) -> None:
     assert counts[2] <= counts[0] + 4  # What libzmq's threads have not closed yet.
 
 
-def test_a_node_without_descriptors_left_fails_to_dial_and_goes_on(tcp: Network) -> None:
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_a_node_without_descriptors_left_fails_to_dial_and_goes_on(
+    count: int, tcp: Network
+) -> None:
+    """Whatever it is that cannot be opened any more: a socket, its monitor, the connection."""
     pair = join(tcp)
-    with no_descriptors_left():
+    with descriptors_left(count):
         link = pair.alice.transport.dial(pair.endpoint, pair.bob.key)
-        with pytest.raises(EndpointError, match="Too many open files"):
-            pair.bob.transport.listen("tcp://127.0.0.1:0")
-    pair.run(lambda: pair.alice.downs)
-    assert pair.alice.downs == [
-        LinkDown(link, DownReason.UNREACHABLE, "cannot dial: Too many open files")
+        run(pair.alice, until=lambda: pair.alice.downs)
+    assert [(down.link, down.reason) for down in pair.alice.downs] == [
+        (link, DownReason.UNREACHABLE)
     ]
     dial(pair.alice, pair.bob, pair.endpoint)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_a_node_without_descriptors_left_fails_to_listen_and_says_so(
+    count: int, tcp: Network
+) -> None:
+    node = tcp.node()
+    with (
+        descriptors_left(count),
+        pytest.raises(EndpointError, match="Too many open files"),
+    ):
+        node.transport.listen("tcp://127.0.0.1:0")
+    assert node.transport.listen("tcp://127.0.0.1:0")
 
 
 def test_a_dial_that_cannot_be_probed_ends_too(tcp: Network, raw: Raw) -> None:
@@ -748,7 +783,7 @@ def test_a_dial_that_cannot_be_probed_ends_too(tcp: Network, raw: Raw) -> None:
     endpoint = raw.tcp_listener(serve)
     link = node.transport.dial(endpoint, raw.key)
     hung_up.wait()
-    with no_descriptors_left():
+    with descriptors_left(0):
         run(node, until=lambda: node.downs)
     assert [(down.link, down.reason) for down in node.downs] == [(link, DownReason.NOT_ZP2P)]
 
@@ -770,7 +805,7 @@ def test_an_error_that_nobody_expects_is_not_taken_for_a_lost_peer() -> None:
     with bare_parts() as shared:
         listener = Listener(shared, parse_listen("tcp://127.0.0.1:0"), listen_ports(64))
         listener.close()
-        with pytest.raises(zmq.ZMQError, match="not a socket|non-socket"):
+        with pytest.raises(zmq.ZMQError, match=r"not a socket|non-socket"):
             listener.send(b"id", [b"x"])
 
 

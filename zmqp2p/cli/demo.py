@@ -119,11 +119,11 @@ class _Watch:
         child = self._children[who]
         code = child.exit_code(_EXIT_MAX_S)
         if code is None:
-            raise DemoFailed(f"{who} closed its stdout but does not exit, {self._after(who)}.")
+            raise DemoFailed(f"{who} closed its stdout but does not exit {self._after(who)}.")
         if code != 0 or who not in self.reports or who not in self.keys:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             words = child.last_words() or " It wrote nothing to stderr."
-            raise DemoFailed(f"{who} ended too early, with {how}, {self._after(who)}.{words}")
+            raise DemoFailed(f"{who} ended with {how} {self._after(who)}.{words}")
         self._running.discard(who)
 
     def _too_slow(self) -> DemoFailed:

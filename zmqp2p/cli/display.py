@@ -71,7 +71,7 @@ class TextDisplay:
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}  # By address, of the parties.
-        self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._console = Console(soft_wrap=True)
         self._line(Text("Alice and Bob fund a channel: two processes, TCP, CURVE.\n"))
         self._line(Text("   at ms    took  who    what", style="dim"))
 

@@ -109,7 +109,7 @@ class Party:
             case PeerDisconnected():
                 pass  # The other party may leave first.
             case _:
-                self._tell("trouble", detail=_event_text(event))
+                self._tell("trouble", detail=event_text(event))
 
     def _tell_report(self, funded: FundedChannel) -> None:
         self._tell(
@@ -136,7 +136,8 @@ class Party:
         os._exit(EXIT_ORPHANED)
 
 
-def _event_text(event: Event) -> str:
+def event_text(event: Event) -> str:
+    """Return ``event`` on one line, bytes in hex."""
     values = ((each.name, getattr(event, each.name)) for each in dataclasses.fields(event))
     shown = ((name, hex_text(it) if isinstance(it, bytes) else it) for name, it in values)
     return " ".join((type(event).__name__, *(f"{name}={it}" for name, it in shown)))

@@ -390,8 +390,7 @@ class Connections:
             return
         if peer.connected:
             self.output.events.append(PeerDisconnected(address, why))
-        if peer.connected or link.dialed:
-            self.peers.failed(peer, why, self.clock.now, code)
+        self.peers.failed(peer, why, self.clock.now, code)
         self.plan_dial(address)
 
     def _forget(self, link: Link) -> None:

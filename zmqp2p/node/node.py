@@ -488,10 +488,10 @@ class Node:
 
     def _drain_commands(self) -> None:
         """The node is closed: commands that were posted end with ServiceClosed."""
-        while self._mailbox:
+        while True:
             try:
                 item = self._mailbox.popleft()
-            except IndexError:  # Another thread drains too.
+            except IndexError:  # Not asked for first: another thread may be draining too.
                 return
             if isinstance(item, _Call):
                 item.future.set_exception(ServiceClosed("the service is closed"))

@@ -139,14 +139,13 @@ def check_ipc_free(endpoint: Endpoint) -> None:
 
     Raises:
         EndpointError: somebody listens there, or something else is in the way.
+        OSError: the system does not let us look.
     """
     path = Path(endpoint.host)
     try:
         is_socket = stat.S_ISSOCK(path.lstat().st_mode)
     except FileNotFoundError:
         return
-    except OSError as fault:
-        raise EndpointError(f"{endpoint.text!r}: {fault.strerror}") from fault
     if not is_socket:
         raise EndpointError(f"{endpoint.text!r}: a file that is no socket is in the way")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -157,8 +156,6 @@ def check_ipc_free(endpoint: Endpoint) -> None:
             return  # Left behind by a dead process.
         except BlockingIOError:
             pass  # Alive, with a full backlog.
-        except OSError as fault:
-            raise EndpointError(f"{endpoint.text!r}: {fault.strerror}") from fault
     raise EndpointError(f"{endpoint.text!r}: in use")
 
 

@@ -9,6 +9,7 @@ Reading the monitor before a new link is made therefore keeps the two apart.
 """
 
 import errno
+import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -73,7 +74,8 @@ class Listener:
     """A bound ROUTER and its links; ``ports`` are tried in turn if the endpoint's port is 0.
 
     Raises:
-        EndpointError: in use, or the system does not allow it. Nothing is left.
+        EndpointError: in use, or the system does not allow it.
+        OSError: no descriptors left. In both cases nothing is left open.
     """
 
     def __init__(self, shared: Shared, endpoint: Endpoint, ports: Sequence[int]) -> None:
@@ -127,6 +129,7 @@ class Listener:
         self._monitor = Monitor(shared.context, shared.reactor, self._socket, LISTEN_EVENTS)
         undo.callback(self._monitor.close)
         self._fd = descriptor(self._socket)
+        os.close(os.dup(self._fd))  # libzmq aborts the process if bind finds no descriptor left.
         self.endpoint = self._bind(endpoint, ports)
         self._monitor.watch(self._serve_monitor)
         shared.reactor.watch(self._fd, self._serve_data)
@@ -166,7 +169,7 @@ class Listener:
 
     def _link_of(self, routing_id: bytes, frame: zmq.Frame) -> AcceptedLink:
         """Return the link that a message came over; a new one if it is the first."""
-        # Without CURVE the User-Id is what the peer likes to call itself: not looked at.
+        # Without CURVE nobody has proven a User-Id: it is not looked at.
         user_id = "" if self._shared.curve is None else str(frame.get("User-Id"))
         link = self._by_routing_id.get(routing_id)
         if link is not None and link.user_id == user_id:

@@ -95,9 +95,12 @@ class ZmqTransport:
         self._check_usable()
         parsed = parse_listen(endpoint)
         self._check_permitted(parsed)
-        if parsed.scheme == "ipc":
-            check_ipc_free(parsed)
-        listener = Listener(self._shared, parsed, listen_ports(_PORT_ATTEMPTS))
+        try:
+            if parsed.scheme == "ipc":
+                check_ipc_free(parsed)
+            listener = Listener(self._shared, parsed, listen_ports(_PORT_ATTEMPTS))
+        except OSError as fault:  # No descriptors left, no permission to look.
+            raise EndpointError(f"{endpoint!r}: {fault.strerror}") from fault
         self._listeners.append(listener)
         return listener.endpoint.text
 

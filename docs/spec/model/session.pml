@@ -33,6 +33,9 @@
 #ifndef FAULTS
 #define FAULTS 1                /* A link cut, a frame lost or doubled, a timer that is early. */
 #endif
+#ifndef DIALS_B
+#define DIALS_B 1               /* How often B dials; A dials whenever it has no link. */
+#endif
 #ifndef ROLLBACK
 #define ROLLBACK 0              /* 1: A's store goes back to an older copy, once. 2: B's. */
 #endif
@@ -106,9 +109,9 @@ mtype = { HELLO, DATA, PROG, GAP, PING };
 
 /* What of A's session lasts: PeerSnapshot.acked, .messages, .incarnation, .instance. */
 typedef OutStore {
-    byte base;
-    byte next;
-    byte incarnation;           /* Its own: Snapshot.incarnation. */
+    byte base = 1;
+    byte next = 1;
+    byte incarnation = 1;       /* Its own: Snapshot.incarnation. */
     byte peer_incarnation;
     byte peer_run;              /* 1 + the run of B (its instance), 0 for none. */
     byte body[N]                /* Kept when dropped: it is what A said the number means. */
@@ -119,7 +122,7 @@ typedef InStore {
     bit known;                  /* Whether in_stream is A's stream. */
     byte cursor;
     byte refusals;
-    byte incarnation;
+    byte incarnation = 1;
     byte peer_incarnation;
     byte peer_run;
     byte heard;                 /* The highest base heard; kept only by the proposal FIX_BASE. */
@@ -161,7 +164,7 @@ bit older_b[LINKS], older_a[LINKS];     /* It was up before the newest run here 
 
 /* What no node knows: for bounds and properties. */
 byte run_a, run_b;              /* Runs so far. */
-byte crashes = CRASHES, faults = FAULTS;
+byte crashes = CRASHES, faults = FAULTS, dials_b = DIALS_B;
 bit held;                       /* The session was held at least once. */
 byte copied;                    /* 0: no copy yet; 1: there is one; 2: it was put back. */
 #if ROLLBACK == 2
@@ -186,7 +189,9 @@ byte ever_refused;
 #define any_link(test) (test(0) || test(1) || test(2))
 #endif
 
-#define is_quiet(l) (len(to_a[l]) == 0 && len(to_b[l]) == 0)
+/* Nothing is under way, and both ends have noticed every dead link. Then timers may run out as often
+   as they like; before, each time takes one of FAULTS. */
+#define is_quiet(l) (len(to_a[l]) == 0 && len(to_b[l]) == 0 && !dead[l])
 #define quiet all_links(is_quiet)
 #define is_free(l) (end_a[l] == DOWN && end_b[l] == DOWN)
 #define not_dialing_a(l) (end_a[l] != GREETED && end_a[l] != ESTABLISHED)
@@ -205,7 +210,7 @@ byte ever_refused;
     (store_a.base - 1 > store_b.cursor || differs(0) || differs(1) || differs(2) || differs(3))
 
 /* What the proposal FIX_CHAIN would let A see in a HELLO: B did not process what A sent. */
-#define differs_a(i) (i < N && cursor > i && store_b.effect[i % N] && \
+#define differs_a(i) (i < N && hello_cursor > i && store_b.effect[i % N] && \
     (memory_a.next <= i + 1 || store_b.effect[i % N] != memory_a.body[i % N]))
 
 /* --- Links ------------------------------------------------------------------------------------ */
@@ -213,24 +218,24 @@ byte ever_refused;
 /* Transport.send: lost or doubled by a fault; gone if the link is dead or the queue full. */
 inline put(queue, l, k, f1, f2, f3, f4) {
     if
-    :: dead[l] || full(queue[l])
+    :: dead[l] || len(queue) == QUEUE
     :: else ->
         if
-        :: queue[l]!k, f1, f2, f3, f4
+        :: queue!k, f1, f2, f3, f4
 #ifndef NO_LOSS
         :: faults > 0 -> faults--
-        :: faults > 0 && len(queue[l]) + 2 <= QUEUE -> faults--;
-            queue[l]!k, f1, f2, f3, f4;
-            queue[l]!k, f1, f2, f3, f4
+        :: faults > 0 && len(queue) + 2 <= QUEUE -> faults--;
+            queue!k, f1, f2, f3, f4;
+            queue!k, f1, f2, f3, f4
 #endif
         fi
     fi
 }
 
-inline drain(queue, l) {
+inline drain(queue) {
     do
-    :: nempty(queue[l]) -> queue[l]?_, _, _, _, _
-    :: empty(queue[l]) -> break
+    :: len(queue) > 0 -> queue?_, _, _, _, _
+    :: len(queue) == 0 -> break
     od
 }
 
@@ -249,7 +254,7 @@ inline release(l) {
 /* Connections._forget and Session.lose: A gives up its end of link l. */
 inline drop_a(l) {
     end_a[l] = DOWN; dead[l] = 1;
-    drain(to_a, l);
+    drain(to_a[l]);
     if
     :: active_a == l + 1 ->
         active_a = 0;
@@ -267,7 +272,7 @@ inline drop_a(l) {
 
 inline drop_b(l) {
     end_b[l] = DOWN; dead[l] = 1;
-    drain(to_b, l);
+    drain(to_b[l]);
     if
     :: active_b == l + 1 ->
         active_b = 0;
@@ -299,6 +304,7 @@ inline copy_in(to, from) {
 
 /* Store.open and Connections.load: a new run begins from the store. */
 inline start_a() {
+    d_step {
     run_a++;
     store_a.incarnation++;
     copy_out(memory_a, store_a);
@@ -306,13 +312,16 @@ inline start_a() {
     window = 0; went_back_to = 0; probing = 0; active_a = 0;
     for (l : 0 .. LINKS - 1) {
         if
-        :: end_a[l] != DOWN -> end_a[l] = DOWN; dead[l] = 1; drain(to_a, l); release(l)
+        :: end_a[l] != DOWN -> end_a[l] = DOWN; dead[l] = 1; drain(to_a[l]); release(l)
         :: else
         fi
+    };
+    i = 0; l = 0
     }
 }
 
 inline start_b() {
+    d_step {
     run_b++;
     store_b.incarnation++;
     copy_in(memory_b, store_b);
@@ -320,15 +329,18 @@ inline start_b() {
     for (i : 0 .. N - 1) { waiting[i] = 0 }
     for (l : 0 .. LINKS - 1) {
         if
-        :: end_b[l] != DOWN -> end_b[l] = DOWN; dead[l] = 1; drain(to_b, l); release(l)
+        :: end_b[l] != DOWN -> end_b[l] = DOWN; dead[l] = 1; drain(to_b[l]); release(l)
         :: else
         fi
+    };
+    i = 0; l = 0
     }
 }
 
-inline commit_a() { copy_out(store_a, memory_a) }
+inline commit_a() { d_step { copy_out(store_a, memory_a) } }
 
 inline commit_b() {
+    d_step {
     copy_in(store_b, memory_b);
 #if ROLLBACK == 2
     for (i : 0 .. N - 1) {
@@ -340,6 +352,7 @@ inline commit_b() {
         fi
     }
 #endif
+    }
 }
 
 /* --- A: the sender ---------------------------------------------------------------------------- */
@@ -391,11 +404,11 @@ inline acknowledge(l, ack, received, room, refusals) {
 }
 
 /* Connections._introduce and Session.establish at A. x: cursor, y: window, z: refusals, u: known. */
-inline establish_a(l, cursor, room, refusals, incarnation, known) {
+inline establish_a(l, hello_cursor, room, hello_refusals, hello_incarnation, hello_known) {
     if
 #ifndef M_NO_RUN
-    :: memory_a.peer_run && (incarnation < memory_a.peer_incarnation ||
-        (incarnation == memory_a.peer_incarnation && memory_a.peer_run != run_b_of[l] + 1)) ->
+    :: memory_a.peer_run && (hello_incarnation < memory_a.peer_incarnation ||
+        (hello_incarnation == memory_a.peer_incarnation && memory_a.peer_run != run_b_of[l] + 1)) ->
 #ifdef FIX_LATE
         if
         :: older_a[l]
@@ -407,14 +420,14 @@ inline establish_a(l, cursor, room, refusals, incarnation, known) {
         drop_a(l)
 #endif
 #ifndef M_NO_SENT_CHECK
-    :: known && cursor > sent_most -> must_calm(false); held = 1; drop_a(l)
+    :: hello_known && hello_cursor > sent_most -> must_calm(false); held = 1; drop_a(l)
 #endif
 #ifndef M_NO_BASE_CHECK
-    :: known && cursor < memory_a.base - 1 && memory_a.peer_run != run_b_of[l] + 1 ->
+    :: hello_known && hello_cursor < memory_a.base - 1 && memory_a.peer_run != run_b_of[l] + 1 ->
         must_calm(false); held = 1; drop_a(l)
 #endif
 #ifdef FIX_CHAIN
-    :: known && (differs_a(0) || differs_a(1) || differs_a(2) || differs_a(3)) -> held = 1; drop_a(l)
+    :: hello_known && (differs_a(0) || differs_a(1) || differs_a(2) || differs_a(3)) -> held = 1; drop_a(l)
 #endif
     :: else ->
         must_run(run_b_of[l] + 1 >= memory_a.peer_run);
@@ -425,15 +438,15 @@ inline establish_a(l, cursor, room, refusals, incarnation, known) {
         :: else
         fi;
 #endif
-        memory_a.peer_run = run_b_of[l] + 1; memory_a.peer_incarnation = incarnation;
+        memory_a.peer_run = run_b_of[l] + 1; memory_a.peer_incarnation = hello_incarnation;
         acked = memory_a.base - 1;
         if
-        :: known && cursor > acked -> acked = cursor
+        :: hello_known && hello_cursor > acked -> acked = hello_cursor
         :: else
         fi;
         advance(acked, room);
         if
-        :: acked >= memory_a.base -> drop_messages(acked, refusals)
+        :: acked >= memory_a.base -> drop_messages(acked, hello_refusals)
         :: else
         fi;
 #ifdef M_RESUME_SENT
@@ -464,11 +477,11 @@ inline establish_a(l, cursor, room, refusals, incarnation, known) {
 inline settle_a() {
     if
     :: say_hello ->
-        put(to_b, say_hello - 1, HELLO, memory_a.base, memory_a.next, memory_a.incarnation, 0)
+        put(to_b[say_hello - 1], say_hello - 1, HELLO, memory_a.base, memory_a.next, memory_a.incarnation, 0)
     :: else
     fi;
     if
-    :: pong -> put(to_b, pong - 1, PROG, memory_a.base, 0, 0, 0)
+    :: pong -> put(to_b[pong - 1], pong - 1, PROG, memory_a.base, 0, 0, 0)
     :: else
     fi;
     do
@@ -479,7 +492,7 @@ inline settle_a() {
         :: BATCH > 1 && sent + 2 < memory_a.next && sent + 1 < received_a + window -> n = 2
         :: true
         fi;
-        put(to_b, active_a - 1, DATA, sent + 1, n, memory_a.base,
+        put(to_b[active_a - 1], active_a - 1, DATA, sent + 1, n, memory_a.base,
             memory_a.body[sent] + (n == 2 -> BODIES * memory_a.body[(sent + 1) % N] : 0));
         sent = sent + n; owed = 0;
         if
@@ -489,7 +502,7 @@ inline settle_a() {
     :: else -> break
     od;
     if
-    :: owed && active_a -> put(to_b, active_a - 1, PROG, memory_a.base, 0, 0, 0)
+    :: owed && active_a -> put(to_b[active_a - 1], active_a - 1, PROG, memory_a.base, 0, 0, 0)
     :: else
     fi
 }
@@ -512,11 +525,13 @@ inline end_turn_a() {
     :: crashes > 0 -> crashes--; start_a()
     fi;
 #endif
+    d_step {
     must_bounds(memory_a.base - 1 <= received_a && received_a <= sent &&
         sent < memory_a.next && sent_most < memory_a.next);
     must_keep(store_a.base - 1 <= store_b.cursor);
     k = 0; x = 0; y = 0; z = 0; u = 0; i = 0; l = 0; m = 0; n = 0; acked = 0; owed = 0;
     say_hello = 0; pong = 0
+    }
 }
 
 inline take_a(l) {
@@ -543,11 +558,11 @@ inline take_a(l) {
     fi
 }
 
-#define turn_take_a(l) :: atomic { nempty(to_a[l]) && end_a[l] -> take_a(l); end_turn_a() }
+#define turn_take_a(l) :: atomic { nempty(to_a[l]) && end_a[l] -> d_step { take_a(l) }; end_turn_a() }
 
 /* A link ends: it is dead, or its HELLO did not come (HEL-7). */
 #define turn_lose_a(l) :: atomic { end_a[l] && (dead[l] || \
-    (end_a[l] != ESTABLISHED && is_quiet(l))) -> drop_a(l); end_turn_a() }
+    (end_a[l] != ESTABLISHED && is_quiet(l))) -> d_step { drop_a(l) }; end_turn_a() }
 
 #define turn_dial_a(l) :: atomic { is_free(l) && all_links(not_dialing_a) && no_free_before(l) -> \
     end_a[l] = GREETED; end_b[l] = SILENT; run_a_of[l] = run_a; run_b_of[l] = run_b; \
@@ -581,16 +596,16 @@ end:
 #endif
 #ifndef M_NO_PONG
     :: atomic { active_a && quiet && sent == received_a && !ready_b && news_a ->
-        put(to_b, active_a - 1, PING, 0, 0, 0, 0) }
+        put(to_b[active_a - 1], active_a - 1, PING, 0, 0, 0, 0) }
 #endif
-    :: atomic { crashes > 0 -> crashes--; start_a(); i = 0; l = 0 }
+    :: atomic { crashes > 0 -> crashes--; start_a() }
 #if ROLLBACK == 1
     :: atomic { copied == 0 -> copy_out(copy_a, store_a); copied = 1; i = 0 }
     :: atomic { copied == 1 -> copied = 2; copy_out(store_a, copy_a);
         copy_a.base = 0; copy_a.next = 0; copy_a.incarnation = 0;
         copy_a.peer_incarnation = 0; copy_a.peer_run = 0;
         for (i : 0 .. N - 1) { copy_a.body[i] = 0 }
-        start_a(); i = 0; l = 0 }
+        start_a() }
 #endif
     od
 }
@@ -609,11 +624,11 @@ inline forget_refusals(base) {
 }
 
 /* Connections._introduce and Session.establish at B. */
-inline establish_b(l, base, next, incarnation) {
+inline establish_b(l, hello_base, hello_next, hello_incarnation) {
     if
 #ifndef M_NO_RUN
-    :: memory_b.peer_run && (incarnation < memory_b.peer_incarnation ||
-        (incarnation == memory_b.peer_incarnation && memory_b.peer_run != run_a_of[l] + 1)) ->
+    :: memory_b.peer_run && (hello_incarnation < memory_b.peer_incarnation ||
+        (hello_incarnation == memory_b.peer_incarnation && memory_b.peer_run != run_a_of[l] + 1)) ->
 #ifdef FIX_LATE
         if
         :: older_b[l]
@@ -625,14 +640,14 @@ inline establish_b(l, base, next, incarnation) {
         drop_b(l)
 #endif
 #ifndef M_NO_CURSOR_CHECK
-    :: memory_b.known && base > memory_b.cursor + 1 -> must_calm(false); held = 1; drop_b(l)
+    :: memory_b.known && hello_base > memory_b.cursor + 1 -> must_calm(false); held = 1; drop_b(l)
 #endif
 #ifndef M_NO_NEXT_CHECK
-    :: memory_b.known && next <= memory_b.cursor && memory_b.peer_run != run_a_of[l] + 1 ->
+    :: memory_b.known && hello_next <= memory_b.cursor && memory_b.peer_run != run_a_of[l] + 1 ->
         must_calm(false); held = 1; drop_b(l)
 #endif
 #ifdef FIX_BASE
-    :: memory_b.known && base < memory_b.heard && memory_b.peer_run != run_a_of[l] + 1 ->
+    :: memory_b.known && hello_base < memory_b.heard && memory_b.peer_run != run_a_of[l] + 1 ->
         must_calm(false); held = 1; drop_b(l)
 #endif
     :: else ->
@@ -646,22 +661,22 @@ inline establish_b(l, base, next, incarnation) {
             received_b = memory_b.cursor;
             for (i : 0 .. N - 1) { waiting[i] = 0 };
 #endif
-            memory_b.peer_run = run_a_of[l] + 1; memory_b.peer_incarnation = incarnation
+            memory_b.peer_run = run_a_of[l] + 1; memory_b.peer_incarnation = hello_incarnation
         :: else
         fi;
         if
         :: !memory_b.known ->           /* RES-2: Session._restart_inbox */
             memory_b.known = 1; memory_b.refusals = 0;
 #ifdef M_WRONG_BASE
-            memory_b.cursor = base;
+            memory_b.cursor = hello_base;
 #else
-            memory_b.cursor = base - 1;
+            memory_b.cursor = hello_base - 1;
 #endif
             received_b = memory_b.cursor;
             for (i : 0 .. N - 1) { waiting[i] = 0 }
         :: else
         fi;
-        forget_refusals(base);
+        forget_refusals(hello_base);
         gap_reported = 0;
         end_b[l] = ESTABLISHED; active_b = l + 1;
         for (m : 0 .. LINKS - 1) {
@@ -717,18 +732,30 @@ inline keep(seq, count, bodies) {
     received_b = seq + count - 1; owed = 1
 }
 
+/* What has come may be processed in the same turn, or in a later one. */
+inline process_some() {
+    do
+    :: k == DATA && ready_b -> process()
+    :: true -> break
+    od
+}
+
 /* Engine.deliveries, then Session.done or Session.refuse. */
 inline process() {
     must_order(memory_b.effect[memory_b.cursor] == 0);
     must_order(memory_b.cursor == 0 || memory_b.effect[(memory_b.cursor + N - 1) % N] != 0);
+#if ROLLBACK == 0
     must_order(waiting[memory_b.cursor] == store_a.body[memory_b.cursor]);
+#endif
     memory_b.effect[memory_b.cursor] = waiting[memory_b.cursor];
     waiting[memory_b.cursor] = 0;
     memory_b.cursor++;
     if
     :: memory_b.refused = memory_b.refused & ~bit_of(memory_b.cursor)
+#ifndef NO_REFUSAL
     :: memory_b.refused = memory_b.refused | bit_of(memory_b.cursor);
         memory_b.refusals = memory_b.refusals | bit_of(memory_b.cursor)
+#endif
     fi;
     owed = 1
 }
@@ -743,17 +770,17 @@ inline process() {
 inline settle_b() {
     if
     :: say_hello ->
-        put(to_a, say_hello - 1, HELLO, memory_b.cursor, room_b, memory_b.refusals,
+        put(to_a[say_hello - 1], say_hello - 1, HELLO, memory_b.cursor, room_b, memory_b.refusals,
             memory_b.incarnation * 2 + memory_b.known)
     :: else
     fi;
     if
-    :: pong -> put(to_a, pong - 1, PROG, progress_b)
+    :: pong -> put(to_a[pong - 1], pong - 1, PROG, progress_b)
     :: else
     fi;
     if
-    :: active_b && owed_gap -> put(to_a, active_b - 1, GAP, progress_b)
-    :: active_b && !owed_gap && owed -> put(to_a, active_b - 1, PROG, progress_b)
+    :: active_b && owed_gap -> put(to_a[active_b - 1], active_b - 1, GAP, progress_b)
+    :: active_b && !owed_gap && owed -> put(to_a[active_b - 1], active_b - 1, PROG, progress_b)
     :: else
     fi;
 #ifdef M_REFUSAL_ONCE
@@ -784,12 +811,14 @@ inline end_turn_b() {
     :: crashes > 0 -> crashes--; start_b()
     fi;
 #endif
+    d_step {
     must_bounds(memory_b.cursor <= received_b && received_b - memory_b.cursor <= WINDOW &&
         count_of(memory_b.refusals) <= REFUSALS &&
         memory_b.refusals < (1 << memory_b.cursor));
     must_keep(store_a.base - 1 <= store_b.cursor);
     k = 0; x = 0; y = 0; z = 0; u = 0; i = 0; l = 0; m = 0; owed = 0; owed_gap = 0;
     say_hello = 0; pong = 0
+    }
 }
 
 inline take_b(l) {
@@ -803,24 +832,20 @@ inline take_b(l) {
         if
         :: k == DATA ->
             forget_refusals(z);
-            accept(l, x, y, u);
-            do          /* What has come may be processed in the same turn, or in a later one. */
-            :: ready_b -> process()
-            :: true -> break
-            od
+            accept(l, x, y, u)
         :: k == PROG -> forget_refusals(x)
         :: k == PING -> pong = l + 1
         fi
     fi
 }
 
-#define turn_take_b(l) :: atomic { nempty(to_b[l]) && end_b[l] -> take_b(l); end_turn_b() }
+#define turn_take_b(l) :: atomic { nempty(to_b[l]) && end_b[l] -> d_step { take_b(l) }; process_some(); end_turn_b() }
 
 #define turn_lose_b(l) :: atomic { end_b[l] && (dead[l] || \
-    (end_b[l] != ESTABLISHED && is_quiet(l))) -> drop_b(l); end_turn_b() }
+    (end_b[l] != ESTABLISHED && is_quiet(l))) -> d_step { drop_b(l) }; end_turn_b() }
 
-#define turn_dial_b(l) :: atomic { is_free(l) && all_links(not_dialing_b) && no_free_before(l) -> \
-    end_b[l] = GREETED; end_a[l] = SILENT; by_b[l] = 1; run_a_of[l] = run_a; run_b_of[l] = run_b; \
+#define turn_dial_b(l) :: atomic { is_free(l) && all_links(not_dialing_b) && no_free_before(l) && \
+    dials_b > 0 -> dials_b--; end_b[l] = GREETED; end_a[l] = SILENT; by_b[l] = 1; run_a_of[l] = run_a; run_b_of[l] = run_b; \
     say_hello = l + 1; end_turn_b() }
 
 #ifdef COPY_BEFORE_MEETING
@@ -839,22 +864,20 @@ end:
     do
     each_link(turn_take_b)
     each_link(turn_lose_b)
-#ifndef NO_DIAL_B
     each_link(turn_dial_b)
-#endif
     :: atomic { ready_b -> process(); end_turn_b() }
 #ifndef M_NO_PONG
     :: atomic { active_b && quiet && !ready_b && news_b ->
-        put(to_a, active_b - 1, PING, 0, 0, 0, 0) }
+        put(to_a[active_b - 1], active_b - 1, PING, 0, 0, 0, 0) }
 #endif
-    :: atomic { crashes > 0 -> crashes--; start_b(); i = 0; l = 0 }
+    :: atomic { crashes > 0 -> crashes--; start_b() }
 #if ROLLBACK == 2
     :: atomic { copied == 0 && may_copy_b -> copy_in(copy_b, store_b); copied = 1; i = 0 }
     :: atomic { copied == 1 -> copied = 2; copy_in(store_b, copy_b);
         copy_b.known = 0; copy_b.cursor = 0; copy_b.refusals = 0; copy_b.incarnation = 0;
         copy_b.peer_incarnation = 0; copy_b.peer_run = 0; copy_b.heard = 0; copy_b.refused = 0;
         for (i : 0 .. N - 1) { copy_b.effect[i] = 0 }
-        start_b(); i = 0; l = 0 }
+        start_b() }
 #endif
     od
 }

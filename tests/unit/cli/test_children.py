@@ -63,6 +63,12 @@ def test_telling_a_dead_child_is_no_error(start: Start) -> None:
     child.end()
 
 
+def test_a_terminals_signals_do_not_reach_it(start: Start) -> None:
+    """They go to the parent's process group; what they mean is the parent's to decide."""
+    _, lines = start("import os; print(os.getpgid(0) == os.getpid())")
+    assert lines.get(timeout=PATIENCE_S) == ("carol", "True\n")
+
+
 def test_a_running_child_has_no_exit_code(start: Start) -> None:
     child, _ = start("input()")
     assert child.exit_code(0) is None

@@ -171,7 +171,9 @@ def test_a_payload_makes_it_a_frame_and_nothing_else() -> None:
         explain(encode_frame(Ping(5))[0], b"\x90", NOW_MS)
 
 
-@pytest.mark.parametrize("text", ["zp2p:!", "zp2p:\u00e9", "zp2p://x", str(RECORD)[:-1]])
+@pytest.mark.parametrize(
+    "text", ["zp2p:!", "zp2p:\u00e9", "zp2p:\udcff", "zp2p://x", str(RECORD)[:-1]]
+)
 def test_a_contact_that_is_not_good_is_refused(text: str) -> None:
     with pytest.raises(P2PError):
         explain(read_input(text), None, NOW_MS)
@@ -241,7 +243,7 @@ def test_standard_input_is_read_like_a_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert read_input("-") == b"\x93\x0a"
 
 
-@pytest.mark.parametrize("name", ["no-such-file", "x" * 5000, "nul\0", "."])
+@pytest.mark.parametrize("name", ["no-such-file", "93\u00a00a", "x" * 5000, "nul\0", "."])
 def test_what_is_neither_digits_nor_a_file_is_refused(name: str) -> None:
     with pytest.raises(Undecodable, match="is neither hexadecimal nor a file"):
         read_input(name)

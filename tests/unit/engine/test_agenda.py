@@ -50,6 +50,17 @@ def test_a_stale_entry_does_not_come_to_life_again() -> None:
     assert agenda.due(9.0) == ["a"]
 
 
+def test_an_entry_that_is_stale_is_not_due_in_place_of_a_later_one() -> None:
+    agenda: Agenda[str] = Agenda()
+    for key, at in (("a", 5.0), ("b", 4.0), ("a", 3.0)):
+        agenda.schedule(key, at)
+    assert agenda.due(3.0) == ["a"]
+    agenda.schedule("a", 7.0)  # Behind the stale entry for 5.
+    assert agenda.due(6.0) == ["b"]
+    assert agenda.next() == 7.0
+    assert agenda.due(7.0) == ["a"]
+
+
 def test_nothing_is_scheduled_by_none() -> None:
     agenda: Agenda[str] = Agenda()
     agenda.schedule("a", None)

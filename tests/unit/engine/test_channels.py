@@ -1,9 +1,8 @@
 """Objectives in the engine: what is stored, sent, deposited and told, and in which case not."""
 
-from dataclasses import dataclass
-
 import pytest
 
+from tests.engine_world import Holding, note
 from tests.frames import refusal_of
 from tests.memory import remember
 from tests.unit.objectives.world import (
@@ -46,15 +45,6 @@ CHANNEL = channel_id(FIXED)
 PREFUND = state_of(FIXED, TWO_OUTCOME)
 POSTFUND = state_of(FIXED, TWO_OUTCOME, 1)
 PROPOSAL = proposal_of(PREFUND, KEYS[0])
-
-
-@dataclass(frozen=True)
-class Held:
-    """What a channel holds of an asset, as a chain reports it."""
-
-    channel: ChannelId
-    asset: Address
-    held: int
 
 
 class Sut:
@@ -135,7 +125,7 @@ def test_a_proposal_is_stored_sent_and_watched() -> None:
 
 
 def test_a_channel_is_proposed_once() -> None:
-    """Or this node could sign two states for one turn."""
+    """FND-6: or this node could sign two states for one turn."""
     sut = alice()
     sut.mail()
     with pytest.raises(InvalidValue, match="channel_nonce"):
@@ -241,7 +231,7 @@ def proposal_number(nonce: int, count: int = 2, by: SecretKey = KEYS[0]) -> Prop
 
 
 def test_so_many_proposals_of_one_peer_may_wait_and_no_more() -> None:
-    """MSG-6: those beyond are rejected as busy, and not remembered."""
+    """Those beyond are rejected as busy, and not remembered."""
     sut = Sut(KEYS[1], Limits(proposals_max_per_peer=2))
     for nonce in (1, 2, 3):
         sut.channels.receive(ALICE, proposal_number(nonce))
@@ -295,7 +285,7 @@ def test_a_restart_does_not_forget_how_many_wait() -> None:
 
 
 def test_a_refused_proposal_counts_as_the_peers_rejection() -> None:
-    """REF-2: the peer will never sign; waiting for it would be for ever."""
+    """FND-11: the peer will never sign; waiting for it would be for ever."""
     sut = alice()
     sut.drain()
     body = encode_message(PROPOSAL)
@@ -307,7 +297,7 @@ def test_a_refused_proposal_counts_as_the_peers_rejection() -> None:
 
 
 def test_a_refusal_after_the_peers_signature_changes_nothing() -> None:
-    """It is bound by it."""
+    """FND-11: it is bound by it."""
     sut = alice()
     accept_prefund(sut)
     sut.drain()
@@ -321,10 +311,10 @@ def test_a_refusal_after_the_peers_signature_changes_nothing() -> None:
     "body",
     [
         encode_message(acceptance_of(state_of(fixed_of(3), TWO_OUTCOME), KEYS[0])),
+        note("hello"),
         b"\x91\xcd\xff\xff",
-        b"",
     ],
-    ids=["another channel", "a type of an earlier run", "nothing"],
+    ids=["another channel", "the application's", "of a type of an earlier run"],
 )
 def test_a_refusal_about_anything_else_is_the_applications(body: bytes) -> None:
     """The body may even be of a type that this run has not registered: it came from the store."""
@@ -342,11 +332,11 @@ def test_a_channel_is_funded_by_deposits_in_order() -> None:
     accept_prefund(sut)
     deposit = Deposit(CHANNEL, ETHER, 5, 0)
     assert sut.drain().deposits == [deposit]
-    sut.channels.deposited([Held(CHANNEL, ETHER, 5)], 7)
+    sut.channels.deposited([Holding(CHANNEL, ETHER, 5)], 7)
     output = sut.drain()
     assert output.deposits == []
     assert output.writes[-1] == PutChainCursor(7)
-    sut.channels.deposited([Held(CHANNEL, ETHER, 12)], 8)
+    sut.channels.deposited([Holding(CHANNEL, ETHER, 12)], 8)
     sut.mail()
     sut.channels.receive(BOB, acceptance_of(POSTFUND, KEYS[1]))
     assert sut.drain().events[-1] == ChannelFunded(CHANNEL)
@@ -358,7 +348,7 @@ def test_the_chain_cursor_is_stored_with_what_it_covers() -> None:
     sut = bob()
     sut.channels.approve(CHANNEL)
     sut.drain()
-    sut.channels.deposited([Held(CHANNEL, ETHER, 5), Held(CHANNEL, TOKEN, 9)], 41)
+    sut.channels.deposited([Holding(CHANNEL, ETHER, 5), Holding(CHANNEL, TOKEN, 9)], 41)
     writes = sut.drain().writes
     assert [type(write) for write in writes] == [PutObjective, PutChainCursor]
     assert sut.memory.chain_cursor == 41
@@ -373,7 +363,7 @@ def test_holdings_of_an_unknown_channel_are_somebody_elses() -> None:
 
 
 def test_a_failed_deposit_is_made_again_after_a_growing_while() -> None:
-    """CHN-1: 0.25 s, 0.5 s, … up to the most; no sooner, or a full node would be stormed."""
+    """0.25 s, 0.5 s, … up to the most; no sooner, or a failing chain would be stormed."""
     sut = alice()
     accept_prefund(sut)
     (deposit,) = sut.drain().deposits
@@ -448,7 +438,7 @@ def test_a_restarted_node_does_not_ask_again_what_it_was_asked() -> None:
 
 
 def test_acceptances_name_the_turn_they_are_for() -> None:
-    """MSG-6: the same rejection means nothing once the channel is funded."""
+    """FND-5, FND-9: nothing but turns 0 and 1 is funding, and only turn 0 can be rejected."""
     sut = alice()
     with pytest.raises(RefuseMessage):
         sut.channels.receive(BOB, RejectProposal(CHANNEL, TurnNum(1), RejectCode.DECLINED, ""))

@@ -79,7 +79,7 @@ def test_who_comes_in_is_to_speak_first() -> None:
 
 
 def test_a_hello_is_answered_with_a_hello() -> None:
-    """HEL-2, HEL-3."""
+    """HEL-2, HEL-4."""
     sut = middle()
     output = sut.meet(LINK, LOW)
     (frame,) = frames_on(output, LINK)
@@ -108,6 +108,7 @@ def test_a_record_that_is_known_is_not_stored_again() -> None:
 
 
 def test_a_hello_may_be_said_again_on_the_same_link() -> None:
+    """HEL-4."""
     sut = connected()
     output = sut.hear(LINK, hello_of(LOW))
     assert [type(frame) for frame in frames_on(output, LINK)] == [Hello]
@@ -203,6 +204,7 @@ def test_a_node_serves_so_many_peers_and_no_more() -> None:
 
 
 def test_a_node_serves_so_many_links_and_no_more() -> None:
+    """HEL-6."""
     sut = middle(Limits(links_max=1))
     assert byes(sut.up(LINK, curve_of(LOW))) == []
     assert byes(sut.up(2, curve_of(HIGH))) == [(2, ByeCode.TOO_MANY)]
@@ -237,7 +239,7 @@ def test_a_contact_is_stored_when_it_is_news() -> None:
 
 
 def test_dialing_measures_the_round_trip() -> None:
-    """From our HELLO to theirs."""
+    """RTO-1: from our HELLO to theirs."""
     sut = middle()
     link = sut.dial(LOW)
     sut.hear(link, hello_of(LOW), later_s=0.125)
@@ -415,14 +417,14 @@ def test_nothing_can_be_sent_to_a_stranger() -> None:
     "frame", [Ping(1), Ack(progress_of()), Gap(progress_of()), Pong(1, progress_of())]
 )
 def test_who_speaks_without_an_introduction_is_asked_who(frame: Frame) -> None:
-    """HEL-4: this node restarted, and the other end has not noticed."""
+    """HEL-5: this node restarted, and the other end has not noticed."""
     sut = middle()
     sut.up(LINK, curve_of(LOW))
     assert frames_on(sut.hear(LINK, frame), LINK) == [Who()]
 
 
 def test_who_is_asked_at_most_five_times_a_second() -> None:
-    """HEL-4: a window full of frames is under way."""
+    """HEL-5: a window full of frames is under way."""
     sut = middle()
     sut.up(LINK, curve_of(LOW))
     assert frames_on(sut.hear(LINK, Ping(1), Ping(2)), LINK) == [Who()]
@@ -460,7 +462,7 @@ def test_a_link_that_nobody_asked_for_is_not_greeted() -> None:
 
 
 def test_a_restarted_listener_is_introduced_again_and_nothing_is_lost() -> None:
-    """HEL-4, HEL-5: one round trip, on the link that is there."""
+    """HEL-5, RES-1: one round trip, on the link that is there."""
     sut = middle()
     link = sut.dial(LOW)
     sut.hear(link, hello_of(LOW))
@@ -544,7 +546,7 @@ def test_frames_of_a_link_that_is_gone_are_dropped() -> None:
 
 
 def test_a_goodbye_closes_the_link() -> None:
-    """BYE-1: a node that stops is expected back soon."""
+    """BYE-2: a node that stops is expected back soon."""
     sut = middle(Limits(redial_min_s=0.02, redial_max_s=5.0))
     link = sut.dial(LOW)
     sut.hear(link, hello_of(LOW))
@@ -556,6 +558,7 @@ def test_a_goodbye_closes_the_link() -> None:
 
 
 def test_a_goodbye_from_who_never_said_hello_closes_the_link() -> None:
+    """BYE-2."""
     sut = middle()
     sut.up(LINK, curve_of(LOW))
     output = sut.hear(LINK, Bye(ByeCode.TOO_MANY, "full"))
@@ -586,7 +589,7 @@ def test_an_alarm_from_a_stranger_is_none() -> None:
 
 
 def test_a_node_that_stops_says_goodbye_to_all() -> None:
-    """BYE-1."""
+    """BYE-2."""
     sut = connected()
     sut.meet(2, HIGH)
     sut.up(3, curve_of(HIGH))
@@ -638,7 +641,7 @@ def test_whatever_is_heard_is_a_sign_of_life() -> None:
 
 
 def test_a_pong_is_a_sign_of_life_and_measures_the_round_trip() -> None:
-    """LIV-1: only the answer to the last PING, since older ones say nothing about now."""
+    """RTO-1: only the answer to the last PING, since older ones say nothing about now."""
     sut = connected()
     for number in (1, 2, 3, 4):
         frames = frames_on(sut.until(sut.now + 0.5), LINK)
@@ -650,13 +653,14 @@ def test_a_pong_is_a_sign_of_life_and_measures_the_round_trip() -> None:
 
 
 def test_a_ping_is_answered() -> None:
-    """LIV-1."""
+    """LIV-3."""
     (pong,) = frames_on(connected().hear(LINK, Ping(77)), LINK)
     assert isinstance(pong, Pong)
     assert pong.token == 77
 
 
 def test_what_is_not_received_in_time_is_sent_again() -> None:
+    """RTO-3."""
     sut = connected()
     sut.engine.send(LOW.address, note("hello"))
     sut.turn()

@@ -47,6 +47,7 @@ def process(inbox: Inbox, *, refuse: bool = False) -> tuple[int, bytes]:
 
 
 def test_messages_are_handed_out_in_order() -> None:
+    """SEQ-3."""
     inbox = inbox_of()
     assert accept(inbox, 1, b"1", b"2") is Accepted.NEW
     assert accept(inbox, 3, b"3") is Accepted.NEW
@@ -97,6 +98,7 @@ def test_what_does_not_follow_is_a_gap_and_not_kept() -> None:
 
 
 def test_one_message_is_in_progress_at_a_time() -> None:
+    """SEQ-3."""
     inbox = inbox_of()
     accept(inbox, 1, b"1", b"2")
     assert inbox.ready()
@@ -107,6 +109,7 @@ def test_one_message_is_in_progress_at_a_time() -> None:
 
 
 def test_the_cursor_moves_when_a_message_is_done_not_when_it_is_taken() -> None:
+    """ACK-3."""
     inbox = inbox_of()
     accept(inbox, 1, b"1")
     inbox.take()
@@ -195,7 +198,7 @@ def test_refusals_are_kept_until_they_were_heard() -> None:
 
 
 def test_processing_pauses_while_too_many_refusals_are_unheard() -> None:
-    """REF-3: no more than 64 can travel, and none may be lost."""
+    """REF-4: no more than 64 can travel, and none may be lost."""
     count = bounds.REFUSALS_MAX
     inbox = inbox_of(messages=200)
     accept(inbox, 1, *[b"x"] * (count + 1))

@@ -102,7 +102,7 @@ def test_a_large_body_travels_alone() -> None:
 
 
 def test_no_more_messages_leave_than_the_window_allows() -> None:
-    """WIN-1."""
+    """WIN-2."""
     outbox = outbox_of(*[b"x"] * 10, window=(3, 1000))
     assert batches(outbox) == [(1, 3)]
     outbox.acknowledge(progress_of(received=2, window=(3, 1000)), 0.0)
@@ -110,7 +110,7 @@ def test_no_more_messages_leave_than_the_window_allows() -> None:
 
 
 def test_no_more_bytes_are_in_flight_than_the_window_allows() -> None:
-    """WIN-1: what has left and was not received counts against it."""
+    """WIN-2: what has left and was not received counts against it."""
     outbox = outbox_of(*[b"12345"] * 10, window=(100, 12))
     assert batches(outbox) == [(1, 2)]
     outbox.acknowledge(progress_of(received=1, window=(100, 10)), 0.0)
@@ -134,7 +134,7 @@ def test_a_window_may_be_closed() -> None:
 
 
 def test_a_stale_window_is_not_used() -> None:
-    """It counts from a number that lies behind: it would allow less, or other, than is meant."""
+    """ACK-5: it counts from a number that lies behind, and would allow other than is meant."""
     outbox = outbox_of(*[b"x"] * 10, window=(4, 1000))
     batches(outbox)
     outbox.acknowledge(progress_of(received=4, window=(2, 1000)), 0.0)
@@ -157,7 +157,7 @@ def test_what_was_processed_is_dropped() -> None:
 
 
 def test_what_was_received_only_is_kept() -> None:
-    """ACK-2: received is in the peer's memory; a crash there loses it."""
+    """ACK-3: received is in the peer's memory; a crash there loses it."""
     outbox = outbox_of(b"1", b"2")
     batches(outbox)
     assert outbox.acknowledge(progress_of(ack=0, received=2), 0.0) is None
@@ -186,6 +186,7 @@ def test_a_refusal_that_is_repeated_is_reported_once() -> None:
 
 
 def test_an_ack_is_news_once() -> None:
+    """ACK-4, ACK-5."""
     outbox = outbox_of(b"1", b"2")
     batches(outbox)
     assert outbox.acknowledge(progress_of(ack=2), 0.0) is not None
@@ -310,6 +311,7 @@ def test_without_a_link_nothing_is_timed() -> None:
 
 
 def test_what_is_not_received_in_time_is_sent_again() -> None:
+    """RTO-1, RTO-3."""
     outbox = outbox_of(b"1", b"2")
     batches(outbox, now=10.0)
     assert outbox.deadline == 11.0
@@ -349,6 +351,7 @@ def test_the_timer_runs_from_what_left_first() -> None:
 
 
 def test_stale_news_does_not_postpone_the_timer() -> None:
+    """ACK-5."""
     outbox = outbox_of(b"1", b"2")
     batches(outbox, now=0.0)
     receive(outbox, 1, now=0.2)
@@ -359,7 +362,7 @@ def test_stale_news_does_not_postpone_the_timer() -> None:
 
 
 def test_a_round_trip_is_measured() -> None:
-    """From the first batch's leaving to the news that all of it has arrived."""
+    """RTO-1: from the first batch's leaving to the news that all of it has arrived."""
     outbox = outbox_of(b"1", b"2")
     batches(outbox, now=1.0)
     receive(outbox, 1, now=1.1)
@@ -382,7 +385,7 @@ def test_one_round_trip_is_measured_at_a_time() -> None:
 
 
 def test_what_was_sent_twice_is_not_measured() -> None:
-    """Karn: nobody can tell which of the two was answered."""
+    """RTO-1 (Karn): nobody can tell which of the two was answered."""
     outbox = outbox_of(b"1")
     batches(outbox, now=0.0)
     outbox.tick(1.0)
@@ -425,7 +428,7 @@ def test_a_measurement_is_given_up_when_it_is_interrupted(interruption: str) -> 
 
 
 def test_after_a_timeout_one_batch_probes_until_something_arrives() -> None:
-    """A full window into a network that loses everything would only make it worse."""
+    """RTO-3: a full window into a network that loses everything would only make it worse."""
     outbox = outbox_of(*[b""] * 600)
     batches(outbox)
     outbox.tick(1.0)

@@ -24,7 +24,7 @@ def test_before_any_measurement_the_timeout_is_the_initial_one() -> None:
 
 
 def test_the_first_measurement_gives_three_times_itself() -> None:
-    """RFC 6298 2.2: SRTT = R, RTTVAR = R / 2, RTO = SRTT + 4 RTTVAR."""
+    """RTO-1; RFC 6298 2.2: SRTT = R, RTTVAR = R / 2, RTO = SRTT + 4 RTTVAR."""
     timer = timer_of(0.1)
     assert timer.smoothed_s == 0.1
     assert timer.timeout_s() == pytest.approx(0.3)
@@ -48,7 +48,7 @@ def test_the_timeout_is_never_below_its_floor() -> None:
 
 
 def test_each_expiry_doubles_the_timeout() -> None:
-    """RFC 6298 5.5 (RTO-1)."""
+    """RTO-1; RFC 6298 5.5."""
     timer = timer_of(0.1)
     for factor in (1, 2, 4, 8):
         assert timer.timeout_s() == pytest.approx(0.3 * factor)

@@ -244,6 +244,30 @@ def test_a_stream_without_refusals_has_none_to_forget() -> None:
     assert sut.writes() == [PutPeerRun(PEER, 3, INSTANCE), PutCursor(PEER, STREAM, Seq(0))]
 
 
+def test_what_an_earlier_run_sent_is_forgotten_unless_it_was_processed() -> None:
+    """RES-9: the new run may have been rolled back, and send other messages by these numbers."""
+    sut = established()
+    sut.receive(data_of(1, b"1", b"bad", b"old 3"))
+    sut.process()
+    refusal = sut.refuse()
+    sut.settle()
+    again = hello_of(incarnation=4, instance=OTHER_INSTANCE)
+    assert sut.session.establish(TWO, again, 0.0) is None
+    assert (sut.session.inbox.cursor, sut.session.inbox.received) == (2, 2)
+    assert sut.session.inbox.refusals == (refusal,)
+    sut.receive(data_of(3, b"new 3"), TWO)
+    assert sut.process() == b"new 3"
+
+
+def test_the_same_run_on_a_new_link_need_not_send_again_what_waits_here() -> None:
+    """SEQ-2: it does all the same, and that is known."""
+    sut = established()
+    sut.receive(data_of(1, b"1"))
+    sut.session.establish(TWO, hello_of(), 0.0)
+    sut.receive(data_of(1, b"1", b"2"), TWO)
+    assert [sut.process(), sut.process()] == [b"1", b"2"]
+
+
 def test_nothing_happens_on_a_link_that_is_held() -> None:
     """RES-7."""
     sut = Sut(STORED)
@@ -341,6 +365,7 @@ def test_a_gap_makes_it_go_back_at_once() -> None:
 
 
 def test_the_timer_sends_again() -> None:
+    """RTO-3."""
     sut = established()
     sut.session.send(b"1")
     sut.settle(now=5.0)
@@ -358,7 +383,7 @@ def test_the_timer_sends_again() -> None:
 
 
 def test_what_arrives_is_acknowledged_as_received_and_not_yet_as_processed() -> None:
-    """ACK-2."""
+    """ACK-3, ACK-4."""
     sut = established()
     sut.receive(data_of(1, b"1", b"2"))
     window = (FULL[0] - 2, FULL[1] - 2)
@@ -367,7 +392,7 @@ def test_what_arrives_is_acknowledged_as_received_and_not_yet_as_processed() -> 
 
 
 def test_an_ack_leaves_with_the_cursor_it_claims() -> None:
-    """ACK-2: the write is in the same output as the frame, and is committed before it leaves."""
+    """ACK-3: the write is in the same output as the frame, and is committed before it leaves."""
     sut = established()
     sut.receive(data_of(1, b"1", b"2"))
     sut.process()
@@ -379,6 +404,7 @@ def test_an_ack_leaves_with_the_cursor_it_claims() -> None:
 
 
 def test_one_turn_is_acknowledged_once() -> None:
+    """ACK-4."""
     sut = established()
     for seq in (1, 2, 3):
         sut.receive(data_of(seq, b"x"))
@@ -391,6 +417,7 @@ def test_one_turn_is_acknowledged_once() -> None:
 
 
 def test_an_ack_rides_on_data() -> None:
+    """ACK-4."""
     sut = established()
     sut.receive(data_of(1, b"1"))
     sut.process()
@@ -517,7 +544,7 @@ def test_who_hears_a_refusal_says_so_at_once() -> None:
 
 
 def test_a_ping_is_answered_on_its_own_link_with_the_progress() -> None:
-    """LIV-1: so that no lost window update can stall a stream."""
+    """LIV-3: so that no lost window update can stall a stream."""
     sut = established()
     sut.session.establish(TWO, hello_of(), 0.0)
     sut.receive(Ping(7), ONE)
@@ -535,6 +562,7 @@ def test_a_ping_over_a_link_that_is_gone_is_not_answered() -> None:
 
 
 def test_the_newest_link_is_used_and_any_is_heard() -> None:
+    """DUP-1."""
     sut = established()
     sut.session.establish(TWO, hello_of(), 0.0)
     assert sut.session.active == TWO
@@ -556,6 +584,15 @@ def test_when_the_link_in_use_is_lost_all_goes_out_again_on_the_other() -> None:
     assert link == ONE
     assert isinstance(frame, Data)
     assert frame.bodies == (b"1",)
+
+
+def test_when_the_link_in_use_is_lost_the_newest_of_the_others_is_used() -> None:
+    """DUP-1."""
+    sut = established()
+    for link in (TWO, LinkId(3)):
+        sut.session.establish(link, hello_of(), 0.0)
+    sut.session.lose(LinkId(3))
+    assert sut.session.active == TWO
 
 
 def test_when_another_link_is_lost_nothing_is_sent_again() -> None:

@@ -298,6 +298,14 @@ def test_unknown_odd_extensions_are_kept_and_even_ones_refused() -> None:
     assert rule_of(hello_with(extensions={2: b""})) == "FRM-5"
 
 
+def test_extensions_stand_in_ascending_order() -> None:
+    """ENC-5: one HELLO has one encoding."""
+    sorted_, keys = hello_with(extensions={1: b"", 3: b""}), (b"\x01\xc4\x00", b"\x03\xc4\x00")
+    unsorted = sorted_.replace(keys[0] + keys[1], keys[1] + keys[0])
+    assert unsorted != sorted_
+    assert rule_of(unsorted) == "ENC-5"
+
+
 def test_extensions_are_a_map_of_bounded_size() -> None:
     """FRM-5."""
     many: dict[int, codec.Value] = {2 * number + 1: b"" for number in range(EXTENSIONS_MAX + 1)}
