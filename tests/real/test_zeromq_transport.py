@@ -759,6 +759,17 @@ def test_a_node_without_descriptors_left_fails_to_dial_and_goes_on(
     dial(pair.alice, pair.bob, pair.endpoint)
 
 
+def test_a_dial_that_fails_at_once_is_told_at_once(tcp: Network) -> None:
+    node = tcp.node()
+    node.turn(0)
+    with descriptors_left(0):
+        node.transport.dial("tcp://127.0.0.1:9", node.key)
+        started = time.monotonic()
+        node.turn(5.0)
+    assert node.downs
+    assert time.monotonic() < started + 2.0
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_a_node_without_descriptors_left_fails_to_listen_and_says_so(
     count: int, tcp: Network

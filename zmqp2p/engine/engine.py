@@ -176,7 +176,7 @@ class Engine:
                     yield pending
 
     def awaits(self, pending: Pending) -> bool:
-        """Whether an answer for ``pending`` still counts: its stream, or the peer's run, may be over."""
+        """Whether an answer for ``pending`` counts: its stream, or the peer's run, may be over."""
         return self._connections.sessions[pending.sender].inbox is pending.inbox
 
     def complete(self, pending: Pending) -> None:

@@ -11,7 +11,8 @@ from zmqp2p.identity import Identity
 from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId
 from zmqp2p.limits import DEFAULT_LIMITS, Limits
 from zmqp2p.messages import encode_message
-from zmqp2p.node.node import Node, Parts, utc_ms
+from zmqp2p.node.loop import Parts, utc_ms
+from zmqp2p.node.node import Node
 from zmqp2p.policy import Policy, ask
 from zmqp2p.records import Contact, PeerRecord, PeerUri, parse_address, parse_contact
 from zmqp2p.state import FixedPart
@@ -57,21 +58,23 @@ def start_node(options: Options) -> Node:
     try:
         bound = tuple(transport.listen(endpoint) for endpoint in options.endpoints)
         shown = _shown(bound, options.advertise)
-        parts = Parts(
-            identity=options.identity,
-            store=store,
-            transport=transport,
-            chain=options.chain,
-            policy=options.policy,
-            limits=options.limits,
-        )
 
         def record_of(issued_ms: int) -> PeerRecord:
             expires_ms = issued_ms + int(options.record_lifetime_s * 1000)
             identity = options.identity
             return PeerRecord.issue(identity, identity.curve_public, shown, issued_ms, expires_ms)
 
-        node = Node(parts, record_of)
+        node = Node(
+            Parts(
+                identity=options.identity,
+                store=store,
+                transport=transport,
+                chain=options.chain,
+                policy=options.policy,
+                limits=options.limits,
+                record_of=record_of,
+            )
+        )
         node.start()
     except BaseException:
         transport.close()

@@ -15,7 +15,7 @@ from typing import Any
 from zmqp2p.engine.engine import Pending, message_id
 from zmqp2p.errors import LocalError
 from zmqp2p.ids import Address, MessageId
-from zmqp2p.node.receipts import Receipt
+from zmqp2p.node.receipts import Receipt, ReceiptRoom
 from zmqp2p.store.base import SqlValue, Store, Transaction
 
 
@@ -75,10 +75,10 @@ class CollectedTransaction:
 class Delivery:
     """One message, handed to the handler that is responsible for it."""
 
-    __slots__ = ("_lock", "_outgoing", "_pending", "_stream", "node", "transaction")
+    __slots__ = ("_lock", "_outgoing", "_pending", "_stream", "room", "transaction")
 
-    def __init__(self, node: object, pending: Pending, transaction: Transaction) -> None:
-        self.node = node  # Whose handler this is: another node's messages do not wait for it.
+    def __init__(self, room: ReceiptRoom, pending: Pending, transaction: Transaction) -> None:
+        self.room = room  # Of the handler's node: another node's messages do not wait for it.
         self._pending = pending
         self._stream = pending.inbox.stream
         self.transaction = transaction

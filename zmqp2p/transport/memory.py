@@ -257,7 +257,6 @@ class MemoryTransport:
 
     def _take_up(self, end: _End, link: LinkId) -> None:
         end.link = link
-        end.unread = 0
         self._ends[link] = end
         self._tell(LinkUp(link, end.curve_key, end.remote, end.dialed))
 
@@ -266,6 +265,7 @@ class MemoryTransport:
         end = self._ends.pop(link, None)
         if end is not None:
             end.link = None
+            end.unread = 0
         return end
 
     def _tell(self, event: LinkEvent) -> None:

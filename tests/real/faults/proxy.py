@@ -92,6 +92,12 @@ class _Pipe:
         self.waiting_bytes -= sent
         return sent
 
+    def discard(self) -> int:
+        """Forget what waits; return how many bytes it was."""
+        size_bytes, self.waiting_bytes = self.waiting_bytes, 0
+        self.waiting.clear()
+        return size_bytes
+
     def finish(self) -> None:
         """Pass on the end, once everything before it has left."""
         if self.ended and not self.waiting and not self.shut and not self.lost:
@@ -124,6 +130,7 @@ class FaultProxy:
         self.connections = 0  # Accepted so far.
         self.resets = 0  # Connections reset so far.
         self.passed_bytes = dict.fromkeys(Way, 0)
+        self.swallowed_bytes = dict.fromkeys(Way, 0)
         self._thread = threading.Thread(target=self._run, name="fault-proxy")
         self._thread.start()
 
@@ -227,13 +234,14 @@ class FaultProxy:
         pipe.ended = not data
         if flow.swallow:
             pipe.lost = True
+            self._count(self.swallowed_bytes, pipe.way, len(data))
         elif data and not pipe.shut:
             pipe.keep(data, now + flow.delay_s)
 
     def _write(self, pipe: _Pipe, now: float) -> None:
         if self._flows[pipe.way].swallow:  # What was delayed when the hole opened.
-            pipe.waiting.clear()
-            pipe.waiting_bytes, pipe.lost = 0, True
+            self._count(self.swallowed_bytes, pipe.way, pipe.discard())
+            pipe.lost = True
             return
         rate = self._flows[pipe.way].bytes_per_s
         left = self._cut_after[pipe.way]
@@ -241,14 +249,17 @@ class FaultProxy:
         sent = pipe.write(most if left is None else min(most, left))
         if rate is not None:
             pipe.ready_at = now + sent / rate
-        with self._changed:
-            self.passed_bytes[pipe.way] += sent
-            self._changed.notify_all()
+        self._count(self.passed_bytes, pipe.way, sent)
         if left is not None:
             self._cut_after[pipe.way] = left - sent
             if left == sent:
                 self._cut_after[pipe.way] = None
                 self._forget(pipe, reset=True)
+
+    def _count(self, counts: dict[Way, int], way: Way, more: int) -> None:
+        with self._changed:
+            counts[way] += more
+            self._changed.notify_all()
 
     def _end_badly(self, pipe: _Pipe) -> None:
         """One end was reset: so is the other, but for what a black hole hides."""
@@ -256,8 +267,7 @@ class FaultProxy:
         if hidden:
             for one in self._both(pipe):
                 one.lost = one.ended = True
-                one.waiting.clear()
-                one.waiting_bytes = 0
+                one.discard()
             return
         self._forget(pipe, reset=True)
 
@@ -310,8 +320,7 @@ class FaultProxy:
         for pipe in self._pipes:
             if pipe.way is way and not pipe.shut:
                 pipe.shut = True
-                pipe.waiting.clear()
-                pipe.waiting_bytes = 0
+                pipe.discard()
                 with suppress(OSError):  # The far end may be gone already.
                     pipe.sink.shutdown(socket.SHUT_WR)
 

@@ -20,7 +20,7 @@ from zmqp2p.node.build import (
     start_node,
     terms_of,
 )
-from zmqp2p.node.node import utc_ms
+from zmqp2p.node.loop import utc_ms
 from zmqp2p.persistence import PutIssued
 from zmqp2p.records import PeerRecord, PeerUri
 from zmqp2p.store import MemoryStore

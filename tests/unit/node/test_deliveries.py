@@ -37,7 +37,7 @@ def store() -> Iterator[MemoryStore]:
 def delivery() -> Delivery:
     inbox = Inbox(STREAM, Seq(0), [], DEFAULT_LIMITS)
     pending = Pending(PEER, Seq(5), b"body", "a message", 1, 2, inbox)
-    return Delivery("the node", pending, CollectedTransaction())
+    return Delivery(ReceiptRoom(), pending, CollectedTransaction())
 
 
 def receipt() -> Receipt:

@@ -83,7 +83,7 @@ def test_a_message_that_is_refused_by_a_closed_node_frees_its_place(
     node: Node, transport: Transport
 ) -> None:
     """It was open when the message was counted in, and closed when it was handed over."""
-    node.gate.enter(NOBODY, 1, 0)
+    node._loop.desk.gate.enter(NOBODY, 1, 0)  # noqa: SLF001  # As another thread would.
     with pytest.raises(Backpressure):
         node.send(NOBODY, b"body", 0)
     transport.fails = True
@@ -135,4 +135,4 @@ def test_every_subscription_that_ends_is_forgotten(node: Node) -> None:
         key = node.subscribe(lambda _: None, None, None, None).result(PATIENCE_S)
         node.unsubscribe(key).result(PATIENCE_S)
     node.unsubscribe(key).result(PATIENCE_S)  # Unknown by now: no error.
-    assert node._subscriptions == {}  # noqa: SLF001  # It would grow without bound.
+    assert node._loop.handlers._subscriptions == {}  # noqa: SLF001  # It would grow without bound.

@@ -1,0 +1,267 @@
+"""A node's turn: feed the engine, run what is deliverable, commit once, and only then let it out.
+
+No threads here: whoever calls `Loop.turn` is the node's thread. The node does, with real clocks and
+sockets; a simulated world can, with its own.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from random import Random
+from time import monotonic, time
+from typing import Any, Generic, TypeVar
+
+from zmqp2p.chain.base import ChainService
+from zmqp2p.engine.connections import Me
+from zmqp2p.engine.engine import Engine
+from zmqp2p.engine.output import Dial, EngineOutput, Watch
+from zmqp2p.errors import Cancelled, EndpointError, P2PError
+from zmqp2p.events import CallbackFailed, ChannelProposed, Event
+from zmqp2p.identity import Identity
+from zmqp2p.ids import INSTANCE_ID_SIZE, InstanceId
+from zmqp2p.limits import Limits
+from zmqp2p.node.desk import ReceiptDesk
+from zmqp2p.node.funding import Funding
+from zmqp2p.node.handlers import Handlers
+from zmqp2p.node.receipts import Receipt
+from zmqp2p.objectives.base import Deposit, Status
+from zmqp2p.persistence import Snapshot
+from zmqp2p.policy import Approve, Policy, Reject, proposal_of
+from zmqp2p.records import PeerRecord
+from zmqp2p.store.base import Store
+from zmqp2p.transport.base import Transport
+from zmqp2p.wire.encoding import encode_frame
+from zmqp2p.wire.link import LinkEvent
+
+T = TypeVar("T")
+Callback = Callable[[], None]
+
+_log = logging.getLogger("zmqp2p")
+
+
+def utc_ms() -> int:
+    """Return the wall clock's milliseconds since 1970, UTC."""
+    return int(time() * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Time and chance as a loop sees them."""
+
+    rng: Random
+    monotonic: Callable[[], float] = monotonic
+    utc_ms: Callable[[], int] = utc_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a node is made of; it closes the store and the transport, not the chain."""
+
+    identity: Identity
+    store: Store
+    transport: Transport
+    chain: ChainService | None
+    policy: Policy
+    limits: Limits
+    record_of: Callable[[int], PeerRecord]  # The node's own record, by the time of its issue, ms.
+
+
+class Call(Generic[T]):
+    """A function to run on the loop, and the future of its result."""
+
+    def __init__(self, function: Callable[[Engine], T]) -> None:
+        self.future: Future[T] = Future()
+        self._function = function
+        self._result: T
+        self._error: P2PError | None = None
+
+    def run(self, engine: Engine) -> None:
+        """Run it; a P2PError is for the caller, any other exception is the node's own fault."""
+        try:
+            self._result = self._function(engine)
+        except P2PError as fault:
+            self._error = fault
+        except BaseException as fault:
+            self.future.set_exception(fault)
+            raise
+
+    def end(self) -> None:
+        """Give the caller what came of it."""
+        if self._error is not None:
+            self.future.set_exception(self._error)
+        else:
+            self.future.set_result(self._result)
+
+
+Command = Receipt | Call[Any] | Callback
+"""A message to send, a call to answer after the commit, or something just to be done."""
+
+
+class Loop:
+    """One node's engine, handlers and futures, turn by turn, on one thread."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        memory: Snapshot,
+        surroundings: Surroundings,
+        later: Callable[[Callback], None],
+        submit: Callable[[Deposit | Watch], None],
+    ) -> None:
+        """Take up ``memory``.
+
+        ``later`` puts something to do among the commands of a coming turn, from any thread;
+        ``submit`` takes work for the chain.
+        """
+        self.more = True  # What the engine asks for when it starts is settled in the first turn.
+        self.event_handlers: list[Callable[[Event], None]] = []
+        self.flushes: list[Future[None]] = []
+        self._parts = parts
+        self._around = surroundings
+        self._submit = submit
+        self._calls: list[Call[Any]] = []  # Run, but not committed yet.
+        self._events: list[Event] = []  # The node's own, to be published with the engine's.
+        now_ms = surroundings.utc_ms()
+        self.record = parts.record_of(max(memory.issued_ms + 1, now_ms))
+        instance = InstanceId(surroundings.rng.randbytes(INSTANCE_ID_SIZE))
+        me = Me(parts.identity, memory.incarnation, instance)
+        funding = parts.chain is not None
+        self.engine = Engine(me, memory, parts.limits, surroundings.rng, funding=funding)
+        self.funding = Funding(self.engine.channels)
+        self.desk = ReceiptDesk(parts.limits, self._callback_failed)
+        self.handlers = Handlers(self.engine, parts.store, self.desk, later, self._callback_failed)
+        self.engine.begin(surroundings.monotonic(), now_ms)
+        self.engine.start(self.record)
+
+    # --- A turn ---------------------------------------------------------------------------------
+
+    def turn(self, events: Iterable[LinkEvent], commands: Iterable[Command]) -> None:
+        """Take one turn. Raises whatever makes the node unable to go on."""
+        engine, now_ms = self.engine, self._around.utc_ms()
+        engine.begin(self._around.monotonic(), now_ms)
+        self._renew_record(now_ms)
+        for event in events:
+            engine.take(event)
+        for command in commands:
+            self._run(command)
+        engine.tick()
+        for pending in engine.deliveries(self._parts.limits.turn_max_messages):
+            self.handlers.deliver(pending)
+        self.settle()
+
+    def patience_s(self) -> float | None:
+        """Return how long nothing needs to be done if nothing comes; None: without end."""
+        if self.more:
+            self.more = False
+            return 0.0
+        deadline = self.engine.deadline()
+        return None if deadline is None else max(deadline - self._around.monotonic(), 0.0)
+
+    def settle(self) -> None:
+        """Commit what the turn asks for, and only then let it out."""
+        self._decide(self.engine.output.events)
+        output = self.engine.settle()
+        self._parts.store.apply(output.writes)
+        self._parts.store.commit()
+        self._dial(output.dials)
+        self._send_frames(output)
+        for work in (*output.watches, *output.deposits):
+            self._submit(work)  # type: ignore[arg-type]  # mypy joins the two to object.
+        calls, self._calls = self._calls, []
+        for call in calls:
+            call.end()
+        self.desk.resolve(output.processed)
+        self._publish(output.events)
+        self._end_flushes()
+
+    def emit(self, event: Event) -> None:
+        """Publish ``event`` with those of this turn."""
+        self._events.append(event)
+
+    def end_waiting(self) -> None:
+        """The loop has ended: so does everything that somebody waits for."""
+        error = Cancelled("the service closed")
+        self.desk.end([(receipt, error) for receipt in self.handlers.close()])
+        self.desk.close()
+        for future in self.flushes:
+            future.set_exception(error)
+        self.funding.close()
+        for call in self._calls:  # After what they have begun, which has ended now.
+            if not call.future.done():
+                call.future.set_exception(error)
+
+    # --- Inside ---------------------------------------------------------------------------------
+
+    def _run(self, command: Command) -> None:
+        if isinstance(command, Receipt):
+            self.desk.send(self.engine, command)
+        elif isinstance(command, Call):
+            self._calls.append(command)
+            command.run(self.engine)
+        else:
+            command()
+
+    def _renew_record(self, now_ms: int) -> None:
+        """Issue a newer record when half of the time is over (REC-7)."""
+        record = self.record
+        if now_ms >= (record.issued_ms + record.expires_ms) // 2:
+            self.record = self._parts.record_of(max(record.issued_ms + 1, now_ms))
+            self.engine.renew(self.record)
+
+    def _dial(self, dials: Iterable[Dial]) -> None:
+        for dial in dials:
+            self.more = True  # What follows is settled in the next turn.
+            try:
+                link = self._parts.transport.dial(dial.endpoint, dial.curve_key)
+            except EndpointError as fault:
+                self.engine.dial_failed(dial.peer, str(fault))
+            else:
+                self.engine.dialing(dial.peer, link)
+
+    def _send_frames(self, output: EngineOutput) -> None:
+        transport = self._parts.transport
+        for link, frame in output.frames:
+            transport.send(link, encode_frame(frame))  # False: a LinkDown follows.
+        for link in output.closes:
+            transport.close_link(link)
+
+    def _decide(self, events: Sequence[Event]) -> None:
+        """Let the policy decide about channels proposed in this turn."""
+        channels = self.engine.channels
+        for event in list(events):
+            if not isinstance(event, ChannelProposed):
+                continue
+            proposal = proposal_of(channels.get(event.channel), self._parts.identity.address)
+            try:
+                decision = self._parts.policy(proposal)
+            except Exception as fault:  # noqa: BLE001  # The application's code; it is told.
+                self._callback_failed("policy", fault)
+                continue
+            undecided = channels.get(event.channel).status is Status.UNAPPROVED
+            if undecided and isinstance(decision, Approve):
+                channels.approve(event.channel)
+            elif undecided and isinstance(decision, Reject):
+                channels.decline(event.channel, decision.reason)
+
+    def _publish(self, events: list[Event]) -> None:
+        own, self._events = self._events, []
+        for event in (*own, *events):
+            self.funding.on_event(event)
+            for handler in self.event_handlers:
+                try:
+                    handler(event)
+                except Exception as fault:  # noqa: BLE001  # The application's code; it is told.
+                    if not isinstance(event, CallbackFailed):  # Or this would never end.
+                        self._callback_failed("on_event", fault)
+
+    def _callback_failed(self, callback: str, fault: Exception) -> None:
+        _log.warning("%s raised", callback, exc_info=fault)
+        self._events.append(CallbackFailed(callback, f"{type(fault).__name__}: {fault}"))
+        self.more = True  # If this turn's were published already, the next one comes at once.
+
+    def _end_flushes(self) -> None:
+        if self.flushes and self.engine.unacked() == 0:
+            flushes, self.flushes = self.flushes, []
+            for future in flushes:
+                future.set_result(None)
