@@ -3,7 +3,9 @@
 A peer can never make a node hold, write or compute more than these say.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from zmqp2p.errors import InvalidValue
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -30,7 +32,12 @@ METADATA_MAX_BYTES = 64 * KIB  # Of an asset or an allocation, and of app data.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The bounds a node may set for itself; times in seconds, sizes in bytes."""
+    """The bounds a node may set for itself; times in seconds, sizes in bytes.
+
+    Raises:
+        InvalidValue: one is not above 0 (`subscribe_grace_s` may be 0), or a least time exceeds
+            its greatest.
+    """
 
     # Sending: what waits for one peer. Full: `send_message` waits or raises Backpressure.
     outbox_max_messages: int = 65_536
@@ -66,6 +73,17 @@ class Limits:
     links_max: int = 20_000
     proposals_max_per_peer: int = 256  # Waiting for approval; more are rejected as busy.
     clock_skew_max_s: float = 300.0  # How far in the future a record may be issued.
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if not value > 0 and not (item.name == "subscribe_grace_s" and value == 0):
+                raise InvalidValue(item.name, "must be above 0")
+        for name in ("rto", "redial", "handler_retry", "deposit_retry"):
+            if getattr(self, f"{name}_min_s") > getattr(self, f"{name}_max_s"):
+                raise InvalidValue(f"{name}_min_s", f"must not exceed {name}_max_s")
+        if self.ping_interval_s >= self.silence_max_s:
+            raise InvalidValue("ping_interval_s", "must be below silence_max_s")
 
 
 DEFAULT_LIMITS = Limits()

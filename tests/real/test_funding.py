@@ -319,6 +319,7 @@ class FlakyChain:
 
     chain: SimulatedChain
     failures: dict[str, int] = field(default_factory=dict)
+    asked_after: Journal[int] = field(default_factory=Journal)  # Which block, for events.
 
     def _fail(self, call: str) -> None:
         if self.failures.get(call, 0) > 0:
@@ -336,6 +337,7 @@ class FlakyChain:
         return self.chain.holdings(channel, asset)
 
     def events(self, after_block: int) -> list[Deposited]:
+        self.asked_after(after_block)
         self._fail("events")
         return self.chain.events(after_block)
 
@@ -497,6 +499,8 @@ def test_a_node_that_only_listens_goes_on_by_itself_after_a_restart(
     until_connected(alice, bob.address)
     channel = fund(alice, bob)
     failed.first(ChainFailed)
+    flaky.asked_after.until(lambda blocks: 1 in blocks)
+    assert bob.channels()  # The event of Alice's deposit is stored: it does not come again.
     bob.close()
     alice.close()
     assert amounts(chain) == [5]

@@ -49,7 +49,7 @@ def report(outcome: Outcome, made: Soak) -> str:
         "kills": outcome.kills,
         "resets": 0 if made.resets is None else made.resets.count,
         "partitions": 0 if made.partitions is None else made.partitions.count,
-        "worst stall": f"{outcome.worst_stall_s:.2f} s",
+        "worst stall": f"{outcome.worst_stall_s:.2f} s, until {outcome.stalled_until:.3f}",
         "time": f"{outcome.duration_s:.1f} s",
         "rate": f"{outcome.delivered / outcome.duration_s:.0f} msg/s",
     }

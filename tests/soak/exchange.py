@@ -57,6 +57,7 @@ class Outcome:
     kills: int
     channels: tuple[int, int]
     worst_stall_s: float
+    stalled_until: float  # Monotonic seconds, as in the workers' logs.
     duration_s: float
     faults: list[str] = field(default_factory=list)  # Broken promises, a timeout, a worker's end.
 
@@ -93,14 +94,14 @@ class _Stall:
     """The longest time for which a receiver got nothing while something was on its way to it."""
 
     def __init__(self) -> None:
-        self.worst_s = 0.0
+        self.worst_s = self.worst_until = 0.0
         self._since = monotonic()
         self._received = 0
 
     def look(self, received: int, sent: int) -> None:
         now = monotonic()
-        if sent > self._received:
-            self.worst_s = max(self.worst_s, now - self._since)
+        if sent > self._received and now - self._since > self.worst_s:
+            self.worst_s, self.worst_until = now - self._since, now
         if received > self._received or received == sent:
             self._since, self._received = now, received
 
@@ -200,6 +201,7 @@ class Exchange:
 
     def _outcome(self, duration_s: float, faults: list[str]) -> Outcome:
         first, second = self._parties
+        stall = max(self._stalls, key=lambda each: each.worst_s)
         return Outcome(
             expected=2 * self._plan.messages,
             sent=first.sent + second.sent,
@@ -209,7 +211,8 @@ class Exchange:
             reconnects=first.reconnects + second.reconnects,
             kills=first.kills + second.kills,
             channels=(first.channels, second.channels),
-            worst_stall_s=max(stall.worst_s for stall in self._stalls),
+            worst_stall_s=stall.worst_s,
+            stalled_until=stall.worst_until,
             duration_s=duration_s,
             faults=[*faults, *first.broken, *second.broken],
         )

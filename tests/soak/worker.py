@@ -8,7 +8,8 @@ committed when the process died was never sent: it is made anew. That this count
 what a receipt once called stored, the supervisor checks at each restart.
 
 Writes one JSON object a line to its output: first what its store holds, then how far it is, the
-same once more at the end. Ends in an orderly way when its input ends.
+same once more at the end. Ends in an orderly way when its input ends. Events go to
+stderr, with the time of the monotonic clock.
 """
 
 import json
@@ -18,7 +19,6 @@ import time
 from collections import deque
 from contextlib import ExitStack, closing
 from dataclasses import asdict, astuple, dataclass, field
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 from tests.soak.items import Item, Ledger, make_item, read_sent, read_tally
 from zmqp2p import Cancelled, Identity, Limits, P2PService, Receipt, ServiceClosed, approve_all
 from zmqp2p.chain import SimulatedChain
+from zmqp2p.events import Event
 from zmqp2p.ids import ZERO_ADDRESS, Address
 from zmqp2p.state import Allocation, AssetExit, destination_of
 
@@ -134,6 +135,11 @@ def write(line: str) -> None:
     sys.stdout.flush()
 
 
+def log(event: Event) -> None:
+    """Tell on stderr, which the supervisor keeps, what happens and when."""
+    sys.stderr.write(f"{time.monotonic():.3f} {event}\n")
+
+
 class Worker:
     """A running party."""
 
@@ -153,6 +159,7 @@ class Worker:
             limits=Limits(**task.limits),
         )
         stack.callback(self._p2p.close, CLOSE_TIMEOUT_S)
+        self._p2p.on_event(log)
         peer = self._p2p.add_peer(task.peer)
         sent, self._before = self._resume(peer)
         self._ledger = Ledger(task.messages)

@@ -253,7 +253,9 @@ def test_a_source_is_served_at_first_and_when_it_is_readable(
         return False
 
     reactor.watch(pipe[0], serve)
-    reactor.turn(None)
+    assert not reactor.turn(None)
+    assert served == []
+    reactor.catch_up()
     assert len(served) == 1
     os.write(pipe[1], b"x")
     reactor.turn(None)
@@ -272,9 +274,27 @@ def test_what_is_left_is_served_again_without_sleeping(reactor: Reactor) -> None
 
     reactor.mark(serve)
     for expected in (True, True, False):
-        assert reactor.is_marked(serve) or not expected
-        reactor.turn(None)
+        assert not reactor.turn(None)
+        reactor.catch_up()
         assert reactor.is_marked(serve) is expected
+
+
+def test_a_source_that_is_readable_and_has_something_left_is_served_once(
+    reactor: Reactor, pipe: tuple[int, int]
+) -> None:
+    """Else one peer would have two portions where the others have one."""
+    served: list[str] = []
+
+    def serve() -> bool:
+        served.append("once")
+        return True
+
+    os.write(pipe[1], b"x")
+    reactor.watch(pipe[0], serve)
+    for count in (1, 2):
+        reactor.catch_up()
+        reactor.turn(None)
+        assert len(served) == count
 
 
 def test_a_source_that_is_forgotten_is_not_served(reactor: Reactor, pipe: tuple[int, int]) -> None:
@@ -286,21 +306,36 @@ def test_a_source_that_is_forgotten_is_not_served(reactor: Reactor, pipe: tuple[
     reactor.turn(0.0)
 
 
+@pytest.mark.parametrize("marked", [False, True])
 def test_a_source_that_another_has_closed_is_not_served(
-    reactor: Reactor, pipe: tuple[int, int]
+    reactor: Reactor, pipe: tuple[int, int], *, marked: bool
 ) -> None:
-    """The first closes the second, when both were ready at once."""
+    """One of two closes the other, when both are due at once."""
+    left = {pipe[0]: os.dup(pipe[0]), pipe[1]: os.dup(pipe[0])}
+    sources: dict[int, Serve] = {}
+    served: list[int] = []
 
-    def second() -> bool:
-        raise AssertionError
+    def source(fd: int) -> Serve:
+        def serve() -> bool:
+            served.append(fd)
+            for other in set(sources) - {fd}:
+                reactor.unwatch(other, sources[other])
+            return False
 
-    def first() -> bool:
-        reactor.unwatch(pipe[0], second)
-        return False
+        return serve
 
-    reactor.mark(first)
-    reactor.watch(pipe[0], second)
-    reactor.turn(0.0)
+    for fd in left.values():
+        sources[fd] = source(fd)
+        reactor.watch(fd, sources[fd])
+    if marked:
+        reactor.catch_up()
+    else:
+        reactor.clear_marks()
+        os.write(pipe[1], b"x")
+        reactor.turn(None)
+    assert len(served) == 1
+    for fd in left.values():
+        os.close(fd)
 
 
 def test_timers_run_in_order_and_end_the_sleep(reactor: Reactor) -> None:

@@ -9,7 +9,7 @@ from zmqp2p.chain.base import ChainService
 from zmqp2p.errors import EndpointError, InvalidValue, LocalError
 from zmqp2p.identity import Identity
 from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId
-from zmqp2p.limits import DEFAULT_LIMITS, Limits
+from zmqp2p.limits import BODY_MAX_BYTES, DEFAULT_LIMITS, Limits
 from zmqp2p.messages import encode_message
 from zmqp2p.node.loop import Parts, utc_ms
 from zmqp2p.node.node import Node
@@ -53,6 +53,8 @@ class Options:
 
 def start_node(options: Options) -> Node:
     """Return a running node; if it cannot start, raise why and leave nothing open."""
+    if options.limits.inbox_max_bytes < BODY_MAX_BYTES:  # A peer's message would wait for ever.
+        raise InvalidValue("inbox_max_bytes", f"must be at least {BODY_MAX_BYTES}")
     transport = options.transport or _transport(options)
     store = _store(options.store)
     try:

@@ -1,7 +1,7 @@
 """Links inside one process, for tests and simulations, under the same contract as ZeroMQ.
 
-Endpoints are ``mem://NAME``. Nothing is lost, reordered or delayed unless the network is told to
-cut two hosts off from each other or to sever their links.
+Endpoints are ``mem://NAME``, or ``tcp://HOST:PORT`` as a peer record bears it. Nothing is lost,
+reordered or delayed unless the network is told to cut two hosts off or to sever their links.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received
 
 QUEUE_MAX_MESSAGES = SocketLimits().send_queue_messages  # Unread by one end of one link.
 
-_ENDPOINT = re.compile(r"mem://[A-Za-z0-9_.:-]{1,100}", re.ASCII)
+_ENDPOINT = re.compile(r"(?:mem|tcp)://[A-Za-z0-9_.:-]{1,100}", re.ASCII)
 _LOST = "the connection was closed or broke"
 _CONGESTED = "the send queue is full: the peer does not read"
 
@@ -297,7 +297,7 @@ class MemoryTransport:
 
 def _checked(endpoint: str) -> str:
     if type(endpoint) is not str or _ENDPOINT.fullmatch(endpoint) is None:
-        raise EndpointError(f"{endpoint!r}: must be mem://NAME")
+        raise EndpointError(f"{endpoint!r}: must be mem://NAME or tcp://HOST:PORT")
     return endpoint
 
 

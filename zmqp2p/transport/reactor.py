@@ -25,6 +25,7 @@ class Reactor:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._ready: dict[Serve, None] = {}  # A set that keeps its order.
+        self._fired: set[Serve] = set()  # Readable in this turn.
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._ticket = itertools.count()  # Orders timers of one instant; callables do not compare.
         # Nothing may be written after the pipe is closed. Reentrant: a signal handler may `wake`
@@ -37,7 +38,7 @@ class Reactor:
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
 
     def watch(self, fd: int, serve: Serve, events: int = selectors.EVENT_READ) -> None:
-        """Call ``serve`` when ``fd`` is readable (or as ``events`` says), and once at first."""
+        """Call ``serve`` when ``fd`` is readable (or as ``events`` says); it is marked at first."""
         self._selector.register(fd, events, serve)
         self._ready[serve] = None
 
@@ -45,9 +46,10 @@ class Reactor:
         """Forget ``fd``, to be called before it is closed; ``serve`` is not called any more."""
         self._selector.unregister(fd)
         self._ready.pop(serve, None)
+        self._fired.discard(serve)
 
     def mark(self, serve: Serve) -> None:
-        """Call ``serve`` before the thread sleeps again."""
+        """Have `catch_up` call ``serve`` before the thread sleeps again."""
         self._ready[serve] = None
 
     def is_marked(self, serve: Serve) -> bool:
@@ -58,25 +60,35 @@ class Reactor:
         """Call ``call`` once at ``at`` or soon after. Whether it still matters is its business."""
         heapq.heappush(self._timers, (at, next(self._ticket), call))
 
+    def catch_up(self) -> None:
+        """Serve what is marked, once; what then has something left stays marked."""
+        for serve in list(self._ready):
+            if serve in self._ready:  # Not forgotten by the one before it.
+                del self._ready[serve]
+                self._serve(serve)
+
     def turn(self, until: float | None) -> bool:
         """Sleep until something is ready, a timer is due or ``until``; serve it once.
+
+        Does not sleep if something is marked, and leaves that to `catch_up`, so that between two
+        calls of `catch_up` no source is served twice.
 
         Returns:
             True if `wake` was called.
         """
         woken = False
+        fired: list[Serve] = []
         for key, _ in self._selector.select(self._pause_s(until)):
             if key.data is None:
                 woken = True
-            else:
-                self._ready[key.data] = None
+            elif key.data not in self._ready:
+                fired.append(key.data)
         if woken:
             self._clear_wake()
-        for serve in list(self._ready):
-            if serve in self._ready:  # Not forgotten by the one before it.
-                del self._ready[serve]
-                if serve():
-                    self._ready[serve] = None
+        self._fired = set(fired)
+        for serve in fired:
+            if serve in self._fired:  # Not forgotten by the one before it.
+                self._serve(serve)
         self._run_timers()
         return woken
 
@@ -96,6 +108,10 @@ class Reactor:
         os.close(self._wake_read)
         self._ready.clear()
         self._timers.clear()
+
+    def _serve(self, serve: Serve) -> None:
+        if serve():
+            self._ready[serve] = None
 
     def _pause_s(self, until: float | None) -> float | None:
         """Return how long to sleep; None is for ever. The selector rounds up to milliseconds."""

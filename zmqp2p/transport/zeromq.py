@@ -165,6 +165,7 @@ class ZmqTransport:
         self._check_usable()
         until = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
+            self._reactor.catch_up()
             # What is known already, as of a send that failed, is not held up.
             woken = self._reactor.turn(0.0 if self._links.events else until)
             if woken or self._links.events or (until is not None and time.monotonic() >= until):

@@ -83,17 +83,24 @@
 #define must_held(c) skip
 #endif
 
+#ifdef NO_LOSS
+#define lossy false
+#else
+#define lossy true
+#endif
+
 /* --- State ------------------------------------------------------------------------------------ */
 
 /*
  * Fields of a frame:
  *          to B                                  to A
- *   HELLO  base, next, incarnation, 0            cursor, window, refusals, incarnation*2 + known
+ *   HELLO  base, next, incarnation, 0            cursor, window, refusals, run
  *   DATA   seq, count, base, bodies              -
  *   PROG   base, 0, 0, 0                         ack, received, window, refusals
  *   GAP    -                                     as PROG
  *   PING   0, 0, 0, 0                            0, 0, 0, 0
- * PROG stands for ACK and for PONG. Refusals are a set of bits, bit n - 1 for message n.
+ * run is 16 * incarnation + 2 * heard + known. PROG stands for ACK and for PONG. Refusals are a
+ * set of bits, bit n - 1 for message n.
  */
 mtype = { HELLO, DATA, PROG, GAP, PING };
 
@@ -213,6 +220,19 @@ byte ever_refused;
 #define differs_a(i) (i < N && hello_cursor > i && store_b.effect[i % N] && \
     (memory_a.next <= i + 1 || store_b.effect[i % N] != memory_a.body[i % N]))
 
+/* Not _is_same_run. */
+#ifdef M_NO_SAME_RUN
+#define is_other_run_a(l) true
+#define is_other_run_b(l) true
+#else
+#define is_other_run_a(l) (memory_a.peer_run != run_b_of[l] + 1)
+#define is_other_run_b(l) (memory_b.peer_run != run_a_of[l] + 1)
+#endif
+
+/* The application is told, once per HELLO. */
+inline hold_a() { printf("A holds the session\n"); must_calm(false); held = 1 }
+inline hold_b() { printf("B holds the session\n"); must_calm(false); held = 1 }
+
 /* --- Links ------------------------------------------------------------------------------------ */
 
 /* Transport.send: lost or doubled by a fault; gone if the link is dead or the queue full. */
@@ -221,10 +241,10 @@ inline put(queue, l, k, f1, f2, f3, f4) {
     :: dead[l] || len(queue) == QUEUE
     :: else ->
         if
-        :: queue!k, f1, f2, f3, f4
+        :: queue!k, f1, f2, f3, f4; printf("leaves on %d: %e %d %d %d %d\n", l, k, f1, f2, f3, f4)
 #ifndef NO_LOSS
-        :: faults > 0 -> faults--
-        :: faults > 0 && len(queue) + 2 <= QUEUE -> faults--;
+        :: faults > 0 -> faults--; printf("lost on %d: %e\n", l, k)
+        :: faults > 0 && len(queue) + 2 <= QUEUE -> faults--; printf("doubled on %d: %e\n", l, k);
             queue!k, f1, f2, f3, f4;
             queue!k, f1, f2, f3, f4
 #endif
@@ -253,7 +273,7 @@ inline release(l) {
 
 /* Connections._forget and Session.lose: A gives up its end of link l. */
 inline drop_a(l) {
-    end_a[l] = DOWN; dead[l] = 1;
+    printf("A gives up %d\n", l); end_a[l] = DOWN; dead[l] = 1;
     drain(to_a[l]);
     if
     :: active_a == l + 1 ->
@@ -271,7 +291,7 @@ inline drop_a(l) {
 }
 
 inline drop_b(l) {
-    end_b[l] = DOWN; dead[l] = 1;
+    printf("B gives up %d\n", l); end_b[l] = DOWN; dead[l] = 1;
     drain(to_b[l]);
     if
     :: active_b == l + 1 ->
@@ -305,7 +325,7 @@ inline copy_in(to, from) {
 /* Store.open and Connections.load: a new run begins from the store. */
 inline start_a() {
     d_step {
-    run_a++;
+    printf("A starts anew\n"); run_a++;
     store_a.incarnation++;
     copy_out(memory_a, store_a);
     received_a = store_a.base - 1; sent = received_a; sent_most = store_a.next - 1;
@@ -322,7 +342,7 @@ inline start_a() {
 
 inline start_b() {
     d_step {
-    run_b++;
+    printf("B starts anew\n"); run_b++;
     store_b.incarnation++;
     copy_in(memory_b, store_b);
     received_b = store_b.cursor; gap_reported = 0; active_b = 0;
@@ -360,6 +380,7 @@ inline commit_b() {
 /* Outbox._drop, and the receipts that follow from it (Node._resolve). */
 inline drop_messages(ack, refusals) {
     for (i : memory_a.base - 1 .. ack - 1) {
+        printf("A is told: %d, refused: %d\n", i + 1, (refusals >> i) & 1);
         must_ack(ever_effect[i] != 0 && ever_effect[i] == memory_a.body[i]);
         must_refusal(((refusals >> i) & 1) == ((ever_refused >> i) & 1));
         if
@@ -389,7 +410,7 @@ inline advance(received, room) {
 
 inline acknowledge(l, ack, received, room, refusals) {
     if
-    :: received > sent_most -> must_calm(false); drop_a(l)      /* ACK-1 */
+    :: received > sent_most -> must_calm(false); drop_a(l)     /* ACK-1 */
     :: else ->
         advance(received, room);
         if
@@ -403,31 +424,37 @@ inline acknowledge(l, ack, received, room, refusals) {
     fi
 }
 
-/* Connections._introduce and Session.establish at A. x: cursor, y: window, z: refusals, u: known. */
-inline establish_a(l, hello_cursor, room, hello_refusals, hello_incarnation, hello_known) {
+/* Connections._introduce and Session.establish at A; resume() decides. */
+inline establish_a(l, hello_cursor, room, hello_refusals, hello_incarnation, hello_heard,
+        hello_known) {
     if
 #ifndef M_NO_RUN
     :: memory_a.peer_run && (hello_incarnation < memory_a.peer_incarnation ||
-        (hello_incarnation == memory_a.peer_incarnation && memory_a.peer_run != run_b_of[l] + 1)) ->
+        (hello_incarnation == memory_a.peer_incarnation &&
+         memory_a.peer_run != run_b_of[l] + 1)) ->      /* RES-3, RES-4 */
 #ifdef FIX_LATE
         if
         :: older_a[l]
-        :: else -> must_calm(false); held = 1
+        :: else -> hold_a()
         fi;
 #else
-        must_calm(false); held = 1;
+        hold_a();
 #endif
         drop_a(l)
 #endif
 #ifndef M_NO_SENT_CHECK
-    :: hello_known && hello_cursor > sent_most -> must_calm(false); held = 1; drop_a(l)
+    :: hello_known && hello_cursor > sent_most -> hold_a(); drop_a(l)           /* RES-6 */
 #endif
-#ifndef M_NO_BASE_CHECK
-    :: hello_known && hello_cursor < memory_a.base - 1 && memory_a.peer_run != run_b_of[l] + 1 ->
-        must_calm(false); held = 1; drop_a(l)
+#ifndef M_NO_LOSS_CHECK
+    :: hello_known && hello_cursor < memory_a.base - 1 && is_other_run_a(l) ->  /* RES-6 */
+        hold_a(); drop_a(l)
 #endif
 #ifdef FIX_CHAIN
-    :: hello_known && (differs_a(0) || differs_a(1) || differs_a(2) || differs_a(3)) -> held = 1; drop_a(l)
+    :: hello_known && (differs_a(0) || differs_a(1) || differs_a(2) || differs_a(3)) ->
+        hold_a(); drop_a(l)
+#endif
+#ifdef FIX_BASE
+    :: hello_known && hello_heard > memory_a.base -> hold_a(); drop_a(l)
 #endif
     :: else ->
         must_run(run_b_of[l] + 1 >= memory_a.peer_run);
@@ -456,7 +483,7 @@ inline establish_a(l, hello_cursor, room, hello_refusals, hello_incarnation, hel
 #endif
         sent = received_a;
         window = room; probing = 0; went_back_to = 0;
-        end_a[l] = ESTABLISHED; active_a = l + 1;
+        end_a[l] = ESTABLISHED; active_a = l + 1; printf("A has joined on %d\n", l);
         for (m : 0 .. LINKS - 1) {
             if
 #ifndef M_STALE
@@ -535,11 +562,12 @@ inline end_turn_a() {
 }
 
 inline take_a(l) {
-    to_a[l]?k, x, y, z, u;
+    to_a[l]?k, x, y, z, u; printf("A reads on %d: %e %d %d %d %d\n", l, k, x, y, z, u);
     if
-    :: k == HELLO -> establish_a(l, x, y, z, u >> 1, u & 1)
+    :: k == HELLO -> establish_a(l, x, y, z, u >> 4, (u >> 1) & 7, u & 1)
     :: k != HELLO && end_a[l] == SILENT                 /* WHO */
-    :: k != HELLO && end_a[l] == GREETED -> drop_a(l)   /* HEL-3: its HELLO was lost. */
+    :: k != HELLO && end_a[l] == GREETED ->    /* HEL-3: its HELLO was lost. */
+        must_calm(lossy); drop_a(l)
     :: k != HELLO && end_a[l] == ESTABLISHED ->
         must_run(run_b_of[l] + 1 == memory_a.peer_run);
         if
@@ -584,7 +612,8 @@ end:
     each_link(turn_dial_a)
     /* Engine.send */
     :: atomic { memory_a.next <= N ->
-        memory_a.body[memory_a.next - 1] = run_a + 1; memory_a.next++; end_turn_a() }
+        memory_a.body[memory_a.next - 1] = run_a + 1;
+        printf("A is asked to send %d\n", memory_a.next); memory_a.next++; end_turn_a() }
     /* Outbox.tick */
 #ifndef M_NO_RESEND
     :: atomic { active_a && sent > received_a && (quiet || faults > 0) ->
@@ -592,7 +621,7 @@ end:
         :: quiet
         :: else -> faults--
         fi;
-        sent = received_a; probing = 1; end_turn_a() }
+        sent = received_a; probing = 1; printf("A resends\n"); end_turn_a() }
 #endif
 #ifndef M_NO_PONG
     :: atomic { active_a && quiet && sent == received_a && !ready_b && news_a ->
@@ -600,8 +629,8 @@ end:
 #endif
     :: atomic { crashes > 0 -> crashes--; start_a() }
 #if ROLLBACK == 1
-    :: atomic { copied == 0 -> copy_out(copy_a, store_a); copied = 1; i = 0 }
-    :: atomic { copied == 1 -> copied = 2; copy_out(store_a, copy_a);
+    :: atomic { copied == 0 -> copy_out(copy_a, store_a); copied = 1; i = 0; printf("its store is copied\n") }
+    :: atomic { copied == 1 -> copied = 2; printf("the copy is put back\n"); copy_out(store_a, copy_a);
         copy_a.base = 0; copy_a.next = 0; copy_a.incarnation = 0;
         copy_a.peer_incarnation = 0; copy_a.peer_run = 0;
         for (i : 0 .. N - 1) { copy_a.body[i] = 0 }
@@ -623,32 +652,29 @@ inline forget_refusals(base) {
 #endif
 }
 
-/* Connections._introduce and Session.establish at B. */
+/* Connections._introduce and Session.establish at B; resume() decides. */
 inline establish_b(l, hello_base, hello_next, hello_incarnation) {
     if
 #ifndef M_NO_RUN
     :: memory_b.peer_run && (hello_incarnation < memory_b.peer_incarnation ||
-        (hello_incarnation == memory_b.peer_incarnation && memory_b.peer_run != run_a_of[l] + 1)) ->
+        (hello_incarnation == memory_b.peer_incarnation &&
+         memory_b.peer_run != run_a_of[l] + 1)) ->      /* RES-3, RES-4 */
 #ifdef FIX_LATE
         if
         :: older_b[l]
-        :: else -> must_calm(false); held = 1
+        :: else -> hold_b()
         fi;
 #else
-        must_calm(false); held = 1;
+        hold_b();
 #endif
         drop_b(l)
 #endif
-#ifndef M_NO_CURSOR_CHECK
-    :: memory_b.known && hello_base > memory_b.cursor + 1 -> must_calm(false); held = 1; drop_b(l)
+#ifndef M_NO_LOSS_CHECK
+    :: memory_b.known && hello_base > memory_b.cursor + 1 -> hold_b(); drop_b(l)        /* RES-5 */
 #endif
 #ifndef M_NO_NEXT_CHECK
-    :: memory_b.known && hello_next <= memory_b.cursor && memory_b.peer_run != run_a_of[l] + 1 ->
-        must_calm(false); held = 1; drop_b(l)
-#endif
-#ifdef FIX_BASE
-    :: memory_b.known && hello_base < memory_b.heard && memory_b.peer_run != run_a_of[l] + 1 ->
-        must_calm(false); held = 1; drop_b(l)
+    :: memory_b.known && hello_next <= memory_b.cursor && is_other_run_b(l) ->          /* RES-5 */
+        hold_b(); drop_b(l)
 #endif
     :: else ->
         must_run(run_a_of[l] + 1 >= memory_b.peer_run);
@@ -678,7 +704,7 @@ inline establish_b(l, hello_base, hello_next, hello_incarnation) {
         fi;
         forget_refusals(hello_base);
         gap_reported = 0;
-        end_b[l] = ESTABLISHED; active_b = l + 1;
+        end_b[l] = ESTABLISHED; active_b = l + 1; printf("B has joined on %d\n", l);
         for (m : 0 .. LINKS - 1) {
             if
 #ifndef M_STALE
@@ -733,10 +759,15 @@ inline keep(seq, count, bodies) {
 }
 
 /* What has come may be processed in the same turn, or in a later one. */
+#ifdef NO_WAITING
+#define may_wait false
+#else
+#define may_wait true
+#endif
 inline process_some() {
     do
     :: k == DATA && ready_b -> process()
-    :: true -> break
+    :: may_wait || k != DATA || !ready_b -> break
     od
 }
 
@@ -749,11 +780,12 @@ inline process() {
 #endif
     memory_b.effect[memory_b.cursor] = waiting[memory_b.cursor];
     waiting[memory_b.cursor] = 0;
-    memory_b.cursor++;
+    memory_b.cursor++; printf("B processes %d, of run %d\n", memory_b.cursor,
+        memory_b.effect[memory_b.cursor - 1] - 1);
     if
     :: memory_b.refused = memory_b.refused & ~bit_of(memory_b.cursor)
 #ifndef NO_REFUSAL
-    :: memory_b.refused = memory_b.refused | bit_of(memory_b.cursor);
+    :: memory_b.refused = memory_b.refused | bit_of(memory_b.cursor); printf("refused\n");
         memory_b.refusals = memory_b.refusals | bit_of(memory_b.cursor)
 #endif
     fi;
@@ -771,7 +803,7 @@ inline settle_b() {
     if
     :: say_hello ->
         put(to_a[say_hello - 1], say_hello - 1, HELLO, memory_b.cursor, room_b, memory_b.refusals,
-            memory_b.incarnation * 2 + memory_b.known)
+            16 * memory_b.incarnation + 2 * memory_b.heard + memory_b.known)
     :: else
     fi;
     if
@@ -822,11 +854,12 @@ inline end_turn_b() {
 }
 
 inline take_b(l) {
-    to_b[l]?k, x, y, z, u;
+    to_b[l]?k, x, y, z, u; printf("B reads on %d: %e %d %d %d %d\n", l, k, x, y, z, u);
     if
     :: k == HELLO -> establish_b(l, x, y, z)
     :: k != HELLO && end_b[l] == SILENT
-    :: k != HELLO && end_b[l] == GREETED -> drop_b(l)
+    :: k != HELLO && end_b[l] == GREETED ->    /* HEL-3: its HELLO was lost. */
+        must_calm(lossy); drop_b(l)
     :: k != HELLO && end_b[l] == ESTABLISHED ->
         must_run(run_a_of[l] + 1 == memory_b.peer_run);
         if
@@ -872,8 +905,8 @@ end:
 #endif
     :: atomic { crashes > 0 -> crashes--; start_b() }
 #if ROLLBACK == 2
-    :: atomic { copied == 0 && may_copy_b -> copy_in(copy_b, store_b); copied = 1; i = 0 }
-    :: atomic { copied == 1 -> copied = 2; copy_in(store_b, copy_b);
+    :: atomic { copied == 0 && may_copy_b -> copy_in(copy_b, store_b); copied = 1; i = 0; printf("its store is copied\n") }
+    :: atomic { copied == 1 -> copied = 2; printf("the copy is put back\n"); copy_in(store_b, copy_b);
         copy_b.known = 0; copy_b.cursor = 0; copy_b.refusals = 0; copy_b.incarnation = 0;
         copy_b.peer_incarnation = 0; copy_b.peer_run = 0; copy_b.heard = 0; copy_b.refused = 0;
         for (i : 0 .. N - 1) { copy_b.effect[i] = 0 }
@@ -884,7 +917,7 @@ end:
 
 /* --- The network ------------------------------------------------------------------------------ */
 
-#define cut(l) :: atomic { faults > 0 && !dead[l] && !is_free(l) -> faults--; dead[l] = 1 }
+#define cut(l) :: atomic { faults > 0 && !dead[l] && !is_free(l) -> faults--; dead[l] = 1; printf("%d is cut\n", l) }
 
 active proctype Network() {
 end:

@@ -20,7 +20,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-CONNECTIONS_MAX = 256
+CONNECTIONS_MAX = 64  # `select` takes descriptors below 1024 only.
 WAITING_MAX_BYTES = 1 << 18  # Per connection and direction; then the source has to wait.
 _CHUNK_BYTES = 1 << 16
 _THROTTLE_STEP_S = 0.02  # A throttled flow leaves in portions of so much time.

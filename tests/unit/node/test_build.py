@@ -9,6 +9,7 @@ import pytest
 from zmqp2p.errors import EndpointError, InvalidValue, LocalError, RecordError
 from zmqp2p.identity import Identity
 from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId
+from zmqp2p.limits import BODY_MAX_BYTES, Limits
 from zmqp2p.messages import AcceptState, decode_message, message
 from zmqp2p.node.build import (
     CHALLENGE_DURATION_S,
@@ -162,3 +163,11 @@ def test_a_wildcard_needs_an_endpoint_to_show(endpoint: str, tmp_path: Path) -> 
     node = start_node(options_of(endpoint, ME, advertise=["tcp://192.0.2.1:5"]))
     node.stop(10.0)
     assert node.record.endpoints == ("tcp://192.0.2.1:5",)
+
+
+def test_an_inbox_too_small_for_the_largest_message_is_refused_before_anything_is_open() -> None:
+    """A peer may send such a message, and it would wait for a window that never opens."""
+    limits = Limits(inbox_max_bytes=BODY_MAX_BYTES - 1)
+    with pytest.raises(InvalidValue, match="inbox_max_bytes"):
+        start_node(options_of(None, ME, limits=limits))
+    start_node(options_of(None, ME, limits=Limits(inbox_max_bytes=BODY_MAX_BYTES))).stop(10.0)

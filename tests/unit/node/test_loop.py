@@ -1,0 +1,183 @@
+"""Turns of a node taken by hand: time is what the test says, and there is no thread."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.chance import seeded
+from zmqp2p.engine.output import Watch
+from zmqp2p.identity import Identity
+from zmqp2p.limits import DEFAULT_LIMITS
+from zmqp2p.messages import encode_message, message
+from zmqp2p.node.deliveries import Delivery, Done, Handler, current_delivery
+from zmqp2p.node.loop import Callback, Loop, Parts, Surroundings
+from zmqp2p.node.receipts import Receipt
+from zmqp2p.objectives.base import Deposit
+from zmqp2p.policy import ask
+from zmqp2p.records import PeerRecord
+from zmqp2p.store import MemoryStore
+from zmqp2p.transport import MemoryNetwork, MemoryTransport
+from zmqp2p.wire.link import LinkEvent
+
+DAY_MS = 24 * 3600 * 1000
+
+
+@message(7201)
+@dataclass(frozen=True)
+class Count:
+    """An application message."""
+
+    number: int
+
+
+class World:
+    """Two loops on one memory network, and the clock of both."""
+
+    def __init__(self) -> None:
+        """Start both; nothing is dialed yet."""
+        self.now = 1000.0
+        self.network = MemoryNetwork()
+        self.alice, self.bob = Side(self, "alice"), Side(self, "bob")
+
+    def run(self, turns: int = 12) -> None:
+        """Let both take turns."""
+        for _ in range(turns):
+            self.alice.turn()
+            self.bob.turn()
+
+    def close(self) -> None:
+        """Release both."""
+        for side in (self.alice, self.bob):
+            side.transport.close()
+            side.store.close()
+
+
+class Side:
+    """One loop, with its transport and its store."""
+
+    def __init__(self, world: World, name: str) -> None:
+        """Start it, listening at an endpoint of its own name."""
+        self.identity = Identity.generate()
+        self.world, self.name = world, name
+        self.transport = MemoryTransport(
+            world.network, curve_public=self.identity.curve_public, host=name
+        )
+        self.endpoint = self.transport.listen(f"tcp://127.0.0.1:{1 if name == 'alice' else 2}")
+        self.store = MemoryStore()
+        self.work: list[Deposit | Watch] = []
+        self._later: list[Callback] = []
+        self.start()
+
+    def start(self) -> None:
+        """Begin a run on the store as it is."""
+        memory = self.store.open(self.identity.address, self.utc_ms())
+        parts = Parts(
+            identity=self.identity,
+            store=self.store,
+            transport=self.transport,
+            chain=None,
+            policy=ask,
+            limits=DEFAULT_LIMITS,
+            record_of=self.record_of,
+        )
+        around = Surroundings(seeded(1), lambda: self.world.now, self.utc_ms)
+        self.loop = Loop(parts, memory, around, self._later.append, self.work.append)
+
+    def utc_ms(self) -> int:
+        """The wall clock."""
+        return int(self.world.now * 1000)
+
+    def record_of(self, issued_ms: int) -> PeerRecord:
+        """The record, valid for two days."""
+        key, endpoints = self.identity.curve_public, (self.endpoint,)
+        return PeerRecord.issue(self.identity, key, endpoints, issued_ms, issued_ms + 2 * DAY_MS)
+
+    def turn(self) -> None:
+        """Take one turn."""
+        events: list[LinkEvent] = self.transport.wait(0.0)
+        commands, self._later[:] = list(self._later), []
+        self.loop.turn(events, commands)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.close()
+
+
+def test_a_record_is_renewed_at_half_of_its_life_and_stored_as_issued(world: World) -> None:
+    """REC-7: or a node that runs for long would be refused by everybody."""
+    loop = world.alice.loop
+    first = loop.record
+    world.now += DAY_MS / 1000 - 1
+    world.alice.turn()
+    assert loop.record is first
+    world.now += 1
+    world.alice.turn()
+    second = loop.record
+    assert second.issued_ms == first.issued_ms + DAY_MS
+    world.alice.turn()
+    assert loop.record is second
+    world.alice.store.close()
+    assert world.alice.store.open(world.alice.identity.address, 1).issued_ms == second.issued_ms
+
+
+def test_a_wall_clock_set_back_does_not_take_the_record_back(world: World) -> None:
+    """IDN-4: a record issued earlier than the one that others know would be refused."""
+    world.alice.turn()
+    first = world.alice.loop.record
+    world.alice.store.close()
+    world.now -= 100.0
+    world.alice.start()
+    assert world.alice.loop.record.issued_ms == first.issued_ms + 1
+
+
+def test_what_a_handler_did_for_a_run_that_is_over_counts_for_nothing(world: World) -> None:
+    """RES-9: the message comes again, from the peer's new run."""
+    handed: list[tuple[Delivery, Done]] = []
+
+    def elsewhere(_handler: Handler, delivery: Delivery, done: Done) -> None:
+        handed.append((delivery, done))
+
+    bob, alice = world.bob, world.alice
+    bob.loop.handlers.subscribe(lambda _: None, elsewhere, Count, None)
+    bob.store.transaction.execute("CREATE TABLE app_seen (number INTEGER)")
+    contact = bob.loop.record
+    alice.loop.engine.add_contact(contact)
+    world.run()
+    body_receipt = Receipt(alice.loop.desk.room, bob.identity.address, count_body(1))
+    alice.loop.turn([], [body_receipt])
+    world.run()
+    ((delivery, done),) = handed
+    delivery.transaction.execute("INSERT INTO app_seen VALUES (1)")
+    token = current_delivery.set(delivery)
+    sent = Receipt(bob.loop.desk.room, alice.identity.address, count_body(2))
+    assert delivery.adopt(sent)
+    current_delivery.reset(token)
+    alice.transport.close()  # A crash, and another run on the same store.
+    alice.store.close()
+    alice.transport = MemoryTransport(
+        world.network, curve_public=alice.identity.curve_public, host="alice"
+    )
+    alice.start()
+    alice.loop.engine.add_contact(contact)
+    world.now += 1.0
+    world.run()
+    done(None)
+    world.run()
+    rows = bob.store.transaction.execute("SELECT count(*) FROM app_seen")
+    assert rows == [(0,)]
+    assert isinstance(sent.error, Exception)
+    assert len(handed) == 2  # Handed out again.
+    handed[1][0].transaction.execute("INSERT INTO app_seen VALUES (1)")
+    handed[1][1](None)
+    world.run()
+    assert bob.store.transaction.execute("SELECT count(*) FROM app_seen") == [(1,)]
+    assert alice.loop.engine.unacked() == 0
+
+
+def count_body(number: int) -> bytes:
+    """Return the body of a `Count`."""
+    return encode_message(Count(number))

@@ -1,0 +1,36 @@
+"""A node's own bounds: those that could never work are refused when they are made."""
+
+from dataclasses import fields
+
+import pytest
+
+from zmqp2p.errors import InvalidValue
+from zmqp2p.limits import DEFAULT_LIMITS, Limits
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Limits)])
+def test_no_bound_is_negative(name: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        Limits(**{name: -1})
+    assert caught.value.field == name
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Limits) if f.name != "subscribe_grace_s"])
+def test_no_bound_is_zero_but_the_grace(name: str) -> None:
+    assert Limits(subscribe_grace_s=0.0).subscribe_grace_s == 0.0
+    with pytest.raises(InvalidValue) as caught:
+        Limits(**{name: 0})
+    assert caught.value.field == name
+
+
+@pytest.mark.parametrize("name", ["rto", "redial", "handler_retry", "deposit_retry"])
+def test_the_least_time_is_not_above_the_greatest(name: str) -> None:
+    greatest = getattr(DEFAULT_LIMITS, f"{name}_max_s")
+    assert getattr(Limits(**{f"{name}_min_s": greatest}), f"{name}_min_s") == greatest
+    with pytest.raises(InvalidValue, match=f"{name}_min_s"):
+        Limits(**{f"{name}_min_s": greatest + 1})
+
+
+def test_a_link_is_asked_before_it_is_given_up() -> None:
+    with pytest.raises(InvalidValue, match="ping_interval_s"):
+        Limits(ping_interval_s=1.5, silence_max_s=1.5)
