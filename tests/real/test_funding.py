@@ -487,6 +487,27 @@ def test_a_restart_at_any_step_completes_with_each_deposit_made_once(
     assert amounts(pair.chain) == [5, 7]
 
 
+def test_a_node_that_starts_without_its_chain_keeps_its_channels(
+    parties: Parties, chain: SimulatedChain
+) -> None:
+    """They wait until it has the chain again; everything else works meanwhile."""
+    bob = parties.start("bob", chain=chain)
+    alice = parties.start("alice", chain=chain, store=parties.store("alice"))
+    alice.add_peer(bob.record)
+    channel = fund(alice, bob).channel_id
+    alice.close()
+    alice = parties.restart("alice", alice)
+    bob.on_message(lambda _: None)
+    alice.send_message(bob.address, Note(1)).wait(PATIENCE_S)
+    assert alice.channel(channel).status().waiting_for is WaitingFor.COMPLETE_PREFUND
+    alice.close()
+    alice = parties.restart("alice", alice, chain=chain)
+    until(bob.proposals, len)
+    bob.approve(channel)
+    alice.channel(channel).result(PATIENCE_S)
+    assert amounts(chain) == [5, 7]
+
+
 def test_a_node_that_only_listens_goes_on_by_itself_after_a_restart(
     parties: Parties, chain: SimulatedChain
 ) -> None:

@@ -36,6 +36,7 @@ from zmqp2p import (
     LocalError,
     P2PService,
     PeerRecord,
+    Receipt,
     Refused,
     ServiceClosed,
     StoreError,
@@ -307,9 +308,15 @@ class BrokenStore(MemoryStore):
         super().__init__()
         self.commits_fail = False
         self.close_fails = False
+        self.rollbacks_fail = False
         self.closing = threading.Event()
         self.may_close = threading.Event()
         self.may_close.set()
+
+    def rollback_to_savepoint(self) -> None:
+        if self.rollbacks_fail:
+            raise StoreError("the disk is full")
+        super().rollback_to_savepoint()
 
     def commit(self) -> None:
         if self.commits_fail:
@@ -439,6 +446,31 @@ def test_two_threads_can_close_at_once(broken: tuple[P2PService, BrokenStore]) -
         store.may_close.set()
         service.close()
         first.result(PATIENCE_S)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_a_handler_sent_ends_though_it_cannot_be_undone(
+    elsewhere: bool, broken: tuple[P2PService, BrokenStore], parties: Parties
+) -> None:
+    """The receipt's callbacks are called too: whoever awaits it does not hang."""
+    service, store = broken
+    store.rollbacks_fail = True
+    sent: Journal[Receipt] = Journal()
+
+    def handle(delivery: Delivery) -> None:
+        sent(service.send_message(delivery.sender, Note(1)))
+        delivery.transaction.execute("INSERT INTO app_missing VALUES (1)")
+
+    with ThreadPoolExecutor(1) as executor:
+        service.on_message(handle, executor=executor if elsewhere else None)
+        bob = parties.start("bob")
+        bob.add_peer(service.record)
+        bob.send_message(service.address, Note(1))
+        ended = Journal[Receipt]()
+        sent.count(1)[0].add_done_callback(ended)
+        assert isinstance(ended.count(1)[0].error, Cancelled)
+        with pytest.raises(StoreError, match="the disk is full"):
+            service.close()
 
 
 class CrashingChain(SimulatedChain):

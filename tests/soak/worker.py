@@ -135,7 +135,7 @@ def write(line: str) -> None:
     sys.stdout.flush()
 
 
-def log(event: Event) -> None:
+def log(event: Event | str) -> None:
     """Tell on stderr, which the supervisor keeps, what happens and when."""
     sys.stderr.write(f"{time.monotonic():.3f} {event}\n")
 
@@ -149,6 +149,7 @@ class Worker:
         chain = None
         if task.chain is not None:
             chain = stack.enter_context(closing(SimulatedChain(task.chain)))
+        log("starts")
         self._p2p = P2PService(
             task.endpoint,
             identity=Identity.load_or_create(Path(task.key)),
@@ -160,8 +161,10 @@ class Worker:
         )
         stack.callback(self._p2p.close, CLOSE_TIMEOUT_S)
         self._p2p.on_event(log)
+        log("listens")
         peer = self._p2p.add_peer(task.peer)
         sent, self._before = self._resume(peer)
+        log(f"sent {sent}, received {self._before}")
         self._ledger = Ledger(task.messages)
         self._p2p.on_message(self._ledger.take, message_type=Item)
         self._sender = Sender(self._p2p, peer, task, sent)

@@ -14,7 +14,7 @@ from zmqp2p.ids import CurveKey, LinkId
 from zmqp2p.transport import probe, zap
 from zmqp2p.transport.links import Links, SendFailure, check_frames
 from zmqp2p.transport.monitor import DialFailure, DialProgress, Turn
-from zmqp2p.transport.reactor import Reactor
+from zmqp2p.transport.reactor import Reactor, Serve
 from zmqp2p.wire.link import DownReason, LinkDown, LinkUp
 
 KEY = CurveKey(bytes(range(32)))
@@ -261,6 +261,7 @@ def test_a_source_is_served_at_first_and_when_it_is_readable(
     reactor.turn(None)
     assert len(served) == 2
     reactor.unwatch(pipe[0], serve)
+    reactor.catch_up()
     reactor.turn(0.0)
     assert len(served) == 2
 
@@ -303,6 +304,7 @@ def test_a_source_that_is_forgotten_is_not_served(reactor: Reactor, pipe: tuple[
 
     reactor.watch(pipe[0], serve)
     reactor.unwatch(pipe[0], serve)
+    reactor.catch_up()
     reactor.turn(0.0)
 
 
@@ -310,32 +312,34 @@ def test_a_source_that_is_forgotten_is_not_served(reactor: Reactor, pipe: tuple[
 def test_a_source_that_another_has_closed_is_not_served(
     reactor: Reactor, pipe: tuple[int, int], *, marked: bool
 ) -> None:
-    """One of two closes the other, when both are due at once."""
-    left = {pipe[0]: os.dup(pipe[0]), pipe[1]: os.dup(pipe[0])}
+    """Both are due at once, and whichever comes first closes the other."""
     sources: dict[int, Serve] = {}
     served: list[int] = []
 
     def source(fd: int) -> Serve:
         def serve() -> bool:
             served.append(fd)
-            for other in set(sources) - {fd}:
+            if len(served) > 2:
+                (other,) = set(sources) - {fd}
                 reactor.unwatch(other, sources[other])
             return False
 
         return serve
 
-    for fd in left.values():
+    twin = os.dup(pipe[0])
+    for fd in (pipe[0], twin):
         sources[fd] = source(fd)
         reactor.watch(fd, sources[fd])
+    reactor.catch_up()
     if marked:
+        for serve in sources.values():
+            reactor.mark(serve)
         reactor.catch_up()
     else:
-        reactor.clear_marks()
         os.write(pipe[1], b"x")
         reactor.turn(None)
-    assert len(served) == 1
-    for fd in left.values():
-        os.close(fd)
+    os.close(twin)
+    assert len(served) == 3
 
 
 def test_timers_run_in_order_and_end_the_sleep(reactor: Reactor) -> None:

@@ -6,7 +6,7 @@ Counted on the caller's thread, so that a fast sender waits (or is told) before 
 import threading
 from time import monotonic
 
-from zmqp2p.errors import Backpressure, DeliveryTimeout, ServiceClosed, TooLarge
+from zmqp2p.errors import Backpressure, DeliveryTimeout, ServiceClosed
 from zmqp2p.ids import Address, address_text
 from zmqp2p.limits import Limits
 
@@ -26,12 +26,8 @@ class OutboxGate:
         Raises:
             Backpressure: full, and ``timeout_s`` is 0.
             DeliveryTimeout: still full after ``timeout_s``. Nothing was sent.
-            TooLarge: there is never room for so much.
             ServiceClosed: the service closed meanwhile.
         """
-        if size_bytes > self._limits.outbox_max_bytes:
-            most = self._limits.outbox_max_bytes
-            raise TooLarge(f"{size_bytes} bytes, and an outbox holds at most {most}")
         end_at = None if timeout_s is None else monotonic() + timeout_s
         with self._room:
             while not self._fits(peer, size_bytes):

@@ -38,7 +38,7 @@ class Handlers:
         self._later = later
         self._failed = failed
         self._subscriptions: dict[int, Subscription] = {}
-        self._running: set[Delivery] = set()  # On other threads.
+        self._running: set[Delivery] = set()  # Here, or on other threads.
 
     def subscribe(
         self, handler: Handler, runner: Runner | None, kind: type | None, channel: ChannelId | None
@@ -59,6 +59,7 @@ class Handlers:
         handler, runner = subscription.handler, subscription.runner
         if runner is None:
             delivery = Delivery(self._desk.room, pending, ImmediateTransaction(self._store))
+            self._running.add(delivery)
             self._handled(pending, delivery, run_handler(handler, delivery))
             return
         delivery = Delivery(self._desk.room, pending, CollectedTransaction())
@@ -73,13 +74,11 @@ class Handlers:
             self._handled(pending, delivery, fault)
 
     def close(self) -> list[Receipt]:
-        """Return what handlers on other threads have sent: it will never leave."""
+        """Return what handlers that have not ended have sent: it will never leave."""
         return [receipt for delivery in self._running for receipt in delivery.close()]
 
     def _handled(self, pending: Pending, delivery: Delivery, error: BaseException | None) -> None:
         """A handler has ended: its effects and the ack go into this turn's transaction."""
-        self._running.discard(delivery)
-        outgoing = delivery.close()
         if isinstance(delivery.transaction, ImmediateTransaction):
             delivery.transaction.close()
         if error is None and not self._engine.awaits(pending):
@@ -88,7 +87,7 @@ class Handlers:
         if error is None:
             error = self._apply_collected(delivery.transaction)
         if error is None:
-            for receipt in outgoing:
+            for receipt in self._end(delivery):
                 self._desk.send(self._engine, receipt)
             self._engine.complete(pending)
             return
@@ -96,10 +95,15 @@ class Handlers:
         if isinstance(transaction, ImmediateTransaction) and transaction.used:
             self._store.rollback_to_savepoint()
         undone = Cancelled("the handler that sent it failed")
-        self._desk.end([(receipt, undone) for receipt in outgoing])
+        self._desk.end([(receipt, undone) for receipt in self._end(delivery)])
         if not isinstance(error, Exception):
             raise error
         self._fail(pending, error)
+
+    def _end(self, delivery: Delivery) -> list[Receipt]:
+        """What the handler wrote is in the transaction, or undone: return what it sent."""
+        self._running.discard(delivery)
+        return delivery.close()
 
     def _fail(self, pending: Pending, error: Exception) -> None:
         if isinstance(error, HandlerCancelled):

@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
@@ -122,7 +122,7 @@ class Node:
         Waits up to ``timeout_s`` for room in the outbox; never on the node's own thread.
 
         Raises:
-            Backpressure, DeliveryTimeout, TooLarge: see `OutboxGate.enter`.
+            Backpressure, DeliveryTimeout: see `OutboxGate.enter`.
             ServiceClosed: the node is closed.
         """
         self._check_open()
@@ -264,10 +264,13 @@ class Node:
         self._awake = False
         return 0.0 if self._mailbox else self._loop.patience_s()
 
-    def _commands(self) -> list[Command]:
-        """Take what waits in the mailbox, as much as one turn may bear."""
-        count = min(len(self._mailbox), _COMMANDS_PER_TURN)
-        return [self._mailbox.popleft() for _ in range(count)]
+    def _commands(self) -> Iterator[Command]:
+        """Take what waits in the mailbox, as much as one turn may bear.
+
+        One by one: behind a command that fails the others stay there, and are told.
+        """
+        for _ in range(min(len(self._mailbox), _COMMANDS_PER_TURN)):
+            yield self._mailbox.popleft()
 
     def _request_stop(self) -> None:
         self._stopping = True

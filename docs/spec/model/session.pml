@@ -25,7 +25,7 @@
 #define BATCH 2                 /* Messages in one DATA: 1, or 1 and 2 by choice. */
 #endif
 #ifndef REFUSALS
-#define REFUSALS 1              /* limits.REFUSALS_MAX: processing pauses when so many are unheard. */
+#define REFUSALS 1              /* limits.REFUSALS_MAX: with so many unheard, processing pauses. */
 #endif
 #ifndef CRASHES
 #define CRASHES 1               /* Of both nodes together, at any boundary inside a turn. */
@@ -196,8 +196,8 @@ byte ever_refused;
 #define any_link(test) (test(0) || test(1) || test(2))
 #endif
 
-/* Nothing is under way, and both ends have noticed every dead link. Then timers may run out as often
-   as they like; before, each time takes one of FAULTS. */
+/* Nothing is under way, and both ends have noticed that a dead link is dead. Then timers may run out
+ * as often as they like; before, each time takes one of FAULTS. */
 #define is_quiet(l) (len(to_a[l]) == 0 && len(to_b[l]) == 0 && !dead[l])
 #define quiet all_links(is_quiet)
 #define is_free(l) (end_a[l] == DOWN && end_b[l] == DOWN)
@@ -504,7 +504,8 @@ inline establish_a(l, hello_cursor, room, hello_refusals, hello_incarnation, hel
 inline settle_a() {
     if
     :: say_hello ->
-        put(to_b[say_hello - 1], say_hello - 1, HELLO, memory_a.base, memory_a.next, memory_a.incarnation, 0)
+        put(to_b[say_hello - 1], say_hello - 1, HELLO, memory_a.base, memory_a.next,
+            memory_a.incarnation, 0)
     :: else
     fi;
     if
@@ -564,7 +565,7 @@ inline end_turn_a() {
 inline take_a(l) {
     to_a[l]?k, x, y, z, u; printf("A reads on %d: %e %d %d %d %d\n", l, k, x, y, z, u);
     if
-    :: k == HELLO -> establish_a(l, x, y, z, u >> 4, (u >> 1) & 7, u & 1)
+    :: k == HELLO -> establish_a(l, x, y, z, (u >> 4), ((u >> 1) & 7), (u & 1))
     :: k != HELLO && end_a[l] == SILENT                 /* WHO */
     :: k != HELLO && end_a[l] == GREETED ->    /* HEL-3: its HELLO was lost. */
         must_calm(lossy); drop_a(l)
@@ -586,7 +587,8 @@ inline take_a(l) {
     fi
 }
 
-#define turn_take_a(l) :: atomic { nempty(to_a[l]) && end_a[l] -> d_step { take_a(l) }; end_turn_a() }
+#define turn_take_a(l) :: atomic { nempty(to_a[l]) && end_a[l] -> \
+    d_step { take_a(l) }; end_turn_a() }
 
 /* A link ends: it is dead, or its HELLO did not come (HEL-7). */
 #define turn_lose_a(l) :: atomic { end_a[l] && (dead[l] || \
@@ -629,8 +631,10 @@ end:
 #endif
     :: atomic { crashes > 0 -> crashes--; start_a() }
 #if ROLLBACK == 1
-    :: atomic { copied == 0 -> copy_out(copy_a, store_a); copied = 1; i = 0; printf("its store is copied\n") }
-    :: atomic { copied == 1 -> copied = 2; printf("the copy is put back\n"); copy_out(store_a, copy_a);
+    :: atomic { copied == 0 -> printf("A's store is copied\n");
+        copied = 1; copy_out(copy_a, store_a); i = 0 }
+    :: atomic { copied == 1 -> printf("the copy is put back\n");
+        copied = 2; copy_out(store_a, copy_a);
         copy_a.base = 0; copy_a.next = 0; copy_a.incarnation = 0;
         copy_a.peer_incarnation = 0; copy_a.peer_run = 0;
         for (i : 0 .. N - 1) { copy_a.body[i] = 0 }
@@ -872,13 +876,15 @@ inline take_b(l) {
     fi
 }
 
-#define turn_take_b(l) :: atomic { nempty(to_b[l]) && end_b[l] -> d_step { take_b(l) }; process_some(); end_turn_b() }
+#define turn_take_b(l) :: atomic { nempty(to_b[l]) && end_b[l] -> \
+    d_step { take_b(l) }; process_some(); end_turn_b() }
 
 #define turn_lose_b(l) :: atomic { end_b[l] && (dead[l] || \
     (end_b[l] != ESTABLISHED && is_quiet(l))) -> d_step { drop_b(l) }; end_turn_b() }
 
 #define turn_dial_b(l) :: atomic { is_free(l) && all_links(not_dialing_b) && no_free_before(l) && \
-    dials_b > 0 -> dials_b--; end_b[l] = GREETED; end_a[l] = SILENT; by_b[l] = 1; run_a_of[l] = run_a; run_b_of[l] = run_b; \
+    dials_b > 0 -> dials_b--; end_b[l] = GREETED; end_a[l] = SILENT; by_b[l] = 1; \
+    run_a_of[l] = run_a; run_b_of[l] = run_b; \
     say_hello = l + 1; end_turn_b() }
 
 #ifdef COPY_BEFORE_MEETING
@@ -905,8 +911,10 @@ end:
 #endif
     :: atomic { crashes > 0 -> crashes--; start_b() }
 #if ROLLBACK == 2
-    :: atomic { copied == 0 && may_copy_b -> copy_in(copy_b, store_b); copied = 1; i = 0; printf("its store is copied\n") }
-    :: atomic { copied == 1 -> copied = 2; printf("the copy is put back\n"); copy_in(store_b, copy_b);
+    :: atomic { copied == 0 && may_copy_b -> printf("B's store is copied\n");
+        copied = 1; copy_in(copy_b, store_b); i = 0 }
+    :: atomic { copied == 1 -> printf("the copy is put back\n");
+        copied = 2; copy_in(store_b, copy_b);
         copy_b.known = 0; copy_b.cursor = 0; copy_b.refusals = 0; copy_b.incarnation = 0;
         copy_b.peer_incarnation = 0; copy_b.peer_run = 0; copy_b.heard = 0; copy_b.refused = 0;
         for (i : 0 .. N - 1) { copy_b.effect[i] = 0 }
@@ -917,7 +925,8 @@ end:
 
 /* --- The network ------------------------------------------------------------------------------ */
 
-#define cut(l) :: atomic { faults > 0 && !dead[l] && !is_free(l) -> faults--; dead[l] = 1; printf("%d is cut\n", l) }
+#define cut(l) :: atomic { faults > 0 && !dead[l] && !is_free(l) -> \
+    faults--; dead[l] = 1; printf("%d is cut\n", l) }
 
 active proctype Network() {
 end:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from zmqp2p.engine.engine import Engine
-from zmqp2p.errors import Backpressure, ServiceClosed, UnknownPeer
+from zmqp2p.errors import Backpressure, Cancelled, ServiceClosed, UnknownPeer
 from zmqp2p.identity import Identity
-from zmqp2p.ids import Address
+from zmqp2p.ids import Address, ChannelId
 from zmqp2p.limits import Limits
 from zmqp2p.node.build import options_of, start_node
 from zmqp2p.node.node import Node
@@ -18,6 +18,7 @@ from zmqp2p.transport import MemoryNetwork, MemoryTransport
 from zmqp2p.wire.link import LinkEvent
 
 ME = Identity.generate()
+CHANNEL = ChannelId(b"\x42" * 32)
 NOBODY = Address(b"\x07" * 20)
 PATIENCE_S = 10.0
 
@@ -69,6 +70,26 @@ def test_a_bug_in_what_the_loop_is_asked_to_do_ends_it_and_is_told_to_both(node:
     with pytest.raises(ZeroDivisionError):
         node.stop(PATIENCE_S)
     assert node.failure is None
+
+
+def test_what_waits_behind_a_failure_in_the_same_turn_is_answered(node: Node) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def hold(_engine: Engine) -> None:
+        inside.set()
+        go_on.wait(PATIENCE_S)
+
+    node.call(hold)
+    assert inside.wait(PATIENCE_S)
+    failed = node.call(lambda _engine: 1 // 0)
+    behind: list[Any] = [node.flush(), node.funded(CHANNEL), node.channel_statuses()]
+    receipt = node.send(NOBODY, b"body", 0)
+    go_on.set()
+    assert isinstance(failed.exception(PATIENCE_S), ZeroDivisionError)
+    for future in behind:
+        assert isinstance(future.exception(PATIENCE_S), ServiceClosed)
+    node.ended.result(PATIENCE_S)
+    assert isinstance(receipt.error, Cancelled)
 
 
 def test_a_message_that_cannot_be_numbered_ends_as_why_and_frees_its_place(node: Node) -> None:
