@@ -46,7 +46,7 @@ def report(outcome: Outcome, made: Soak) -> str:
         "corrupt": outcome.corrupt,
         "resent": outcome.resent,
         "reconnects": outcome.reconnects,
-        "kills": outcome.kills,
+        "kills": f"{outcome.kills}, with nothing under way {outcome.idle_kills}",
         "resets": 0 if made.resets is None else made.resets.count,
         "partitions": 0 if made.partitions is None else made.partitions.count,
         "worst stall": f"{outcome.worst_stall_s:.2f} s, until {outcome.stalled_until:.3f}",

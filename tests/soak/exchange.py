@@ -35,11 +35,17 @@ class Disturbance(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to happen. ``kills`` are shares of the progress, 0 to 1, by party."""
+    """What is to happen.
+
+    ``kills`` are shares of the progress, 0 to 1, by party: each is killed so often, no sooner than
+    that, and not before it has got further than when it was killed last; if that never comes, when
+    everything is delivered ("idle").
+    """
 
     messages: int  # In each direction.
     timeout_s: float
     kills: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+    together: bool = False  # Both are killed whenever one is.
     channels: int = 0  # That must be funded on both sides at the end.
     seed: int = 0
 
@@ -55,6 +61,7 @@ class Outcome:
     resent: int
     reconnects: int
     kills: int
+    idle_kills: int  # Of those, with nothing left to deliver.
     channels: tuple[int, int]
     worst_stall_s: float
     stalled_until: float  # Monotonic seconds, as in the workers' logs.
@@ -119,6 +126,7 @@ class Exchange:
         self._rng = Random(plan.seed)
         self._due = [list(sorted(kills, reverse=True)) for kills in plan.kills]
         self._kill_at = [inf, inf]
+        self._idle_kills = 0
         self._stalls = (_Stall(), _Stall())
 
     def run(self) -> Outcome:
@@ -158,9 +166,13 @@ class Exchange:
                 stall.look(party.received, other.sent)
 
     def _complete(self) -> bool:
-        total = self._plan.messages
         killed = not any(self._due) and self._kill_at == [inf, inf]
-        return killed and all(
+        return killed and self._delivered()
+
+    def _delivered(self) -> bool:
+        """Whether both are up and know that everything has been delivered."""
+        total = self._plan.messages
+        return all(
             party.ready
             and party.sent == party.acked == party.received == total
             and party.channels >= self._plan.channels
@@ -171,9 +183,15 @@ class Exchange:
         news.party.take(news)
         index = self._parties.index(news.party)
         due = self._due[index]
-        if due and news.party.ready and self._kill_at[index] == inf and self._progress() >= due[-1]:
-            due.pop()
-            self._kill_at[index] = monotonic() + self._rng.uniform(0, KILL_DELAY_MAX_S)
+        if not due or self._kill_at[index] < inf or not news.party.ready:
+            return
+        idle = self._delivered()
+        if idle or (news.party.moved and self._progress() >= due[-1]):
+            at = monotonic() + self._rng.uniform(0, KILL_DELAY_MAX_S)
+            for each in range(len(self._due)) if self._plan.together else (index,):
+                self._idle_kills += idle
+                self._due[each].pop()
+                self._kill_at[each] = at
 
     def _act(self, now: float) -> None:
         due = [i for i, at in enumerate(self._kill_at) if at <= now]
@@ -210,6 +228,7 @@ class Exchange:
             resent=first.resent + second.resent,
             reconnects=first.reconnects + second.reconnects,
             kills=first.kills + second.kills,
+            idle_kills=self._idle_kills,
             channels=(first.channels, second.channels),
             worst_stall_s=stall.worst_s,
             stalled_until=stall.worst_until,

@@ -1,14 +1,13 @@
 """Two parties on this machine, each behind a fault proxy."""
 
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from os import getpid
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.real.faults.ports import free_ports
 from tests.real.faults.proxy import FaultProxy
 from tests.soak.exchange import Exchange, Plan
 from tests.soak.faults import Partitions, Resets
@@ -17,8 +16,6 @@ from tests.soak.worker import Task
 from zmqp2p import Identity, PeerUri
 
 NAMES = ("alice", "bob")
-# Below the ephemeral ports: who dials one of those while nobody listens may reach itself.
-_PORT_FIRST, _PORT_COUNT = 20_000, 12_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +30,7 @@ class Settings:
     kills: tuple[int, int] = (0, 0)
     kills_together: bool = False  # Both at once, each time.
     in_memory: bool = False
-    report_interval_s: float = 0.1
+    report_interval_s: float = 0.02
     limits: dict[str, Any] = field(default_factory=dict)
 
 
@@ -62,6 +59,7 @@ def soak(folder: Path, settings: Settings) -> Iterator[Soak]:
             messages=settings.messages,
             timeout_s=settings.timeout_s,
             kills=_kills(settings, rng),
+            together=settings.kills_together,
             seed=settings.seed,
         )
         disturbances = [one for one in (resets, partitions) if one is not None]
@@ -71,7 +69,9 @@ def soak(folder: Path, settings: Settings) -> Iterator[Soak]:
 def _kills(
     settings: Settings, rng: Random
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    first, second = (tuple(rng.random() for _ in range(kills)) for kills in settings.kills)
+    # Not at the very end: there everything may be delivered before the last ones come.
+    moments = (tuple(rng.uniform(0, 0.9) for _ in range(kills)) for kills in settings.kills)
+    first, second = moments
     return (first, first) if settings.kills_together else (first, second)
 
 
@@ -100,20 +100,3 @@ def _parties(
         return Party(name, task, folder / f"{name}.err")
 
     return party(0), party(1)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 on which nobody listens now; another process starts elsewhere."""
-    found: list[int] = []
-    for step in range(_PORT_COUNT):
-        port = _PORT_FIRST + (getpid() * 16 + step) % _PORT_COUNT
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise OSError(f"fewer than {count} free ports")

@@ -44,7 +44,8 @@ class Party:
     prefix: tuple[str, ...] = ()  # Of its command line: runs it elsewhere.
     runs: int = 0
     kills: int = 0
-    ready: bool = False  # This run has said what its store holds.
+    ready: bool = False  # This run has said what its store holds,
+    moved: bool = False  # and has got further since.
     sent: int = 0
     stored: int = 0
     acked: int = 0
@@ -60,7 +61,7 @@ class Party:
     def start(self, news: "queue.SimpleQueue[News]", promised: int) -> None:
         """Start a run; the other says that ``promised`` items were acked by this party."""
         self.runs += 1
-        self.ready = False
+        self.ready = self.moved = False
         self._floor = (self.stored, promised) if self.task.store is not None else (0, 0)
         command = [*self.prefix, sys.executable, "-m", "tests.soak.worker", self.task.to_text()]
         with self.errors.open("a") as errors:
@@ -86,16 +87,20 @@ class Party:
         os.kill(self._process.pid, signal.SIGKILL)
         self._ended()
 
-    def take(self, news: News) -> bool:
-        """Take in what a worker said; True if it got further. Raises WorkerFailed at its end."""
+    def take(self, news: News) -> None:
+        """Take in what a worker said; raises WorkerFailed if it ended by itself."""
         if news.run != self.runs:  # Read after it was killed: true all the same.
-            return self._advance(news.run, news.report) if news.report is not None else False
+            if news.report is not None:
+                self._advance(news.run, news.report)
+            return
         if news.report is None:
             raise WorkerFailed(f"{self.name} ended by itself\n{self.complaint()}")
-        if not self.ready:
+        further = self._advance(news.run, news.report)
+        if self.ready:
+            self.moved = self.moved or further
+        else:
             self.ready = True
             self._check_promises(news.report)
-        return self._advance(news.run, news.report)
 
     def finish(self) -> None:
         """Let the worker end in an orderly way; raises WorkerFailed if it does not."""

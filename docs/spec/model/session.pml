@@ -212,13 +212,21 @@ byte ever_refused;
 /* What B has done is not what A says it sent: message i + 1 was never numbered, or is another. */
 #define differs(i) (i < N && store_b.cursor > i && \
     (store_a.next <= i + 1 || store_b.effect[i % N] != store_a.body[i % N]))
-/* Or B has not done what A has dropped. Only a rollback can bring this about (P_KEEP, P_ORDER). */
+/* Or B has not done what A has dropped. Only a rollback can bring this about (P_KEEP, P_ORDER).
+ * Then A must drop nothing and B take nothing in, but from a run that has ended (P_HELD). */
 #define diverged \
     (store_a.base - 1 > store_b.cursor || differs(0) || differs(1) || differs(2) || differs(3))
 
-/* What the proposal FIX_CHAIN would let A see in a HELLO: B did not process what A sent. */
-#define differs_a(i) (i < N && hello_cursor > i && store_b.effect[i % N] && \
+/* What the proposal FIX_DIGEST lets A see, a digest of what B has processed up to number n, and B, a
+ * digest of what A has sent up to what B has received: whether the two mean the same messages. */
+#define other_body(n, i) (i < N && n > i && store_b.effect[i % N] && \
     (memory_a.next <= i + 1 || store_b.effect[i % N] != memory_a.body[i % N]))
+#define other_bodies(n) \
+    (other_body(n, 0) || other_body(n, 1) || other_body(n, 2) || other_body(n, 3))
+#define other_waiting(i) (i < N && received_b > i && waiting[i % N] && \
+    (memory_a.next <= i + 1 || waiting[i % N] != memory_a.body[i % N]))
+#define others_waiting \
+    (other_waiting(0) || other_waiting(1) || other_waiting(2) || other_waiting(3))
 
 /* Not _is_same_run. */
 #ifdef M_NO_SAME_RUN
@@ -378,7 +386,8 @@ inline commit_b() {
 /* --- A: the sender ---------------------------------------------------------------------------- */
 
 /* Outbox._drop, and the receipts that follow from it (Node._resolve). */
-inline drop_messages(ack, refusals) {
+inline drop_messages(l, ack, refusals) {
+    must_held(!(diverged && run_b_of[l] == run_b));
     for (i : memory_a.base - 1 .. ack - 1) {
         printf("A is told: %d, refused: %d\n", i + 1, (refusals >> i) & 1);
         must_ack(ever_effect[i] != 0 && ever_effect[i] == memory_a.body[i]);
@@ -410,14 +419,17 @@ inline advance(received, room) {
 
 inline acknowledge(l, ack, received, room, refusals) {
     if
+#ifdef FIX_DIGEST
+    :: other_bodies(ack) -> hold_a(); drop_a(l)
+#endif
     :: received > sent_most -> must_calm(false); drop_a(l)     /* ACK-1 */
     :: else ->
         advance(received, room);
         if
 #ifdef M_DROP_RECEIVED
-        :: received >= memory_a.base -> drop_messages(received, refusals)
+        :: received >= memory_a.base -> drop_messages(l, received, refusals)
 #else
-        :: ack >= memory_a.base -> drop_messages(ack, refusals)
+        :: ack >= memory_a.base -> drop_messages(l, ack, refusals)
 #endif
         :: else
         fi
@@ -449,9 +461,8 @@ inline establish_a(l, hello_cursor, room, hello_refusals, hello_incarnation, hel
     :: hello_known && hello_cursor < memory_a.base - 1 && is_other_run_a(l) ->  /* RES-6 */
         hold_a(); drop_a(l)
 #endif
-#ifdef FIX_CHAIN
-    :: hello_known && (differs_a(0) || differs_a(1) || differs_a(2) || differs_a(3)) ->
-        hold_a(); drop_a(l)
+#ifdef FIX_DIGEST
+    :: hello_known && other_bodies(hello_cursor) -> hold_a(); drop_a(l)
 #endif
 #ifdef FIX_BASE
     :: hello_known && hello_heard > memory_a.base -> hold_a(); drop_a(l)
@@ -473,7 +484,7 @@ inline establish_a(l, hello_cursor, room, hello_refusals, hello_incarnation, hel
         fi;
         advance(acked, room);
         if
-        :: acked >= memory_a.base -> drop_messages(acked, hello_refusals)
+        :: acked >= memory_a.base -> drop_messages(l, acked, hello_refusals)
         :: else
         fi;
 #ifdef M_RESUME_SENT
@@ -492,7 +503,6 @@ inline establish_a(l, hello_cursor, room, hello_refusals, hello_incarnation, hel
             :: else
             fi
         }
-        must_held(!(is_joined(l) && diverged));
         if
         :: by_b[l] -> say_hello = l + 1
         :: else
@@ -543,6 +553,7 @@ inline end_turn_a() {
     :: commit_a()
     :: crashes > 0 -> crashes--; start_a()
     fi;
+    skip;
 #else
     if
     :: commit_a();
@@ -687,10 +698,6 @@ inline establish_b(l, hello_base, hello_next, hello_incarnation) {
 #ifdef FIX_LATE
             for (i : 0 .. LINKS - 1) { older_b[i] = end_b[i] != DOWN && i != l };
 #endif
-#ifdef FIX_FORGET
-            received_b = memory_b.cursor;
-            for (i : 0 .. N - 1) { waiting[i] = 0 };
-#endif
             memory_b.peer_run = run_a_of[l] + 1; memory_b.peer_incarnation = hello_incarnation
         :: else
         fi;
@@ -717,7 +724,6 @@ inline establish_b(l, hello_base, hello_next, hello_incarnation) {
             :: else
             fi
         }
-        must_held(!(is_joined(l) && diverged));
         if
         :: !by_b[l] -> say_hello = l + 1
         :: else
@@ -728,6 +734,10 @@ inline establish_b(l, hello_base, hello_next, hello_incarnation) {
 /* Inbox.accept and Session._accept. */
 inline accept(l, seq, count, bodies) {
     if
+#ifdef FIX_DIGEST
+    :: run_a_of[l] == run_a && (other_bodies(memory_b.cursor) || others_waiting) ->
+        hold_b(); drop_b(l)
+#endif
 #ifdef M_NO_GAP
     :: seq > received_b + 1 && seq + count - 1 - memory_b.cursor <= WINDOW ->
         memory_b.cursor = seq - 1; received_b = seq - 1; keep(seq, count, bodies)
@@ -745,7 +755,7 @@ inline accept(l, seq, count, bodies) {
     :: seq <= received_b + 1 && seq + count - 1 > received_b ->
         if
         :: seq + count - 1 - received_b > room_b -> must_calm(false); drop_b(l)     /* WIN-1 */
-        :: else -> keep(seq, count, bodies)
+        :: else -> must_held(!(diverged && run_a_of[l] == run_a)); keep(seq, count, bodies)
         fi
     fi
 }
@@ -834,6 +844,7 @@ inline end_turn_b() {
     :: commit_b()
     :: crashes > 0 -> crashes--; start_b()
     fi;
+    skip;
 #else
     if
     :: commit_b();
@@ -846,6 +857,7 @@ inline end_turn_b() {
         fi
     :: crashes > 0 -> crashes--; start_b()
     fi;
+    skip;
 #endif
     d_step {
     must_bounds(memory_b.cursor <= received_b && received_b - memory_b.cursor <= WINDOW &&

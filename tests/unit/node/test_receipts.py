@@ -115,14 +115,14 @@ def test_a_thread_that_has_the_number_of_the_nodes_may_wait(
             receipt.wait(0)
         outcomes.append(threading.get_ident())
 
-    for _ in range(5):
+    for _ in range(100):  # Usually the first time; but nobody promises it.
         room.node_thread = threading.Thread(target=lambda: None)
         room.node_thread.start()
         room.node_thread.join()
         thread = threading.Thread(target=wait)
         thread.start()
         thread.join()
-    assert len(outcomes) == 5
+    assert len(outcomes) == 100
 
 
 class Handler:

@@ -1,0 +1,58 @@
+"""Two nodes on two hosts with a bad network between them: messages both ways, and a channel.
+
+The kernel's own TCP deals with what is lost; what it cannot deal with, the session does. For few
+messages and a short outage; with ZMQP2P_LONG=1 in the environment for more.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.real.namespaces.hosts import Hosts, Weather
+from tests.real.namespaces.setup import Outage, exchange_between
+from tests.soak.exchange import Outcome, Plan
+from tests.soak.items import Tally
+
+LONG = os.environ.get("ZMQP2P_LONG") == "1"
+MESSAGES = 2_000 if LONG else 200
+OUTAGE_S = 30.0 if LONG else 4.0
+TIMEOUT_S = 55.0
+# A small window: it takes many round trips, so that the network has its chance.
+LIMITS = {"inbox_max_messages": 32}
+
+WEATHERS = {
+    "loss 20 %": Weather(loss=0.2),
+    "delay 100 ms ± 50": Weather(delay_s=0.1, jitter_s=0.05),
+    "delay, and reordering 25 %": Weather(delay_s=0.1, jitter_s=0.05, reorder=0.25),
+}
+
+
+def check(outcome: Outcome) -> None:
+    """Everything came once and in order, is acked, and the channel is funded for both."""
+    assert outcome.faults == []
+    assert outcome.tallies == (Tally(MESSAGES, MESSAGES), Tally(MESSAGES, MESSAGES))
+    assert outcome.acked == outcome.sent == 2 * MESSAGES
+    assert outcome.channels == (1, 1)
+
+
+def plan() -> Plan:
+    return Plan(messages=MESSAGES, timeout_s=TIMEOUT_S, channels=1)
+
+
+@pytest.mark.parametrize("weather", WEATHERS)
+def test_messages_and_funding_complete_over_a_bad_network(weather: str, tmp_path: Path) -> None:
+    with Hosts(seed=1) as hosts:
+        hosts.set(WEATHERS[weather])
+        check(exchange_between(hosts, tmp_path, plan(), limits=LIMITS).run())
+
+
+def test_messages_and_funding_complete_when_the_link_was_down(tmp_path: Path) -> None:
+    """Without RST: TCP alone would hold both connections for a quarter of an hour."""
+    with Hosts() as hosts:
+        outage = Outage(hosts, at_progress=0.1, duration_s=OUTAGE_S)
+        made = exchange_between(hosts, tmp_path, plan(), limits=LIMITS, disturbances=[outage])
+        outcome = made.run()
+    check(outcome)
+    assert OUTAGE_S <= outcome.worst_stall_s < OUTAGE_S + 15
+    assert outcome.reconnects >= 2
