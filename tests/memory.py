@@ -66,8 +66,8 @@ def _remember_outbox(memory: PeerSnapshot, write: PutOutStream | PutMessage | Dr
 
 def _remember_inbox(memory: PeerSnapshot, write: PutCursor | PutRefusal | DropRefusals) -> None:
     match write:
-        case PutCursor(_, stream, cursor):
-            memory.in_stream, memory.cursor = stream, cursor
+        case PutCursor(_, stream, cursor, base):
+            memory.in_stream, memory.cursor, memory.in_base = stream, cursor, base
         case PutRefusal(_, seq, code, reason):
             memory.refusals.append((seq, code, reason))
         case DropRefusals(_, through):

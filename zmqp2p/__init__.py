@@ -1,6 +1,7 @@
 """Reliable peer-to-peer messages for state channels, over ZeroMQ.
 
-Exactly once and in order, through partitions, crashes and restarts; see docs/guarantees in README.
+Exactly once and in order, through partitions, crashes and restarts; README.md says what is
+guaranteed, and what is not.
 """
 
 from zmqp2p.engine.peers import PeerStatus
@@ -8,7 +9,6 @@ from zmqp2p.errors import (
     Backpressure,
     Cancelled,
     ChainError,
-    DataLossDetected,
     DecodeError,
     DeliveryError,
     DeliveryTimeout,
@@ -54,7 +54,6 @@ __all__ = [
     "ChainError",
     "Channel",
     "ChannelStatus",
-    "DataLossDetected",
     "DecodeError",
     "Delivery",
     "DeliveryError",

@@ -22,14 +22,24 @@ from zmqp2p.node.build import (
     Options,
     PeerName,
     address_of,
+    check_attempt,
     check_filter,
+    check_timeout,
     contact_of,
     encode,
     options_of,
     start_node,
     terms_of,
 )
-from zmqp2p.node.deliveries import Delivery, Done, Handler, HandlerCancelled, current_delivery
+from zmqp2p.node.deliveries import (
+    Delivery,
+    Done,
+    Handler,
+    HandlerCancelled,
+    check_coroutine_handler,
+    check_handler,
+    current_delivery,
+)
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
 from zmqp2p.node.node import Node
 from zmqp2p.node.receipts import Receipt as NodeReceipt
@@ -37,6 +47,8 @@ from zmqp2p.policy import Policy, Proposal, ask
 from zmqp2p.records import Contact, PeerRecord
 from zmqp2p.state import Outcome
 from zmqp2p.state.types import check_channel_id, check_type
+
+_STOP_MAX_S = 10.0  # A node that has just come up runs no handlers that could hold it up.
 
 T = TypeVar("T")
 AsyncHandler = Callable[[Delivery], Coroutine[Any, Any, object]]
@@ -107,8 +119,8 @@ class Channel:
 class P2PService:
     """A node for asyncio programs: ``async with P2PService(…) as p2p``.
 
-    Takes what `zmqp2p.P2PService` takes, and raises what it raises, when it is entered. All methods
-    belong to the event loop in which it was entered.
+    Takes what `zmqp2p.P2PService` takes, and raises what it raises: InvalidValue at once, the rest
+    when it is entered. All methods belong to the event loop in which it was entered.
     """
 
     def __init__(
@@ -125,6 +137,7 @@ class P2PService:
         self._options: Options = options_of(
             endpoint, identity, chain=chain, policy=policy, **settings
         )
+        self._started = False
         self._running: Node | None = None
         self._loop: asyncio.AbstractEventLoop
         self._tasks: set[asyncio.Task[None]] = set()  # Or the loop would let them go.
@@ -133,16 +146,29 @@ class P2PService:
     # --- Life -----------------------------------------------------------------------------------
 
     async def start(self) -> Self:
-        """Start the node; `async with` does it. Raises EndpointError, StoreError, LocalError."""
-        if self._running is not None:
+        """Start the node; `async with` does it. Raises EndpointError, StoreError, LocalError.
+
+        When cancelled it ends once no node runs. Where it failed it can be tried again.
+        """
+        if self._started:
             raise LocalError("the service was started before")
+        self._started = True
         self._loop = asyncio.get_running_loop()
-        self._running = await asyncio.to_thread(start_node, self._options)
-        self._running.ended.add_done_callback(self._node_ended)
+        # Not asyncio.to_thread: its task is cancelled with all others when a program ends.
+        starting = self._loop.run_in_executor(None, start_node, self._options)
+        try:
+            running = await asyncio.shield(starting)
+        except BaseException:
+            await self._stop_if_started(starting)
+            self._started = False
+            raise
+        self._running = running
+        running.ended.add_done_callback(self._node_ended)
         return self
 
     async def close(self, timeout_s: float = 10.0) -> None:
         """Release everything; see `zmqp2p.P2PService.close`."""
+        check_timeout(timeout_s)
         if self._running is not None:
             await asyncio.to_thread(self._running.stop, timeout_s)
 
@@ -194,6 +220,7 @@ class P2PService:
         expires_in_s: float | None = None,
     ) -> Receipt:
         """Send a message; see `zmqp2p.P2PService.send_message`. Waits only for room."""
+        check_timeout(timeout_s)
         address = address_of(peer)
         if not self._node.knows(address):
             raise UnknownPeer(f"{address_text(address)} is not known: add_peer first")
@@ -216,8 +243,12 @@ class P2PService:
         """Hand messages to the coroutine ``handler(delivery)``; acked when it has ended.
 
         What it writes by ``delivery.transaction`` and sends is committed together when it ends.
+
+        Raises:
+            InvalidValue: as `zmqp2p.P2PService.on_message`, or not a coroutine function.
         """
         check_filter(message_type, channel_id)
+        check_coroutine_handler(handler)
         run = self._run_on_loop
         await _result(self._node.subscribe(handler, run, message_type, channel_id))
         return handler
@@ -252,13 +283,18 @@ class P2PService:
             iteration.leave()
 
     def on_event(self, handler: Callable[[Event], None]) -> Callable[[Event], None]:
-        """Call ``handler(event)`` on the event loop with what happens from now on."""
-        loop = self._loop
+        """Call ``handler(event)`` on the event loop with what happens from now on.
+
+        Raises:
+            InvalidValue: not callable, or a coroutine function. ServiceClosed: not started.
+        """
+        check_handler(handler)
+        node, loop = self._node, self._loop
 
         def forward(event: Event) -> None:
             loop.call_soon_threadsafe(handler, event)
 
-        self._node.on_event(forward)
+        node.on_event(forward)
         return handler
 
     # --- Channels -------------------------------------------------------------------------------
@@ -271,9 +307,13 @@ class P2PService:
         app_data: bytes = b"",
         **terms: Any,
     ) -> Channel:
-        """Open a channel and fund it directly; see `zmqp2p.P2PService.fund_channel`."""
+        """Open a channel and fund it directly; see `zmqp2p.P2PService.fund_channel`.
+
+        Raises what that raises: in a message handler ``channel_nonce`` must be given.
+        """
         if not self._has_chain:
             raise LocalError("this service has no chain to fund channels on")
+        check_attempt(self._node, terms.get("channel_nonce"))
         fixed = terms_of(self.address, peers, **terms)
         proposed = self._node.call(lambda engine: engine.propose(fixed, outcome, app_data))
         return Channel(self._node, await _result(proposed))
@@ -312,6 +352,13 @@ class P2PService:
         if self._running is None:
             raise ServiceClosed("the service is not started: use `async with`")
         return self._running
+
+    async def _stop_if_started(self, starting: "asyncio.Future[Node]") -> None:
+        """Wait until the node has come up, and stop it; or until it has not."""
+        await _ended(starting)
+        if starting.exception() is None:
+            node = starting.result()
+            await _ended(self._loop.run_in_executor(None, node.stop, _STOP_MAX_S))
 
     def _run_on_loop(self, handler: Handler, delivery: Delivery, done: Done) -> None:
         """Run a coroutine handler as a task of the user's loop (a `Runner`)."""
@@ -394,11 +441,19 @@ def _set_once(future: "asyncio.Future[None]") -> None:
         future.set_result(None)
 
 
+async def _ended(future: "asyncio.Future[Any]") -> None:
+    """Wait until ``future`` is done, however often the caller is cancelled meanwhile."""
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait((future,))
+
+
 async def _result(future: "Future[T]", timeout_s: float | None = None) -> T:
     return await _within(asyncio.wrap_future(future), timeout_s)
 
 
 async def _within(future: "asyncio.Future[T]", timeout_s: float | None) -> T:
+    check_timeout(timeout_s)
     try:
         return await asyncio.wait_for(asyncio.shield(future), timeout_s)
     except TimeoutError:

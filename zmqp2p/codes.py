@@ -22,7 +22,7 @@ class RejectCode(Enum):
 
     DECLINED = 1  # The participant, by its policy or in person, does not want it.
     INVALID = 2  # The proposal is not one that can be funded safely.
-    BUSY = 3  # Too many proposals are waiting for approval already.
+    BUSY = 3  # Too many proposals are waiting for approval already. Reserved: refused instead.
 
 
 class ByeCode(Enum):

@@ -142,10 +142,6 @@ class DeliveryTimeout(DeliveryError, TimeoutError):
     """Not ended within the time given; the message stays in the outbox and is still delivered."""
 
 
-class DataLossDetected(DeliveryError):
-    """A store was rolled back or lost, on this side or the other: the session is held."""
-
-
 class Rejected(DeliveryError):
     """A participant rejected the channel. No deposit was made on its account."""
 

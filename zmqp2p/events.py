@@ -51,6 +51,16 @@ class MessageRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageUndelivered:
+    """The peer refused message ``seq`` of this node; its receipt, if there is one, says so too."""
+
+    peer: Address
+    seq: Seq
+    code: RefusalCode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelProposed:
     """A channel waits for approval: call ``p2p.approve`` or ``p2p.reject``."""
 
@@ -106,6 +116,7 @@ Event = (
     | LinkRefused
     | DataLoss
     | MessageRefused
+    | MessageUndelivered
     | ChannelProposed
     | ChannelStep
     | ChannelFunded

@@ -12,7 +12,7 @@ MIB = 1024 * KIB
 
 # --- Fixed by the protocol (both sides must agree; docs/spec/zp2p-1.md) -------------------------
 
-BODY_MAX_BYTES = 1 * MIB  # One message. Larger ones are refused at send; chunking is issue 2.
+BODY_MAX_BYTES = 1 * MIB  # One message. Larger ones are refused at send, and never chunked.
 BULK_MIN_BYTES = 32 * KIB  # From here a body travels alone and bare: copying it costs more.
 # A batch is closed here: one ZMTP frame then stays below pyzmq's copy limit of 64 KiB.
 BATCH_MAX_BYTES = 48 * KIB

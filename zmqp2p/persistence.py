@@ -47,11 +47,15 @@ class DropMessages:
 
 @dataclass(frozen=True, slots=True)
 class PutCursor:
-    """All messages of ``peer``'s ``stream`` up to and including ``cursor`` are processed."""
+    """All messages of ``peer``'s ``stream`` up to and including ``cursor`` are processed.
+
+    ``base`` is the highest that the peer has said to hold from; it only rises (RES-10).
+    """
 
     peer: Address
     stream: StreamId
     cursor: Seq
+    base: Seq = Seq(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ class PeerSnapshot:
     messages: list[tuple[Seq, bytes]] = field(default_factory=list)  # Ascending from acked + 1.
     in_stream: StreamId = StreamId(b"")
     cursor: Seq = Seq(0)
+    in_base: Seq = Seq(1)  # The highest base that the peer has said for that stream.
     refusals: list[tuple[Seq, int, str]] = field(default_factory=list)  # Ascending.
     incarnation: int = 0
     instance: InstanceId = InstanceId(b"")

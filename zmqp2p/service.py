@@ -11,21 +11,37 @@ from typing import Any, Self, TypeVar, overload
 from zmqp2p.chain.base import ChainService
 from zmqp2p.codes import RejectCode
 from zmqp2p.engine.peers import PeerStatus
-from zmqp2p.errors import DeliveryTimeout, LocalError, UnknownPeer, WouldDeadlock
+from zmqp2p.errors import (
+    DeliveryTimeout,
+    InvalidValue,
+    LocalError,
+    UnknownPeer,
+    WouldDeadlock,
+)
 from zmqp2p.events import Event
 from zmqp2p.identity import Identity
 from zmqp2p.ids import Address, ChannelId, address_text
 from zmqp2p.node.build import (
     PeerName,
     address_of,
+    check_attempt,
     check_filter,
+    check_timeout,
     contact_of,
     encode,
     options_of,
     start_node,
     terms_of,
 )
-from zmqp2p.node.deliveries import Delivery, Done, Handler, HandlerCancelled, Runner, run_handler
+from zmqp2p.node.deliveries import (
+    Delivery,
+    Done,
+    Handler,
+    HandlerCancelled,
+    Runner,
+    check_handler,
+    run_handler,
+)
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
 from zmqp2p.node.node import Node
 from zmqp2p.node.receipts import Receipt
@@ -67,6 +83,7 @@ class Channel:
 
 def wait_for(node: Node, future: "Future[T]", timeout_s: float | None) -> T:
     """Return the future's result; raises DeliveryTimeout, or WouldDeadlock on the node's thread."""
+    check_timeout(timeout_s)
     if not future.done() and node.on_node_thread():
         raise WouldDeadlock("waiting on the node's thread would wait for ever")
     try:
@@ -95,6 +112,7 @@ class P2PService:
         transport: instead of ZeroMQ; `limits`: this node's bounds.
 
     Raises:
+        InvalidValue: something is not of its kind, or there is no such setting.
         EndpointError: it cannot listen there.
         StoreError: the store is locked, too new, another's, or unusable.
     """
@@ -138,6 +156,7 @@ class P2PService:
             LocalError: a handler still runs after ``timeout_s``, or this is called by a handler.
             Exception: what made the node fail, if it did.
         """
+        check_timeout(timeout_s)
         self._node.stop(timeout_s)
 
     def flush(self, timeout_s: float | None = None) -> None:
@@ -198,6 +217,7 @@ class P2PService:
             UnknownPeer: add it first. InvalidValue, TooLarge: not a message that can be sent.
             Backpressure, DeliveryTimeout: no room. ServiceClosed: closed. Nothing was sent.
         """
+        check_timeout(timeout_s)
         address = address_of(peer)
         if not self._node.knows(address):
             raise UnknownPeer(f"{address_text(address)} is not known: add_peer first")
@@ -240,12 +260,15 @@ class P2PService:
         channel, then type, then none). It is acked once the handler has returned and what it wrote
         and sent is committed. A handler that raises is called again after a while; after the last
         attempt the message is refused. ``RefuseMessage`` refuses it at once. Without an executor
-        the handler blocks the node while it runs.
+        the handler blocks the node while it runs. Coroutine functions are for `zmqp2p.aio`.
 
         Raises:
-            InvalidValue: this filter has a handler already, or is none.
+            InvalidValue: this filter has a handler already, or is none; not a function that can be
+                called here, or no executor.
         """
         check_filter(message_type, channel_id)
+        if executor is not None and not isinstance(executor, Executor):
+            raise InvalidValue("executor", "must be a concurrent.futures.Executor")
         if handler is None:
             return partial(
                 self.on_message,
@@ -253,12 +276,18 @@ class P2PService:
                 channel_id=channel_id,
                 executor=executor,
             )
+        check_handler(handler)
         runner = None if executor is None else runner_of(executor)
         wait_for(self._node, self._node.subscribe(handler, runner, message_type, channel_id), None)
         return handler
 
     def on_event(self, handler: Callable[[Event], None]) -> Callable[[Event], None]:
-        """Call ``handler(event)`` on the node's thread with what happens from now on."""
+        """Call ``handler(event)`` on the node's thread with what happens from now on.
+
+        Raises:
+            InvalidValue: not a function that can be called here.
+        """
+        check_handler(handler)
         self._node.on_event(handler)
         return handler
 
@@ -277,14 +306,18 @@ class P2PService:
         ``outcome`` says what each participant deposits, in that order, and may take out. ``terms``
         are ``challenge_duration`` (seconds, default a day), ``app_definition`` (an address) and
         ``channel_nonce`` (default random; an id is never used twice). The proposal is stored when
-        this returns, and pursued over restarts until it ends.
+        this returns, and pursued over restarts until it ends: also if this is called in a message
+        handler that then fails. So there ``channel_nonce`` must be given, or each attempt would
+        open one more channel; with it, a second attempt is told InvalidValue: opened before.
 
         Raises:
             UnknownPeer: add it first. InvalidValue: the channel cannot be funded safely.
-            LocalError: this service has no chain.
+            LocalError: this service has no chain, or called in a message handler without
+                ``channel_nonce``.
         """
         if not self._has_chain:
             raise LocalError("this service has no chain to fund channels on")
+        check_attempt(self._node, terms.get("channel_nonce"))
         fixed = terms_of(self.address, peers, **terms)
         proposed = self._node.call(lambda engine: engine.propose(fixed, outcome, app_data))
         return Channel(self._node, wait_for(self._node, proposed, None))

@@ -83,7 +83,7 @@ def test_a_channel_is_funded_whatever_the_order_of_events(seed: int, count: int)
     That no deposit is ever unsafe, that crank is pure and idempotent, that the stored form is
     faithful and that the invariants hold is checked by the world at every step.
     """
-    rng = Random(seed)  # noqa: S311  # Repeatable chance, not secrets.
+    rng = Random(seed)  # Repeatable chance, not secrets.
     outcome = random_outcome(rng, count)
     world = World(fixed_of(count), outcome)
     for _ in range(rng.randint(0, 150)):
@@ -116,7 +116,7 @@ def test_a_rejection_reaches_everyone_and_keeps_all_money_back(seed: int, count:
     Who approves after the news of a rejection was lost on it (it knew no such channel yet) must
     not wait for ever.
     """
-    rng = Random(seed)  # noqa: S311  # Repeatable chance, not secrets.
+    rng = Random(seed)  # Repeatable chance, not secrets.
     world = World(fixed_of(count), random_outcome(rng, count))
     others = list(world.nodes.values())[1:]
     for node in rng.sample(others, rng.randint(1, len(others))):

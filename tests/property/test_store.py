@@ -102,8 +102,8 @@ class Model:
         match write:
             case PutContact(peer, contact, dial):
                 self._change(peer, contact=contact, dial=dial)
-            case PutCursor(peer, stream, cursor):
-                self._change(peer, in_stream=stream, cursor=cursor)
+            case PutCursor(peer, stream, cursor, base):
+                self._change(peer, in_stream=stream, cursor=cursor, in_base=base)
             case PutPeerRun(peer, incarnation, instance):
                 self._change(peer, incarnation=incarnation, instance=instance)
             case PutRefusal(peer, seq, code, reason):

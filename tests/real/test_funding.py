@@ -3,13 +3,15 @@
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.real.parties import (
+    HASTY,
     PATIENCE_S,
     Journal,
     Note,
@@ -148,7 +150,12 @@ def careless_policy(_proposal: Proposal) -> Reject:
 
 @pytest.mark.parametrize(
     ("policy", "error"),
-    [(broken_policy, "ValueError: in the policy"), (careless_policy, "InvalidValue: reason")],
+    [
+        (broken_policy, "ValueError: in the policy"),
+        (careless_policy, "InvalidValue: reason"),
+        (lambda _: True, "InvalidValue: policy: must return Approve(), Reject(reason) or None"),
+        (lambda _: Approve, "InvalidValue: policy: must return"),
+    ],
 )
 def test_a_policy_that_raises_leaves_the_decision_to_the_application(
     policy: Any, error: str, parties: Parties, chain: SimulatedChain
@@ -164,6 +171,24 @@ def test_a_policy_that_raises_leaves_the_decision_to_the_application(
     (proposal,) = bob.proposals()
     assert events.first(ChannelProposed) == ChannelProposed(channel.channel_id, alice.address)
     bob.approve(proposal.channel_id).result(PATIENCE_S)
+
+
+def test_a_channel_of_more_peers_than_the_node_serves_is_declined_though_approved(
+    parties: Parties, chain: SimulatedChain
+) -> None:
+    """Bob's policy approves; Carol, whom he does not know, would be one peer too many."""
+    alice, carol = parties.start("alice", chain=chain), parties.start("carol", chain=chain)
+    limits = replace(HASTY, peers_max=1)
+    bob = parties.start("bob", chain=chain, policy=approve_all, limits=limits)
+    alice.add_peer(bob.record)
+    alice.add_peer(carol.record)
+    shares = [(who.address, 1) for who in (alice, bob, carol)]
+    channel = alice.fund_channel((bob.address, carol.address), outcome_of(*shares))
+    with pytest.raises(Rejected, match="more peers than this node serves") as rejected:
+        channel.result(PATIENCE_S)
+    assert rejected.value.by == bob.address
+    assert bob.channels() == []
+    assert bob.peers()  # It goes on.
 
 
 def test_what_was_decided_is_decided(parties: Parties, chain: SimulatedChain) -> None:
@@ -289,6 +314,30 @@ def test_a_callback_can_propose_and_approve(parties: Parties, chain: SimulatedCh
     channel = fund(alice, bob)
     channel.result(PATIENCE_S)
     assert made.entries[0].result(PATIENCE_S).channel_id == channel.channel_id
+
+
+def test_only_a_handler_of_this_node_must_choose_the_nonce(
+    parties: Parties, chain: SimulatedChain
+) -> None:
+    """Another node's handler, and what outlives its handler, are callers like any other."""
+    alice, bob = parties.pair(chain=chain)
+    opened = Journal[Channel]()
+    go_on = threading.Event()
+
+    def open_later() -> None:
+        go_on.wait(PATIENCE_S)
+        opened(fund(bob, alice))
+
+    def handle(_delivery: Delivery) -> None:
+        opened(fund(alice, bob))
+        executor.submit(copy_context().run, open_later)
+
+    with ThreadPoolExecutor(1) as executor:
+        bob.on_message(handle)
+        alice.send_message(bob.address, Note(1)).wait(PATIENCE_S)
+        go_on.set()
+        opened.count(2)
+    assert len({channel.channel_id for channel in opened.entries}) == 2
 
 
 def test_after_the_funding_a_channels_messages_are_the_applications(

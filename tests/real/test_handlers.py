@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -456,6 +456,37 @@ def test_a_handler_that_the_executor_cancels_is_handed_out_again(parties: Partie
     go_on.set()
 
 
+class RefusingExecutor(Executor):
+    """Takes no work, for a reason of its own."""
+
+    def submit(self, *_call: Any, **_named: Any) -> Any:
+        raise ValueError("no room")
+
+
+def test_an_executor_that_fails_in_its_own_way_fails_the_message_and_not_the_node(
+    parties: Parties,
+) -> None:
+    alice, bob = parties.pair()
+    events = events_of(bob)
+    bob.on_message(lambda _: None, message_type=Note, executor=RefusingExecutor())
+    with pytest.raises(Refused) as refused:
+        alice.send_message(bob.address, Note(1)).wait(PATIENCE_S)
+    assert refused.value.code is RefusalCode.HANDLER_FAILED
+    assert events.first(CallbackFailed) == CallbackFailed("on_message", "ValueError: no room")
+    assert bob.peers()
+
+
+@pytest.mark.parametrize("executor", [5, "thread", ThreadPoolExecutor])
+def test_what_is_no_executor_is_refused_before_a_message_comes(
+    executor: Any, parties: Parties
+) -> None:
+    bob = parties.start("bob")
+    with pytest.raises(InvalidValue, match="executor"):
+        bob.on_message(lambda _: None, executor=executor)
+    with pytest.raises(InvalidValue, match="executor"):
+        bob.on_message(executor=executor)
+
+
 def test_a_service_can_be_closed_by_a_handler_in_an_executor(parties: Parties) -> None:
     """The message was not acked: after a restart it comes again."""
     alice, bob = parties.pair(store=None)
@@ -715,7 +746,49 @@ def test_a_receipt_ends_though_its_handler_does_not(aio_bob: AioBob) -> None:
         aio_bob.run(close_and_wait())
 
 
+@pytest.mark.parametrize("handler", [5, None, print, lambda _: None])
+def test_the_awaitable_service_takes_coroutine_functions_only(
+    handler: Any, aio_bob: AioBob
+) -> None:
+    with pytest.raises(InvalidValue, match="coroutine function"):
+        aio_bob.run(aio_bob.bob.on_message(handler))
+
+
 # --- Failures of the application's code ---------------------------------------------------------
+
+
+async def note_later(_delivery: Delivery) -> None:
+    """What a blocking service would never run."""
+
+
+def test_the_blocking_service_takes_no_coroutine_function(parties: Parties) -> None:
+    """Its messages would be acked, and nothing done with them."""
+    bob = parties.start("bob")
+    with pytest.raises(InvalidValue, match="coroutine function"):
+        bob.on_message(note_later)
+    with pytest.raises(InvalidValue, match="coroutine function"):
+        bob.on_message(message_type=Note)(note_later)
+    with pytest.raises(InvalidValue, match="handler: must be callable"):
+        bob.on_message(5)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_message_whose_handler_returns_a_coroutine_is_not_acked(
+    elsewhere: bool, parties: Parties
+) -> None:
+    alice, bob = parties.pair()
+    events = events_of(bob)
+
+    def handle(delivery: Delivery) -> object:
+        return note_later(delivery)
+
+    with ThreadPoolExecutor(1) as executor:
+        bob.on_message(handle, executor=executor if elsewhere else None)
+        with pytest.raises(Refused) as refused:
+            alice.send_message(bob.address, Note(1)).wait(PATIENCE_S)
+        bob.close()
+    assert refused.value.code is RefusalCode.HANDLER_FAILED
+    assert "returned an awaitable" in events.first(CallbackFailed).error
 
 
 def test_an_event_handler_that_raises_is_reported_and_the_node_goes_on(parties: Parties) -> None:

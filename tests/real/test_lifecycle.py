@@ -1,5 +1,6 @@
 """Starting, stopping and failing: nothing is left behind, nothing is lost, nobody hangs."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -48,6 +49,8 @@ from zmqp2p.chain import Deposited, SimulatedChain
 from zmqp2p.codes import RefusalCode
 from zmqp2p.errors import Cancelled
 from zmqp2p.events import Event, PeerConnected, PeerDisconnected
+from zmqp2p.ids import Address
+from zmqp2p.persistence import Snapshot
 from zmqp2p.store import MemoryStore, SqliteStore
 
 ROOT = Path(__file__).parents[2]
@@ -613,6 +616,8 @@ def test_the_awaitable_service_is_used_between_start_and_close(parties: Parties)
         service = aio.P2PService(LOOPBACK, identity=parties.identity("alice"))
         with pytest.raises(ServiceClosed, match="async with"):
             await service.peers()
+        with pytest.raises(ServiceClosed, match="async with"):
+            service.on_event(lambda _: None)
         await service.close()  # Nothing to close.
         async with service:
             assert service.record.address == service.address
@@ -625,6 +630,84 @@ def test_the_awaitable_service_is_used_between_start_and_close(parties: Parties)
         await service.close()
 
     thread.run(use())
+    thread.close()
+
+
+class SlowStore(MemoryStore):
+    """A store that opens when told to, or fails then."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        super().__init__()
+        self.opening, self.may_open = threading.Event(), threading.Event()
+        self._failure = failure
+
+    def open(self, owner: Address, now_ms: int) -> Snapshot:
+        self.opening.set()
+        assert self.may_open.wait(PATIENCE_S)
+        if self._failure is not None:
+            raise self._failure
+        return super().open(owner, now_ms)
+
+
+@pytest.mark.parametrize("failure", [None, StoreError("the disk is gone")])
+def test_a_start_that_is_cancelled_ends_when_no_node_runs(
+    failure: Exception | None, parties: Parties
+) -> None:
+    async def cancel() -> None:
+        store = SlowStore(failure)
+        service = aio.P2PService(LOOPBACK, identity=parties.identity("alice"), store=store)
+        starting = asyncio.create_task(service.start())
+        await asyncio.to_thread(store.opening.wait, PATIENCE_S)
+        for _ in range(3):  # However impatient somebody is.
+            starting.cancel()
+            await asyncio.sleep(0)
+        assert not starting.done()
+        store.may_open.set()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        with pytest.raises(ServiceClosed):
+            await service.peers()
+
+    def run() -> None:
+        thread = LoopThread()
+        thread.run(cancel())
+        thread.close()
+
+    assert left_of(run) == NOTHING
+
+
+def test_a_service_that_is_started_twice_at_once_makes_one_node(parties: Parties) -> None:
+    thread = LoopThread()
+
+    async def start_twice() -> None:
+        store = SlowStore()
+        service = aio.P2PService(LOOPBACK, identity=parties.identity("alice"), store=store)
+        first = asyncio.create_task(service.start())
+        await asyncio.to_thread(store.opening.wait, PATIENCE_S)
+        with pytest.raises(LocalError, match="started before"):
+            await service.start()
+        store.may_open.set()
+        assert await first is service
+        await service.close()
+
+    thread.run(start_twice())
+    thread.close()
+
+
+def test_a_start_that_failed_can_be_tried_again(parties: Parties) -> None:
+    thread = LoopThread()
+    other = parties.start("alice", store=parties.store("alice"))
+
+    async def start() -> None:
+        path = parties.store("alice")
+        service = aio.P2PService(LOOPBACK, identity=parties.identity("alice"), store=path)
+        with pytest.raises(StoreLocked):
+            await service.start()
+        await asyncio.to_thread(other.close)
+        async with service:
+            assert await service.peers() == []
+
+    thread.run(start())
     thread.close()
 
 

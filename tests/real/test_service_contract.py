@@ -551,6 +551,10 @@ def test_what_is_no_channel_id_is_the_callers_mistake_and_not_the_nodes(
     assert alice.channels() == []
 
 
+async def on_event(_event: Event) -> None:
+    """What is awaited by nobody."""
+
+
 def test_other_mistakes_of_a_caller_do_not_reach_the_node(
     world: World, chain: SimulatedChain
 ) -> None:
@@ -565,6 +569,15 @@ def test_other_mistakes_of_a_caller_do_not_reach_the_node(
         lambda: alice.reject(UNKNOWN_CHANNEL, 5),  # type: ignore[arg-type]
         lambda: alice.on_message(lambda _: None, message_type=[]),
         lambda: alice.on_message(lambda _: None, message_type="Note"),
+        lambda: alice.on_event(5),  # type: ignore[arg-type]
+        lambda: alice.on_event(on_event),  # type: ignore[arg-type]
+        lambda: alice.send(bob.address, Note(1), timeout_s=True),
+        lambda: alice.send(bob.address, Note(1), timeout_s="1"),
+        lambda: alice.send(bob.address, Note(1), expires_in_s=True),
+        lambda: alice.send(bob.address, Note(1), expires_in_s="1"),
+        lambda: alice.flush(float("nan")),
+        lambda: alice.channel(UNKNOWN_CHANNEL).result(True),
+        lambda: alice.close(float("inf")),
     ]
     for mistake in mistakes:
         with pytest.raises(InvalidValue):
@@ -572,6 +585,37 @@ def test_other_mistakes_of_a_caller_do_not_reach_the_node(
     with pytest.raises(UnknownPeer):
         alice.fund(STRANGER, outcome_of((alice.address, 1), (STRANGER, 2)))
     assert alice.channels() == []
+
+
+def test_a_message_handler_opens_a_channel_once_however_often_it_runs(
+    world: World, chain: SimulatedChain
+) -> None:
+    """A channel is not undone with the attempt: of random nonce, each would open one more."""
+    alice, bob = world.pair(chain=chain)
+    opened = Journal[object]()
+    outcome = outcome_of((bob.address, 1), (alice.address, 2))
+
+    def attempt(**terms: Any) -> None:
+        try:
+            opened(bob.fund(alice.address, outcome, **terms).channel_id)
+        except LocalError as fault:
+            opened(str(fault))
+
+    def handle(delivery: Delivery) -> None:
+        attempt()
+        attempt(channel_nonce=None)
+        attempt(channel_nonce=7)
+        if delivery.attempt == 1:
+            raise ValueError("after it opened a channel")
+
+    bob.on_message(handle)
+    alice.send(bob.address, Note(1)).wait(PATIENCE_S)
+    (status,) = bob.channels()
+    random, none, chosen, *second = opened.entries
+    assert "give channel_nonce" in str(random)
+    assert chosen == status.channel_id
+    assert second[:2] == [random, none] == [random, random]
+    assert "opened before" in str(second[2])
 
 
 def test_terms_of_an_earlier_channel_are_refused(world: World, chain: SimulatedChain) -> None:

@@ -2,7 +2,7 @@
 
 import queue
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -124,7 +124,7 @@ class Exchange:
         self._disturbances = disturbances
         self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._rng = Random(plan.seed)
-        self._due = [list(sorted(kills, reverse=True)) for kills in plan.kills]
+        self._due = [sorted(kills, reverse=True) for kills in plan.kills]
         self._kill_at = [inf, inf]
         self._idle_kills = 0
         self._stalls = (_Stall(), _Stall())
@@ -158,10 +158,8 @@ class Exchange:
                 raise TimeoutError(f"not complete within {self._plan.timeout_s:g} s")
             self._act(now)
             wake_at = min(give_up_at, *self._kill_at, *(d.next_at for d in self._disturbances))
-            try:
+            with suppress(queue.Empty):
                 self._take(self._news.get(timeout=max(wake_at - now, 0.001)))
-            except queue.Empty:
-                pass
             for party, stall, other in self._directions():
                 stall.look(party.received, other.sent)
 

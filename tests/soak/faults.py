@@ -1,4 +1,4 @@
-"""What goes wrong in a soak: connections that are reset, and a network that lets nothing through."""
+"""What goes wrong in a soak: connections are reset, and the network lets nothing through."""
 
 from collections.abc import Sequence
 from math import inf

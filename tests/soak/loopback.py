@@ -54,7 +54,7 @@ def soak(folder: Path, settings: Settings) -> Iterator[Soak]:
         shown = [proxy.endpoint for proxy in proxies]
         parties = _parties(folder, settings, endpoints, shown)
         resets = Resets(proxies, rng) if settings.resets else None
-        partitions = Partitions(*proxies, rng) if settings.partitions else None
+        partitions = Partitions(proxies[0], proxies[1], rng) if settings.partitions else None
         plan = Plan(
             messages=settings.messages,
             timeout_s=settings.timeout_s,
@@ -66,9 +66,7 @@ def soak(folder: Path, settings: Settings) -> Iterator[Soak]:
         yield Soak(Exchange(parties, plan, disturbances), resets, partitions)
 
 
-def _kills(
-    settings: Settings, rng: Random
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _kills(settings: Settings, rng: Random) -> tuple[tuple[float, ...], tuple[float, ...]]:
     # Not at the very end: there everything may be delivered before the last ones come.
     moments = (tuple(rng.uniform(0, 0.9) for _ in range(kills)) for kills in settings.kills)
     first, second = moments

@@ -73,10 +73,10 @@ class Report:
     @classmethod
     def parse(cls, line: str) -> "Report":
         values = json.loads(line)
-        return cls(*values[:-1], tuple(values[-1]))
+        return cls(**{**values, "tally": tuple(values["tally"])})
 
     def to_line(self) -> str:
-        return json.dumps(astuple(self))
+        return json.dumps(asdict(self))
 
 
 class Sender:

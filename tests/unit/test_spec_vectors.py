@@ -538,13 +538,31 @@ def test_bytes_that_are_no_stored_objective_break_rule_obj_1() -> None:
     assert caught.value.rule == "OBJ-1"
 
 
+class Post:
+    """Takes the mail of channels, whose participants are all known."""
+
+    def __init__(self, sent: list[tuple[Address, bytes]]) -> None:
+        """Put it into ``sent``."""
+        self._sent = sent
+
+    def knows(self, peer: Address) -> bool:
+        """Everybody."""
+        return bool(peer)
+
+    def room(self) -> int:
+        """For as many as needed."""
+        return 100
+
+    def post(self, to: Address, body: bytes) -> None:
+        """Take it."""
+        self._sent.append((to, body))
+
+
 def test_a_refused_funding_message_counts_as_a_rejection() -> None:
     """Rule FND-11, until the peer has signed."""
     alice, bob = (SecretKey(unhex(key["secret"])) for key in RECORDS["keys"]["cases"][:2])
     sent: list[tuple[Address, bytes]] = []
-    channels = Channels(
-        alice, DEFAULT_LIMITS, EngineOutput(), lambda to, body: sent.append((to, body))
-    )
+    channels = Channels(alice, DEFAULT_LIMITS, EngineOutput(), Post(sent))
     state = state_from_value(parse(FUNDING["cases"][0]["steps"][0]["in"]["state"]))
     channel = channels.propose(state.fixed, state.variable.outcome, state.variable.app_data)
     (to, body) = sent[0]

@@ -1,6 +1,7 @@
 """The commands, their options and their help. Faults are one line on stderr and exit code 1."""
 
 import json
+import math
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from zmqp2p.records import PeerRecord, PeerUri, checksum_text, parse_contact
 
 _DAY_MS = 24 * 3600 * 1000
 _LIFETIME_MAX_DAYS = 36_500
+_DEMO_MAX_S = 86_400
 _INTERRUPTED = 130  # What shells report for a command that SIGINT has ended.
 
 
@@ -46,6 +48,13 @@ def cli() -> None:
 # --- demo ---------------------------------------------------------------------------------------
 
 
+def _seconds(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    """Refuse NaN, which is in any range."""
+    if math.isnan(value):
+        raise click.BadParameter("must be a number of seconds")
+    return value
+
+
 @cli.command()
 @click.option(
     "--keep",
@@ -57,7 +66,8 @@ def cli() -> None:
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, min_open=True, max=_DEMO_MAX_S),
+    callback=_seconds,
     default=30.0,
     show_default=True,
     metavar="SECONDS",

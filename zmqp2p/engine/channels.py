@@ -5,15 +5,15 @@ An objective in which this node signed anything is kept for good: that is what k
 signing another state for the same turn.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
-from zmqp2p.codes import RejectCode
+from zmqp2p.codes import RefusalCode, RejectCode
 from zmqp2p.crypto import Signer
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.output import EngineOutput, Watch
-from zmqp2p.errors import DecodeError, InvalidValue, RefuseMessage, UnknownChannel
+from zmqp2p.errors import DecodeError, InvalidValue, LocalError, RefuseMessage, UnknownChannel
 from zmqp2p.ids import Address, ChannelId
 from zmqp2p.limits import Limits
 from zmqp2p.messages import (
@@ -58,6 +58,22 @@ class Holding(Protocol):
         ...
 
 
+class Peers(Protocol):
+    """Whom the objectives write to."""
+
+    def knows(self, peer: Address) -> bool:
+        """Whether there is a session with ``peer``."""
+        ...
+
+    def room(self) -> int:
+        """How many peers more this node may make sessions for."""
+        ...
+
+    def post(self, to: Address, body: bytes) -> None:
+        """Send a message; a session is begun if there is none."""
+        ...
+
+
 @dataclass(slots=True)
 class Channels:
     """One objective per channel.
@@ -68,7 +84,7 @@ class Channels:
     signer: Signer
     limits: Limits
     output: EngineOutput
-    send: Callable[[Address, bytes], None]  # Address and body; the peer need not be known.
+    peers: Peers
     objectives: dict[ChannelId, DirectFund] = field(default_factory=dict)
     retries: Agenda[ChannelId] = field(default_factory=Agenda)
     _failed: dict[ChannelId, list[Deposit]] = field(default_factory=dict)
@@ -82,7 +98,7 @@ class Channels:
             self.objectives[channel] = objective
             self._count_waiting(None, objective)
         for objective in list(self.objectives.values()):
-            if objective.status in (Status.UNAPPROVED, Status.APPROVED):
+            if objective.status is Status.APPROVED:
                 self._watch(objective)
                 self._crank(objective)
 
@@ -113,9 +129,8 @@ class Channels:
         assert isinstance(message, ProposeState)  # The router brings nothing else here.
         objective = DirectFund.from_proposal(self.signer.address, sender, message)
         if self._waiting.get(sender, 0) >= self.limits.proposals_max_per_peer:
-            self._decline(objective, RejectCode.BUSY, "too many proposals wait for approval")
-            return
-        self._watch(objective)
+            reason = "busy: too many proposals wait for approval"
+            raise RefuseMessage(RefusalCode.PAYLOAD_INVALID, reason)
         self._crank(objective)
 
     def approve(self, channel: ChannelId) -> None:
@@ -123,9 +138,12 @@ class Channels:
 
         Raises:
             UnknownChannel: there is none.
-            LocalError: it was rejected.
+            LocalError: it was rejected, or its participants are more peers than this node serves.
         """
-        self._crank(self.get(channel).approve())
+        objective = self.get(channel).approve()
+        self._check_peers(objective)
+        self._watch(objective)
+        self._crank(objective)
 
     def reject(self, channel: ChannelId, code: RejectCode, reason: str) -> None:
         """Decline a proposed channel; all its participants are told.
@@ -139,7 +157,11 @@ class Channels:
     def decline(self, channel: ChannelId, reason: str) -> None:
         """Decline at once and forget: nothing was signed, and a peer must not fill the store."""
         objective = self.get(channel)
-        self._decline(objective, RejectCode.DECLINED, clip_reason(reason))
+        rejected = objective.rejected_by_me(RejectCode.DECLINED, clip_reason(reason))
+        effects = rejected.crank(self.signer).effects
+        # Only to those whom this node knows: a proposal may name hundreds who do not exist.
+        mail = [(to, body) for to, body in _mail(effects) if self.peers.knows(to)]
+        self._carry_out(effects, mail)
         del self.objectives[channel]
         self._count_waiting(objective, None)
         self.output.writes.append(DropObjective(channel))
@@ -178,8 +200,12 @@ class Channels:
     def holdings(self, channel: ChannelId, asset: Address, held: int) -> None:
         """Take in what the chain holds; unknown channels are somebody else's."""
         objective = self.objectives.get(channel)
-        if objective is not None:
-            self._crank(objective.holdings_changed(asset, held))
+        if objective is None:
+            return
+        after = objective.holdings_changed(asset, held)
+        if after is not objective:  # A deposit has got through: the next failure is a first one.
+            self._attempts.pop(channel, None)
+        self._crank(after)
 
     def deposited(self, holdings: Iterable[Holding], block: int) -> None:
         """Take in all confirmed deposits up to and including ``block``."""
@@ -198,7 +224,7 @@ class Channels:
     def tick(self, now: float) -> None:
         """Let the channels go on whose failed deposits have waited long enough."""
         for channel in self.retries.due(now):
-            objective = self.objectives[channel]
+            objective = self.objectives[channel]  # Kept: this node has signed it.
             for deposit in self._failed.pop(channel, []):
                 objective = objective.transaction_failed(deposit)
             self._crank(objective)
@@ -218,10 +244,12 @@ class Channels:
         self._count_waiting(before, after)
         self.output.writes.append(PutObjective(channel, after.encode()))
         self._carry_out(cranked.effects, mail)
+        if after.status is Status.REJECTED:
+            self._end_unsigned(after)
 
     def _carry_out(self, effects: Iterable[SideEffect], mail: list[tuple[Address, bytes]]) -> None:
         for to, body in mail:
-            self.send(to, body)
+            self.peers.post(to, body)
         for effect in effects:
             match effect:
                 case SubmitTransaction(deposit):
@@ -233,10 +261,22 @@ class Channels:
                 case _:
                     assert_never(effect)
 
-    def _decline(self, objective: DirectFund, code: RejectCode, reason: str) -> None:
-        """Reject without remembering: nothing was signed, and a peer must not fill the store."""
-        effects = objective.rejected_by_me(code, reason).crank(self.signer).effects
-        self._carry_out(effects, _mail(effects))
+    def _check_peers(self, objective: DirectFund) -> None:
+        strangers = sum(not self.peers.knows(who) for who in objective.participants) - 1
+        if strangers > self.peers.room():  # Itself is not among its peers.
+            raise LocalError("its participants are more peers than this node serves")
+
+    def _end_unsigned(self, objective: DirectFund) -> None:
+        """Forget a channel that somebody else rejected before this node signed anything for it.
+
+        Or two peers could fill the store with channels that they propose and reject.
+        """
+        if objective.signatures(PREFUND).get(self.signer.address) is not None:
+            return
+        rejection = objective.rejection
+        if rejection is not None and rejection.by != self.signer.address:
+            del self.objectives[objective.channel_id]
+            self.output.writes.append(DropObjective(objective.channel_id))
 
     def _watch(self, objective: DirectFund) -> None:
         assets = tuple(exit_.asset for exit_ in objective.outcome)

@@ -97,6 +97,8 @@ class Connections:
     agenda: Agenda[Timer] = field(default_factory=Agenda)
     unsettled: dict[Address, Session] = field(default_factory=dict)
     _attempts: dict[LinkId, Address] = field(default_factory=dict)  # Dials under way.
+    # Named in a channel, never met: they must not take the places of peers that are there.
+    _strangers: set[Address] = field(default_factory=set)
 
     # --- Loading and contacts -------------------------------------------------------------------
 
@@ -107,10 +109,13 @@ class Connections:
                 contact = parse_contact(snapshot.contact)
                 self.peers.learn(contact, wanted=snapshot.dial, now=self.clock.now)
             self._begin_session(address, snapshot)
+            if not snapshot.contact:
+                self._strangers.add(address)
             self.plan_dial(address)
 
     def add_contact(self, contact: Contact) -> None:
         """Remember how to reach a peer, and keep a link to it from now on."""
+        self._strangers.discard(contact.address)
         if self.peers.learn(contact, wanted=True, now=self.clock.now):
             self._store_contact(contact.address)
         self.session(contact.address)
@@ -120,6 +125,12 @@ class Connections:
         """Return the session with ``address``, made on demand."""
         found = self.sessions.get(address)
         return found if found is not None else self._begin_session(address, PeerSnapshot())
+
+    def begin_stranger(self, address: Address) -> None:
+        """Begin the session with a participant that is known by name only, if there is none."""
+        if address not in self.sessions:
+            self._begin_session(address, PeerSnapshot())
+            self._strangers.add(address)
 
     # --- What the transport says ----------------------------------------------------------------
 
@@ -306,7 +317,8 @@ class Connections:
         self._check_superseded(record)
         if link.peer not in (None, address):
             raise Unwelcome("IDN-2", ByeCode.ADDRESS_MISMATCH, "another identity on this link")
-        if address not in self.sessions and len(self.sessions) >= self.limits.peers_max:
+        met = len(self.sessions) - len(self._strangers)
+        if address not in self.sessions and met >= self.limits.peers_max:
             raise Unwelcome("HEL-6", ByeCode.TOO_MANY, "as many peers as this node serves")
         session = self.session(address)
         hold = session.establish(link.id, frame, now)
@@ -332,6 +344,7 @@ class Connections:
         peer = self.peers.peer(address)
         if self.peers.learn(record, wanted=False, now=now):
             self._store_contact(address)
+        self._strangers.discard(address)
         peer.last_seen_ms = self.clock.utc_ms
         if not peer.connected:
             self.output.events.append(PeerConnected(address, link.remote))

@@ -15,10 +15,10 @@ from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.channels import Channels, Holding
 from zmqp2p.engine.connections import Connections, Instant, Me
 from zmqp2p.engine.output import EngineOutput
-from zmqp2p.engine.peers import PeerManager, PeerStatus
+from zmqp2p.engine.peers import Peer, PeerManager, PeerStatus
 from zmqp2p.engine.router import MessageRouter, Nobody, ToSubscriber
 from zmqp2p.errors import DecodeError, RefuseMessage, UnknownPeer
-from zmqp2p.events import MessageRefused
+from zmqp2p.events import MessageRefused, MessageUndelivered
 from zmqp2p.ids import Address, ChannelId, LinkId, MessageId, Seq, StreamId, address_text
 from zmqp2p.limits import Limits
 from zmqp2p.messages import Envelope, ProtocolMessage, decode_message
@@ -64,7 +64,7 @@ class Engine:
         self._me = me
         peers = PeerManager(limits, rng)
         self._connections = Connections(self._me, self._clock, limits, rng, self.output, peers)
-        self._channels = Channels(me.signer, limits, self.output, self._send_protocol)
+        self._channels = Channels(me.signer, limits, self.output, self)
         self._ready: deque[Session] = deque()
         self._failed: dict[Address, Pending] = {}  # The last attempt, of those that wait.
         self._retries: Agenda[Address] = Agenda()
@@ -106,6 +106,8 @@ class Engine:
         """End the turn: return what to do, and begin a new output."""
         for address, processed in self.output.processed:
             for refusal, body in processed.refused.values():
+                lost = MessageUndelivered(address, refusal.seq, refusal.code, refusal.reason)
+                self.output.events.append(lost)
                 self._channels.refused(address, body, refusal)
         self._connections.settle()
         return self._renew_output()
@@ -222,6 +224,15 @@ class Engine:
     def knows(self, peer: Address) -> bool:
         """Whether messages to ``peer`` can be taken."""
         return peer in self._connections.sessions
+
+    def room(self) -> int:
+        """Return how many peers more there may be, those only named in a channel included."""
+        return self._limits.peers_max - len(self._connections.sessions)
+
+    def post(self, to: Address, body: bytes) -> None:
+        """Send what a channel asks for; a participant may be known by the proposal only."""
+        self._connections.begin_stranger(to)
+        self.send(to, body)
 
     def dialing(self, peer: Address, link: LinkId) -> None:
         """A dial in the output is under way."""
@@ -350,16 +361,12 @@ class Engine:
         session.queued = True
         self._ready.append(session)
 
-    def _send_protocol(self, to: Address, body: bytes) -> None:
-        self._connections.session(to)  # A participant may be known by the proposal only.
-        self.send(to, body)
-
     def _status(self, session: Session) -> PeerStatus:
         peer = self._connections.peers.peer(session.peer)
         return PeerStatus(
             address=session.peer,
             connected=peer.connected,
-            why_not="" if peer.connected else peer.why_not,
+            why_not=_why_not(session, peer),
             rtt_s=session.outbox.timer.smoothed_s,
             unacked=len(session.outbox),
             unacked_bytes=session.outbox.size_bytes,
@@ -376,3 +383,11 @@ class Engine:
         self.output.dials, self.output.closes, self.output.deposits = [], [], []
         self.output.watches, self.output.events = [], []
         return done
+
+
+def _why_not(session: Session, peer: Peer) -> str:
+    if peer.connected:
+        return ""
+    if peer.contact is None and len(session.outbox):
+        return "unknown: there is mail for this peer, but no record or URI of it; add_peer"
+    return peer.why_not

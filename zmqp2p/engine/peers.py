@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from zmqp2p.codes import ByeCode
-from zmqp2p.ids import Address, CurveKey, LinkId
+from zmqp2p.ids import Address, LinkId
 from zmqp2p.limits import Limits
 from zmqp2p.records import Contact, PeerRecord
 
@@ -78,11 +78,6 @@ class PeerManager:
             peer.attempts, peer.next_dial_at = 0, now
             news = True
         return news
-
-    def expected_key(self, address: Address) -> CurveKey | None:
-        """Return the CURVE key that a dial to ``address`` pins."""
-        peer = self.peers.get(address)
-        return peer.contact.curve_key if peer is not None and peer.contact is not None else None
 
     def dial_at(self, peer: Peer, *, has_mail: bool) -> float | None:
         """Return when to dial ``peer``, or None if not: connected, dialing, or not wanted."""

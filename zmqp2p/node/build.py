@@ -1,8 +1,9 @@
 """Puts a node together from what both faces are given."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike, urandom
+from threading import TIMEOUT_MAX
 from typing import Any
 
 from zmqp2p.chain.base import ChainService
@@ -11,6 +12,7 @@ from zmqp2p.identity import Identity
 from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId
 from zmqp2p.limits import BODY_MAX_BYTES, DEFAULT_LIMITS, Limits
 from zmqp2p.messages import encode_message
+from zmqp2p.node.deliveries import current_delivery
 from zmqp2p.node.loop import Parts, utc_ms
 from zmqp2p.node.node import Node
 from zmqp2p.policy import Policy, ask
@@ -24,7 +26,10 @@ from zmqp2p.transport.base import Transport
 from zmqp2p.transport.zeromq import Security
 
 RECORD_LIFETIME_S = 30 * 24 * 3600.0
-_EXPIRES_MAX_S = 10 * 365 * 24 * 3600.0
+_TEN_YEARS_S = 10 * 365 * 24 * 3600.0  # No deadline, and no record's life, is as long.
+_WAIT_MAX_S = TIMEOUT_MAX / 2  # More than a century; half, so that sums with a clock fit too.
+_STORE_METHODS = ("open", "apply", "savepoint", "rollback_to_savepoint", "commit", "close")
+_CHAIN_METHODS = ("deposit", "holdings", "events", "wait")
 _WILDCARDS = ("tcp://*:", "tcp://0.0.0.0:", "tcp://[::]:")
 
 
@@ -36,7 +41,11 @@ CHALLENGE_DURATION_S = 86_400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a service may be given; see `zmqp2p.service.P2PService`."""
+    """What a service may be given; see `zmqp2p.service.P2PService`.
+
+    Raises:
+        InvalidValue: one of them is not of its kind.
+    """
 
     endpoints: tuple[str, ...]
     identity: Identity
@@ -49,6 +58,39 @@ class Options:
     allow_insecure_remote: bool = False
     transport: Transport | None = None
     limits: Limits = DEFAULT_LIMITS
+
+    def __post_init__(self) -> None:
+        store, chain = self.store, self.chain
+        path = store is None or isinstance(store, str | PathLike)
+        _check("identity", "an Identity", fits=isinstance(self.identity, Identity))
+        _check("limits", "a Limits", fits=isinstance(self.limits, Limits))
+        _check("store", "a path, a Store or None", fits=path or _has(store, _STORE_METHODS))
+        _check("chain", "a ChainService", fits=chain is None or _has(chain, _CHAIN_METHODS))
+        _check("policy", "callable", fits=callable(self.policy))
+        if self.advertise is not None:
+            _check("advertise", "a sequence of texts", fits=_are_texts(self.advertise))
+        lifetime_s = self.record_lifetime_s
+        fits = _is_number(lifetime_s) and 0 < lifetime_s < _TEN_YEARS_S
+        _check("record_lifetime_s", "a positive number of seconds below ten years", fits=fits)
+
+
+def _check(field: str, kind: str, *, fits: bool) -> None:
+    if not fits:
+        raise InvalidValue(field, f"must be {kind}")
+
+
+def _has(given: object, methods: Sequence[str]) -> bool:
+    return all(callable(getattr(given, method, None)) for method in methods)
+
+
+def _are_texts(given: object) -> bool:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        return False
+    return all(isinstance(each, str) for each in given)
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool)
 
 
 def start_node(options: Options) -> Node:
@@ -121,8 +163,8 @@ def encode(message: object, expires_in_s: float | None) -> bytes:
     """
     if expires_in_s is None:
         return encode_message(message)
-    if not 0 < expires_in_s < _EXPIRES_MAX_S:
-        raise InvalidValue("expires_in_s", "must be a positive number of seconds")
+    fits = _is_number(expires_in_s) and 0 < expires_in_s < _TEN_YEARS_S
+    _check("expires_in_s", "a positive number of seconds below ten years", fits=fits)
     return encode_message(message, utc_ms() + int(expires_in_s * 1000))
 
 
@@ -155,14 +197,46 @@ def check_filter(message_type: type | None, channel_id: ChannelId | None) -> Non
         check_channel_id("channel_id", channel_id)
 
 
+def check_timeout(timeout_s: float | None) -> None:
+    """Raise InvalidValue unless ``timeout_s`` is None or a number of seconds one can wait for."""
+    if timeout_s is not None:
+        fits = _is_number(timeout_s) and abs(timeout_s) < _WAIT_MAX_S
+        _check("timeout_s", "a number of seconds or None", fits=fits)
+
+
+def check_attempt(node: Node, channel_nonce: int | None) -> None:
+    """Raise LocalError where a message handler of ``node`` would open a channel of random nonce.
+
+    What the handler does is undone if it fails, but not a channel: its next attempt would open
+    one more. With a nonce of its own choice it is the same channel.
+    """
+    delivery = current_delivery.get()
+    if channel_nonce is not None or delivery is None or not delivery.runs_here():
+        return
+    if delivery.room is node._loop.desk.room:  # noqa: SLF001  # Of one package.
+        detail = "each of its attempts would open one more; give channel_nonce"
+        raise LocalError(f"a message handler cannot open a channel of random nonce: {detail}")
+
+
 def options_of(
     endpoint: str | Sequence[str] | None, identity: Identity, **settings: Any
 ) -> Options:
-    """Return the options of a service: ``endpoint`` is one, several, or None to only dial."""
+    """Return the options of a service: ``endpoint`` is one, several, or None to only dial.
+
+    Raises:
+        InvalidValue: something is not of its kind, or there is no such setting.
+    """
+    known = {field.name for field in fields(Options)} - {"endpoints", "identity"}
+    for name in settings:
+        if name not in known:
+            raise InvalidValue(name, f"is no setting; there are {', '.join(sorted(known))}")
     if endpoint is None:
         endpoints: tuple[str, ...] = ()
+    elif isinstance(endpoint, str):
+        endpoints = (endpoint,)
     else:
-        endpoints = (endpoint,) if isinstance(endpoint, str) else tuple(endpoint)
+        _check("endpoint", "a text, a sequence of texts or None", fits=_are_texts(endpoint))
+        endpoints = tuple(endpoint)
     return Options(endpoints=endpoints, identity=identity, **settings)
 
 

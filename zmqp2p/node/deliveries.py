@@ -6,14 +6,16 @@ executor, an asyncio loop) would hold the transaction open while it works, so wh
 sends is collected, and goes into the transaction of the turn in which it ends.
 """
 
+import inspect
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from zmqp2p.engine.engine import Pending, message_id
-from zmqp2p.errors import LocalError
+from zmqp2p.errors import InvalidValue, LocalError
 from zmqp2p.ids import Address, MessageId
 from zmqp2p.node.receipts import Receipt, ReceiptRoom
 from zmqp2p.store.base import SqlValue, Store, Transaction
@@ -139,7 +141,7 @@ Done = Callable[[BaseException | None], None]
 Runner = Callable[[Handler, Delivery, Done], None]
 """Runs a handler elsewhere, soon, and then calls ``done`` with what it raised, on any thread.
 
-Raises RuntimeError if it no longer can.
+Raises if it cannot, as an executor that is shut down does.
 """
 
 
@@ -155,11 +157,36 @@ current_delivery: ContextVar[Delivery | None] = ContextVar("current_delivery", d
 """The delivery whose handler runs in this context: what it sends belongs to its transaction."""
 
 
+def check_handler(handler: object) -> None:
+    """Raise InvalidValue unless ``handler`` does its work when it is called."""
+    if not callable(handler):
+        raise InvalidValue("handler", "must be callable")
+    if _makes_coroutines(handler):  # Nobody would await them.
+        raise InvalidValue("handler", "must be no coroutine function here")
+
+
+def check_coroutine_handler(handler: object) -> None:
+    """Raise InvalidValue unless ``handler`` does its work when what it returns is awaited."""
+    if not _makes_coroutines(handler):
+        raise InvalidValue("handler", "must be a coroutine function (async def)")
+
+
+def _makes_coroutines(handler: object) -> bool:
+    while isinstance(handler, partial):
+        handler = handler.func
+    call = type(handler).__call__
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
+
+
 def run_handler(handler: Handler, delivery: Delivery) -> BaseException | None:
     """Run ``handler`` here; return what it raised. What it sends belongs to ``delivery``."""
     token = current_delivery.set(delivery)
     try:
-        handler(delivery)
+        result = handler(delivery)
+        if inspect.isawaitable(result):  # Acked, the message would be lost: nobody awaits this.
+            if inspect.iscoroutine(result):
+                result.close()
+            return LocalError("the handler returned an awaitable: coroutines are for zmqp2p.aio")
     except BaseException as fault:  # noqa: BLE001  # Judged by the node, on its thread.
         return fault
     finally:

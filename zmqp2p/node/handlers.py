@@ -70,7 +70,7 @@ class Handlers:
 
         try:
             runner(handler, delivery, done)
-        except RuntimeError as fault:  # The executor or event loop is shut down.
+        except Exception as fault:  # noqa: BLE001  # The application's executor, or it is shut down.
             self._handled(pending, delivery, fault)
 
     def close(self) -> list[Receipt]:

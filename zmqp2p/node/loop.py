@@ -16,10 +16,10 @@ from zmqp2p.chain.base import ChainService
 from zmqp2p.engine.connections import Me
 from zmqp2p.engine.engine import Engine
 from zmqp2p.engine.output import Dial, EngineOutput, Watch
-from zmqp2p.errors import Cancelled, EndpointError, P2PError
+from zmqp2p.errors import Cancelled, EndpointError, InvalidValue, LocalError, P2PError
 from zmqp2p.events import CallbackFailed, ChannelProposed, Event
 from zmqp2p.identity import Identity
-from zmqp2p.ids import INSTANCE_ID_SIZE, InstanceId
+from zmqp2p.ids import INSTANCE_ID_SIZE, ChannelId, InstanceId
 from zmqp2p.limits import Limits
 from zmqp2p.node.desk import ReceiptDesk
 from zmqp2p.node.funding import Funding
@@ -230,19 +230,34 @@ class Loop:
         """Let the policy decide about channels proposed in this turn."""
         channels = self.engine.channels
         for event in list(events):
-            if not isinstance(event, ChannelProposed):
+            if not isinstance(event, ChannelProposed) or event.channel not in channels.objectives:
+                continue  # Or rejected by another participant in this turn, and forgotten.
+            decision = self._ask_policy(event.channel)
+            if channels.get(event.channel).status is not Status.UNAPPROVED:
                 continue
-            proposal = proposal_of(channels.get(event.channel), self._parts.identity.address)
-            try:
-                decision = self._parts.policy(proposal)
-            except Exception as fault:  # noqa: BLE001  # The application's code; it is told.
-                self._callback_failed("policy", fault)
-                continue
-            undecided = channels.get(event.channel).status is Status.UNAPPROVED
-            if undecided and isinstance(decision, Approve):
-                channels.approve(event.channel)
-            elif undecided and isinstance(decision, Reject):
+            if isinstance(decision, Approve):
+                try:
+                    channels.approve(event.channel)
+                except LocalError as fault:  # It cannot serve so many peers.
+                    channels.decline(event.channel, str(fault))
+            elif isinstance(decision, Reject):
                 channels.decline(event.channel, decision.reason)
+
+    def _ask_policy(self, channel: ChannelId) -> Approve | Reject | None:
+        """Return what the policy says; None, and the application is told, if it fails."""
+        objective = self.engine.channels.get(channel)
+        proposal = proposal_of(objective, self._parts.identity.address)
+        try:
+            decision: object = self._parts.policy(proposal)
+        except Exception as fault:  # noqa: BLE001  # The application's code; it is told.
+            self._callback_failed("policy", fault)
+            return None
+        if decision is None or isinstance(decision, Approve | Reject):
+            return decision
+        kind = type(decision).__name__
+        detail = f"must return Approve(), Reject(reason) or None, not {kind}"
+        self._callback_failed("policy", InvalidValue("policy", detail))
+        return None
 
     def _publish(self, events: list[Event]) -> None:
         own, self._events = self._events, []

@@ -1,7 +1,7 @@
 """What a HELLO means for the two streams of a session: go on from where, or do not go on.
 
 A node restored from an old copy of its store that silently goes on signing is how channel funds
-are lost. So before anything flows, both sides compare what they remember (rules RES-1 to RES-7).
+are lost. So before anything flows, both sides compare what they remember (rules RES-1 to RES-10).
 """
 
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ class Memory:
     cursor: Seq
     incarnation: int  # The highest of the peer that was seen, 0 if none.
     instance: InstanceId
+    in_base: Seq = Seq(1)  # The highest base of the peer's stream that it has said.
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,15 @@ def _check_run(mine: Memory, hello: Hello) -> Hold | None:
 
 
 def _check_theirs(mine: Memory, hello: Hello) -> Hold | None:
-    """RES-5: their stream must still hold everything this node has not processed."""
+    """RES-5, RES-10: their stream must still hold what this node has not processed, and no more."""
     if hello.stream != mine.in_stream:
         return None
     if hello.base > mine.cursor + 1:
         detail = f"you hold from {hello.base}, I have processed {mine.cursor}"
         return Hold(ByeCode.DATA_LOSS, f"I was rolled back: {detail}")
+    if hello.base < mine.in_base and not _is_same_run(mine, hello):
+        detail = f"you hold from {hello.base}, and held from {mine.in_base} before"
+        return Hold(ByeCode.DATA_LOSS, f"your outbox was rolled back: {detail}")  # RES-10.
     if hello.next <= mine.cursor and not _is_same_run(mine, hello):
         detail = f"your next number is {hello.next}, I have processed {mine.cursor}"
         return Hold(ByeCode.DATA_LOSS, f"your outbox was rolled back: {detail}")

@@ -81,11 +81,12 @@ class Session:
         self.outbox = Outbox(stream, memory.acked, bodies, limits, rng)
         refusals = [Refusal(seq, RefusalCode(c), reason) for seq, c, reason in memory.refusals]
         self.inbox = Inbox(memory.in_stream, memory.cursor, refusals, limits)
-        self._cursor_stored = memory.cursor
+        self._in_base = memory.in_base  # The highest base of the peer's stream that it has said.
+        self._stored = (memory.cursor, memory.in_base)
         self._ack_owed = False
         self._gap_owed = False
         self._gap_reported = Seq(0)
-        self._pongs: list[tuple[LinkId, int]] = []
+        self._pongs: dict[LinkId, int] = {}  # The newest PING of each link, to be answered.
 
     # --- Links ----------------------------------------------------------------------------------
 
@@ -124,8 +125,11 @@ class Session:
         if decision.restart is not None:
             self._restart_inbox(*decision.restart)
         self._progressed(_progress_of(hello, decision.acked), now)
-        self.outbox.resume(decision.acked, hello.window_messages, hello.window_bytes)
-        self._gap_reported = Seq(0)
+        if self.links.get(link) != hello.instance:
+            # Not for a HELLO that is only said again: a peer that does not read could have the
+            # whole outbox queued with each. If something was lost, the resend timer sees it.
+            self.outbox.resume(decision.acked, hello.window_messages, hello.window_bytes)
+            self._gap_reported = Seq(0)
         self.links.pop(link, None)
         self.links[link] = hello.instance
         self.active = link
@@ -134,7 +138,7 @@ class Session:
     def lose(self, link: LinkId) -> None:
         """``link`` is gone; go on over the newest other one, or pause."""
         self.links.pop(link, None)
-        self._pongs = [pong for pong in self._pongs if pong[0] != link]
+        self._pongs.pop(link, None)
         if self.active != link:
             return
         self.active = next(reversed(self.links), None)
@@ -171,7 +175,7 @@ class Session:
                 self._progressed(progress, now)
                 self.outbox.go_back()
             case Ping(token):
-                self._pongs.append((link, token))
+                self._pongs[link] = token
             case _:
                 assert_never(frame)
 
@@ -203,10 +207,8 @@ class Session:
 
     def settle(self, now: float) -> None:
         """Put the cursor and every frame that is due into the output."""
-        if self.inbox.cursor != self._cursor_stored:
-            self._cursor_stored = self.inbox.cursor
-            cursor = PutCursor(self.peer, self.inbox.stream, self.inbox.cursor)
-            self._output.writes.append(cursor)
+        if (self.inbox.cursor, self._in_base) != self._stored:
+            self._store_cursor()
         self._answer_pings()
         if self.active is None:
             self._ack_owed = self._gap_owed = False  # The next HELLO says it.
@@ -240,7 +242,7 @@ class Session:
         if not self._pongs:
             return
         progress = self._progress()
-        for link, token in self._pongs:
+        for link, token in self._pongs.items():
             self._output.frames.append((link, Pong(token, progress)))
         self._pongs.clear()
 
@@ -262,12 +264,18 @@ class Session:
         heard = Seq(progress.base - 1)
         if self.inbox.forget_refusals(heard):
             self._output.writes.append(DropRefusals(self.peer, heard))
+        self._in_base = max(self._in_base, progress.base)
+
+    def _store_cursor(self) -> None:
+        self._stored = (self.inbox.cursor, self._in_base)
+        cursor = PutCursor(self.peer, self.inbox.stream, *self._stored)
+        self._output.writes.append(cursor)
 
     def _progress(self) -> Progress:
         messages, size_bytes = self.inbox.window()
         return Progress(
             base=self.outbox.base,
-            ack=self._cursor_stored,
+            ack=self._stored[0],
             received=self.inbox.received,
             refusals=self.inbox.refusals,
             window_messages=messages,
@@ -287,8 +295,8 @@ class Session:
         if self.inbox.forget_refusals(self.inbox.cursor):
             self._output.writes.append(DropRefusals(self.peer, self.inbox.cursor))
         self.inbox = Inbox(stream, cursor, [], self.limits)
-        self._cursor_stored = cursor
-        self._output.writes.append(PutCursor(self.peer, stream, cursor))
+        self._in_base = Seq(cursor + 1)
+        self._store_cursor()
 
     def _memory(self) -> Memory:
         return Memory(
@@ -297,6 +305,7 @@ class Session:
             out_sent=self.outbox.sent_most,
             in_stream=self.inbox.stream,
             cursor=self.inbox.cursor,
+            in_base=self._in_base,
             incarnation=self._incarnation,
             instance=self._instance,
         )

@@ -29,6 +29,7 @@ _TABLES = (
         acked INTEGER NOT NULL DEFAULT 0,
         in_stream BLOB NOT NULL DEFAULT x'',
         cursor INTEGER NOT NULL DEFAULT 0,
+        in_base INTEGER NOT NULL DEFAULT 1,
         incarnation INTEGER NOT NULL DEFAULT 0,
         instance BLOB NOT NULL DEFAULT x''
     ) STRICT""",

@@ -7,8 +7,8 @@ from zmqp2p.ids import Address
 from zmqp2p.persistence import PeerSnapshot, Snapshot
 
 _META = "SELECT incarnation, issued_ms, chain_cursor FROM meta"
-_PEERS = """SELECT id, address, contact, dial, out_stream, acked, in_stream, cursor, incarnation,
-    instance FROM peers ORDER BY id"""
+_PEERS = """SELECT id, address, contact, dial, out_stream, acked, in_stream, cursor, in_base,
+    incarnation, instance FROM peers ORDER BY id"""
 _OUTBOX = "SELECT peer, seq, body FROM outbox ORDER BY peer, seq"
 _REFUSALS = "SELECT peer, seq, code, reason FROM refusals ORDER BY peer, seq"
 _OBJECTIVES = "SELECT channel, data FROM objectives ORDER BY rowid"
@@ -40,7 +40,7 @@ def _load_peers(
     """Fill ``peers``; return the same values by their row's number."""
     by_id: dict[int, PeerSnapshot] = {}
     for number, address, contact, dial, out_stream, acked, *rest in db.execute(_PEERS):
-        in_stream, cursor, incarnation, instance = rest
+        in_stream, cursor, in_base, incarnation, instance = rest
         peers[address] = by_id[number] = PeerSnapshot(
             contact=contact,
             dial=bool(dial),
@@ -48,6 +48,7 @@ def _load_peers(
             acked=acked,
             in_stream=in_stream,
             cursor=cursor,
+            in_base=in_base,
             incarnation=incarnation,
             instance=instance,
         )

@@ -75,8 +75,8 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
     ),
     PutCursor: (
         (
-            "UPDATE peers SET in_stream = ?, cursor = ? WHERE id = ?",
-            lambda w, ids: (w.stream, w.cursor, ids[w.peer]),
+            "UPDATE peers SET in_stream = ?, cursor = ?, in_base = ? WHERE id = ?",
+            lambda w, ids: (w.stream, w.cursor, w.base, ids[w.peer]),
         ),
     ),
     # REPLACE: the same number may return in the peer's next stream.

@@ -99,8 +99,8 @@
  *   PROG   base, 0, 0, 0                         ack, received, window, refusals
  *   GAP    -                                     as PROG
  *   PING   0, 0, 0, 0                            0, 0, 0, 0
- * run is 16 * incarnation + 2 * heard + known. PROG stands for ACK and for PONG. Refusals are a
- * set of bits, bit n - 1 for message n.
+ * run is 16 * incarnation + 2 * in_base + known; only the proposal FIX_BASE reads in_base. PROG
+ * stands for ACK and for PONG. Refusals are a set of bits, bit n - 1 for message n.
  */
 mtype = { HELLO, DATA, PROG, GAP, PING };
 
@@ -132,7 +132,7 @@ typedef InStore {
     byte incarnation = 1;
     byte peer_incarnation;
     byte peer_run;
-    byte heard;                 /* The highest base heard; kept only by the proposal FIX_BASE. */
+    byte in_base;               /* The highest base that A has said (RES-10). */
     byte effect[N];             /* The body that was processed under this number, 0 for none. */
     byte refused                /* Of the processed ones, those that were refused. */
 };
@@ -196,8 +196,8 @@ byte ever_refused;
 #define any_link(test) (test(0) || test(1) || test(2))
 #endif
 
-/* Nothing is under way, and both ends have noticed that a dead link is dead. Then timers may run out
- * as often as they like; before, each time takes one of FAULTS. */
+/* Nothing is under way, and both ends have noticed that a dead link is dead. Then timers may run
+ * out as often as they like; before, each time takes one of FAULTS. */
 #define is_quiet(l) (len(to_a[l]) == 0 && len(to_b[l]) == 0 && !dead[l])
 #define quiet all_links(is_quiet)
 #define is_free(l) (end_a[l] == DOWN && end_b[l] == DOWN)
@@ -213,12 +213,13 @@ byte ever_refused;
 #define differs(i) (i < N && store_b.cursor > i && \
     (store_a.next <= i + 1 || store_b.effect[i % N] != store_a.body[i % N]))
 /* Or B has not done what A has dropped. Only a rollback can bring this about (P_KEEP, P_ORDER).
- * Then A must drop nothing and B take nothing in, but from a run that has ended (P_HELD). */
+ * Then B must take nothing in, but from a run of A that has ended (P_HELD); what A is told must be
+ * true all the same (P_ACK). */
 #define diverged \
     (store_a.base - 1 > store_b.cursor || differs(0) || differs(1) || differs(2) || differs(3))
 
-/* What the proposal FIX_DIGEST lets A see, a digest of what B has processed up to number n, and B, a
- * digest of what A has sent up to what B has received: whether the two mean the same messages. */
+/* The proposal FIX_DIGEST: each ack carries a digest of what was processed up to it, and each DATA
+ * one of what was sent before it. So each side sees whether both mean the same messages. */
 #define other_body(n, i) (i < N && n > i && store_b.effect[i % N] && \
     (memory_a.next <= i + 1 || store_b.effect[i % N] != memory_a.body[i % N]))
 #define other_bodies(n) \
@@ -326,7 +327,7 @@ inline copy_out(to, from) {
 inline copy_in(to, from) {
     to.known = from.known; to.cursor = from.cursor; to.refusals = from.refusals;
     to.incarnation = from.incarnation; to.peer_incarnation = from.peer_incarnation;
-    to.peer_run = from.peer_run; to.heard = from.heard; to.refused = from.refused;
+    to.peer_run = from.peer_run; to.in_base = from.in_base; to.refused = from.refused;
     for (i : 0 .. N - 1) { to.effect[i] = from.effect[i] }
 }
 
@@ -386,8 +387,7 @@ inline commit_b() {
 /* --- A: the sender ---------------------------------------------------------------------------- */
 
 /* Outbox._drop, and the receipts that follow from it (Node._resolve). */
-inline drop_messages(l, ack, refusals) {
-    must_held(!(diverged && run_b_of[l] == run_b));
+inline drop_messages(ack, refusals) {
     for (i : memory_a.base - 1 .. ack - 1) {
         printf("A is told: %d, refused: %d\n", i + 1, (refusals >> i) & 1);
         must_ack(ever_effect[i] != 0 && ever_effect[i] == memory_a.body[i]);
@@ -427,9 +427,9 @@ inline acknowledge(l, ack, received, room, refusals) {
         advance(received, room);
         if
 #ifdef M_DROP_RECEIVED
-        :: received >= memory_a.base -> drop_messages(l, received, refusals)
+        :: received >= memory_a.base -> drop_messages(received, refusals)
 #else
-        :: ack >= memory_a.base -> drop_messages(l, ack, refusals)
+        :: ack >= memory_a.base -> drop_messages(ack, refusals)
 #endif
         :: else
         fi
@@ -437,7 +437,7 @@ inline acknowledge(l, ack, received, room, refusals) {
 }
 
 /* Connections._introduce and Session.establish at A; resume() decides. */
-inline establish_a(l, hello_cursor, room, hello_refusals, hello_incarnation, hello_heard,
+inline establish_a(l, hello_cursor, room, hello_refusals, hello_incarnation, hello_in_base,
         hello_known) {
     if
 #ifndef M_NO_RUN
@@ -465,7 +465,7 @@ inline establish_a(l, hello_cursor, room, hello_refusals, hello_incarnation, hel
     :: hello_known && other_bodies(hello_cursor) -> hold_a(); drop_a(l)
 #endif
 #ifdef FIX_BASE
-    :: hello_known && hello_heard > memory_a.base -> hold_a(); drop_a(l)
+    :: hello_known && hello_in_base > memory_a.base -> hold_a(); drop_a(l)
 #endif
     :: else ->
         must_run(run_b_of[l] + 1 >= memory_a.peer_run);
@@ -484,16 +484,19 @@ inline establish_a(l, hello_cursor, room, hello_refusals, hello_incarnation, hel
         fi;
         advance(acked, room);
         if
-        :: acked >= memory_a.base -> drop_messages(l, acked, hello_refusals)
+        :: acked >= memory_a.base -> drop_messages(acked, hello_refusals)
         :: else
         fi;
+        if
+        :: end_a[l] != ESTABLISHED ->   /* Outbox.resume */
 #ifdef M_RESUME_SENT
-        received_a = sent_most;         /* Instead of what they have processed for good. */
+            received_a = sent_most;     /* Instead of what they have processed for good. */
 #else
-        received_a = acked;
+            received_a = acked;
 #endif
-        sent = received_a;
-        window = room; probing = 0; went_back_to = 0;
+            sent = received_a; window = room; probing = 0; went_back_to = 0
+        :: else                         /* A HELLO that is only said again. */
+        fi;
         end_a[l] = ESTABLISHED; active_a = l + 1; printf("A has joined on %d\n", l);
         for (m : 0 .. LINKS - 1) {
             if
@@ -503,6 +506,9 @@ inline establish_a(l, hello_cursor, room, hello_refusals, hello_incarnation, hel
             :: else
             fi
         }
+#if ROLLBACK == 2
+        must_held(!(is_joined(l) && diverged));
+#endif
         if
         :: by_b[l] -> say_hello = l + 1
         :: else
@@ -550,10 +556,9 @@ inline end_turn_a() {
 #ifdef M_SEND_FIRST
     settle_a();
     if
-    :: commit_a()
+    :: commit_a(); skip
     :: crashes > 0 -> crashes--; start_a()
     fi;
-    skip;
 #else
     if
     :: commit_a();
@@ -657,14 +662,12 @@ end:
 /* --- B: the receiver -------------------------------------------------------------------------- */
 
 /* Session._progressed at B: the refusals below A's base were heard (Inbox.forget_refusals). */
-inline forget_refusals(base) {
+inline hear_base(base) {
     memory_b.refusals = memory_b.refusals & ~((1 << (base - 1)) - 1);
-#ifdef FIX_BASE
     if
-    :: base > memory_b.heard -> memory_b.heard = base
+    :: base > memory_b.in_base -> memory_b.in_base = base
     :: else
     fi
-#endif
 }
 
 /* Connections._introduce and Session.establish at B; resume() decides. */
@@ -687,6 +690,10 @@ inline establish_b(l, hello_base, hello_next, hello_incarnation) {
 #ifndef M_NO_LOSS_CHECK
     :: memory_b.known && hello_base > memory_b.cursor + 1 -> hold_b(); drop_b(l)        /* RES-5 */
 #endif
+#ifndef M_NO_BASE_CHECK
+    :: memory_b.known && hello_base < memory_b.in_base && is_other_run_b(l) ->          /* RES-10 */
+        hold_b(); drop_b(l)
+#endif
 #ifndef M_NO_NEXT_CHECK
     :: memory_b.known && hello_next <= memory_b.cursor && is_other_run_b(l) ->          /* RES-5 */
         hold_b(); drop_b(l)
@@ -697,6 +704,10 @@ inline establish_b(l, hello_base, hello_next, hello_incarnation) {
         :: memory_b.peer_run != run_a_of[l] + 1 ->
 #ifdef FIX_LATE
             for (i : 0 .. LINKS - 1) { older_b[i] = end_b[i] != DOWN && i != l };
+#endif
+#ifndef M_NO_FORGET
+            received_b = memory_b.cursor;       /* RES-9: Session._forget_unprocessed */
+            for (i : 0 .. N - 1) { waiting[i] = 0 };
 #endif
             memory_b.peer_run = run_a_of[l] + 1; memory_b.peer_incarnation = hello_incarnation
         :: else
@@ -710,11 +721,15 @@ inline establish_b(l, hello_base, hello_next, hello_incarnation) {
             memory_b.cursor = hello_base - 1;
 #endif
             received_b = memory_b.cursor;
-            for (i : 0 .. N - 1) { waiting[i] = 0 }
+            for (i : 0 .. N - 1) { waiting[i] = 0 };
+            memory_b.in_base = hello_base
         :: else
         fi;
-        forget_refusals(hello_base);
-        gap_reported = 0;
+        hear_base(hello_base);
+        if
+        :: end_b[l] != ESTABLISHED -> gap_reported = 0
+        :: else         /* A HELLO that is only said again. */
+        fi;
         end_b[l] = ESTABLISHED; active_b = l + 1; printf("B has joined on %d\n", l);
         for (m : 0 .. LINKS - 1) {
             if
@@ -724,6 +739,9 @@ inline establish_b(l, hello_base, hello_next, hello_incarnation) {
             :: else
             fi
         }
+#if ROLLBACK == 2
+        must_held(!(is_joined(l) && diverged));
+#endif
         if
         :: !by_b[l] -> say_hello = l + 1
         :: else
@@ -817,7 +835,7 @@ inline settle_b() {
     if
     :: say_hello ->
         put(to_a[say_hello - 1], say_hello - 1, HELLO, memory_b.cursor, room_b, memory_b.refusals,
-            16 * memory_b.incarnation + 2 * memory_b.heard + memory_b.known)
+            16 * memory_b.incarnation + 2 * memory_b.in_base + memory_b.known)
     :: else
     fi;
     if
@@ -841,10 +859,9 @@ inline end_turn_b() {
 #ifdef M_ACK_FIRST
     settle_b();
     if
-    :: commit_b()
+    :: commit_b(); skip
     :: crashes > 0 -> crashes--; start_b()
     fi;
-    skip;
 #else
     if
     :: commit_b();
@@ -852,12 +869,12 @@ inline end_turn_b() {
         :: settle_b();
 #ifdef M_REFUSAL_ONCE
             commit_b()
+            skip
 #endif
         :: crashes > 0 -> crashes--; start_b()
         fi
     :: crashes > 0 -> crashes--; start_b()
     fi;
-    skip;
 #endif
     d_step {
     must_bounds(memory_b.cursor <= received_b && received_b - memory_b.cursor <= WINDOW &&
@@ -880,9 +897,9 @@ inline take_b(l) {
         must_run(run_a_of[l] + 1 == memory_b.peer_run);
         if
         :: k == DATA ->
-            forget_refusals(z);
+            hear_base(z);
             accept(l, x, y, u)
-        :: k == PROG -> forget_refusals(x)
+        :: k == PROG -> hear_base(x)
         :: k == PING -> pong = l + 1
         fi
     fi
@@ -928,7 +945,7 @@ end:
     :: atomic { copied == 1 -> printf("the copy is put back\n");
         copied = 2; copy_in(store_b, copy_b);
         copy_b.known = 0; copy_b.cursor = 0; copy_b.refusals = 0; copy_b.incarnation = 0;
-        copy_b.peer_incarnation = 0; copy_b.peer_run = 0; copy_b.heard = 0; copy_b.refused = 0;
+        copy_b.peer_incarnation = 0; copy_b.peer_run = 0; copy_b.in_base = 0; copy_b.refused = 0;
         for (i : 0 .. N - 1) { copy_b.effect[i] = 0 }
         start_b() }
 #endif

@@ -129,6 +129,7 @@ class FaultProxy:
         self._changed = threading.Condition()
         self.connections = 0  # Accepted so far.
         self.resets = 0  # Connections reset so far.
+        self.taken_bytes = dict.fromkeys(Way, 0)
         self.passed_bytes = dict.fromkeys(Way, 0)
         self.swallowed_bytes = dict.fromkeys(Way, 0)
         self._thread = threading.Thread(target=self._run, name="fault-proxy")
@@ -152,10 +153,10 @@ class FaultProxy:
         """Tell each connection's far end that nothing more comes this way, and see to that."""
         self._order(partial(self._half_close, way))
 
-    def until(self, reached: Callable[["FaultProxy"], bool], timeout_s: float) -> bool:
-        """Wait until ``reached(self)``, looking whenever a count changes; False at the timeout."""
+    def until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until ``reached()``, looking whenever a count changes; False at the timeout."""
         with self._changed:
-            return self._changed.wait_for(lambda: reached(self), timeout_s)
+            return self._changed.wait_for(reached, timeout_s)
 
     def close(self) -> None:
         """Reset everything and end the thread. Idempotent."""
@@ -232,6 +233,7 @@ class FaultProxy:
         flow = self._flows[pipe.way]
         data = pipe.source.recv(_CHUNK_BYTES)
         pipe.ended = not data
+        self._count(self.taken_bytes, pipe.way, len(data))
         if flow.swallow:
             pipe.lost = True
             self._count(self.swallowed_bytes, pipe.way, len(data))

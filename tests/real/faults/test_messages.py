@@ -13,7 +13,7 @@ from tests.real.faults.ports import free_ports
 from tests.real.faults.proxy import HOLE, PASS, FaultProxy, Flow, Way
 from tests.real.parties import Journal, Note, Parties, events_of, numbers_into, until_connected
 from zmqp2p import Limits, Receipt
-from zmqp2p.events import Event, PeerDisconnected
+from zmqp2p.events import PeerDisconnected
 
 LONG = os.environ.get("ZMQP2P_LONG") == "1"
 PATIENCE_S = 40.0
@@ -52,6 +52,9 @@ class Conversation:
         """Wait until both have noticed."""
         for events in self.events:
             events.first(PeerDisconnected)
+
+    def until_reset(self, times: int) -> None:
+        assert self.proxy.until(lambda: self.proxy.resets >= times, PATIENCE_S)
 
     def check(self) -> None:
         """Everything is acked, and arrived once and in order."""
@@ -100,7 +103,7 @@ def cut(after_bytes: int, way: Way) -> Callable[[Conversation], None]:
         for count in (1, 2):
             talk.proxy.set(Flow(cut_after_bytes=after_bytes), way)
             talk.send(COUNT)
-            assert talk.proxy.until(lambda proxy, count=count: proxy.resets >= count, PATIENCE_S)
+            talk.until_reset(count)
 
     return act
 
@@ -109,7 +112,7 @@ def reset_often(talk: Conversation) -> None:
     """Sooner than much can be sent, and at times sooner than the two have introduced themselves."""
     talk.proxy.reset_every(0.05)
     talk.send(10 * COUNT)
-    assert talk.proxy.until(lambda proxy: proxy.resets >= 10, PATIENCE_S)
+    talk.until_reset(10)
     talk.proxy.reset_every(None)
 
 
@@ -167,10 +170,10 @@ def test_20_000_messages_pass_a_network_that_resets_the_connection_every_200_ms(
     with ExitStack() as stack:
         talk = Conversation(parties, stack)
         stack.callback(talk.alice.close)
-        talk.proxy.set(Flow(bytes_per_s=500_000), Way.THERE)
+        talk.proxy.set(Flow(bytes_per_s=1_000_000), Way.THERE)
         talk.proxy.reset_every(0.2)
         for number in range(total):
             receipt = talk.alice.send_message(talk.bob.address, Note(number, "x" * 80))
         receipt.wait(PATIENCE_S)
         assert talk.arrived[1].entries == list(range(total))
-        assert talk.proxy.resets >= 10
+        assert talk.proxy.resets >= 8

@@ -33,7 +33,7 @@ _IGNORE_OUTGOING = 23  # PACKET_IGNORE_OUTGOING
 _SIOCETHTOOL = 0x8946
 # Offloads would hand over frames of 64 KiB, without checksums: ETHTOOL_S{RXCSUM,TXCSUM,SG,TSO,GSO}
 _OFFLOADS = (0x15, 0x17, 0x19, 0x1F, 0x24)
-_IP = shutil.which("ip") or "/sbin/ip"
+IP = shutil.which("ip") or "/sbin/ip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Weather:
 
     loss: float = 0.0  # The share that is lost, at random.
     delay_s: float = 0.0
-    jitter_s: float = 0.0  # The delay is at random between so much less and so much more.
+    jitter_s: float = 0.0  # The delay is at random between so much less and so much more; <= delay.
     reorder: float = 0.0  # The share that is not delayed, and so overtakes.
 
 
@@ -57,11 +57,20 @@ def unavailable() -> str:
     if os.geteuid() != 0:
         return "it takes root"
     name = f"zp-probe-{os.getpid()}"
-    added = subprocess.run([_IP, "netns", "add", name], capture_output=True, check=False)
+    added = subprocess.run([IP, "netns", "add", name], capture_output=True, check=False)
     if added.returncode != 0:
         return added.stderr.decode().strip()
-    subprocess.run([_IP, "netns", "del", name], capture_output=True, check=True)
+    subprocess.run([IP, "netns", "del", name], capture_output=True, check=True)
     return ""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the frames so far."""
+
+    taken: int = 0
+    lost: int = 0
+    overtaken: int = 0
 
 
 class Hosts:
@@ -82,9 +91,14 @@ class Hosts:
             raise
         self._closing.callback(self._wire.close)
 
+    @property
+    def counts(self) -> Counts:
+        """What the wire has done; it goes on counting."""
+        return self._wire.counts
+
     def prefix(self, host: int) -> tuple[str, ...]:
         """Return what runs a command on host 0 or 1, put before it."""
-        return (_IP, "netns", "exec", self.namespaces[host])
+        return (IP, "netns", "exec", self.namespaces[host])
 
     def set(self, weather: Weather) -> None:
         """From now on the wire does as ``weather`` says; what is under way arrives as it was."""
@@ -133,6 +147,7 @@ class _Wire:
 
     def __init__(self, devices: list[str], rng: Random) -> None:
         self.weather = FAIR
+        self.counts = Counts()
         self._rng = rng
         self._order = itertools.count()  # Of equal instants, the first goes first.
         self._under_way: list[tuple[float, int, int, bytes]] = []  # Due at, order, to, frame.
@@ -167,16 +182,20 @@ class _Wire:
         for _ in range(64):  # Then the other end's turn.
             try:
                 frame = end.recv(_FRAME_MAX_BYTES)
-            except (BlockingIOError, OSError):  # Nothing left; or the device is down just now.
+            except OSError:  # Nothing is left; or the device is down just now.
                 return
-            weather, rng = self.weather, self._rng
-            if rng.random() < weather.loss or len(self._under_way) >= _QUEUE_MAX_FRAMES:
+            self.counts.taken += 1
+            if self._rng.random() < self.weather.loss or len(self._under_way) >= _QUEUE_MAX_FRAMES:
+                self.counts.lost += 1
                 continue
-            delay_s = 0.0
-            if weather.delay_s and rng.random() >= weather.reorder:
-                delay_s = weather.delay_s + rng.uniform(-weather.jitter_s, weather.jitter_s)
-            entry = (monotonic() + max(delay_s, 0.0), next(self._order), to, frame)
-            heapq.heappush(self._under_way, entry)
+            due_at = monotonic() + self._delay_s(self.weather)
+            self.counts.overtaken += bool(self._under_way) and due_at < max(self._under_way)[0]
+            heapq.heappush(self._under_way, (due_at, next(self._order), to, frame))
+
+    def _delay_s(self, weather: Weather) -> float:
+        if not weather.delay_s or self._rng.random() < weather.reorder:
+            return 0.0
+        return weather.delay_s + self._rng.uniform(-weather.jitter_s, weather.jitter_s)
 
     def _deliver(self) -> None:
         while self._under_way and self._under_way[0][0] <= monotonic():
@@ -210,4 +229,4 @@ def _no_offloads(device: str) -> None:
 
 
 def _run(*arguments: str) -> None:
-    subprocess.run([_IP, *arguments], check=True, capture_output=True)
+    subprocess.run([IP, *arguments], check=True, capture_output=True)

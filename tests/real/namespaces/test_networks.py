@@ -15,7 +15,7 @@ from tests.soak.exchange import Outcome, Plan
 from tests.soak.items import Tally
 
 LONG = os.environ.get("ZMQP2P_LONG") == "1"
-MESSAGES = 2_000 if LONG else 200
+MESSAGES = 2_000 if LONG else 64
 OUTAGE_S = 30.0 if LONG else 4.0
 TIMEOUT_S = 55.0
 # A small window: it takes many round trips, so that the network has its chance.
@@ -23,8 +23,8 @@ LIMITS = {"inbox_max_messages": 32}
 
 WEATHERS = {
     "loss 20 %": Weather(loss=0.2),
-    "delay 100 ms ± 50": Weather(delay_s=0.1, jitter_s=0.05),
-    "delay, and reordering 25 %": Weather(delay_s=0.1, jitter_s=0.05, reorder=0.25),
+    "delay 100 ms +- 50, reordering 25 %": Weather(delay_s=0.1, jitter_s=0.05, reorder=0.25),
+    "all of that": Weather(loss=0.2, delay_s=0.1, jitter_s=0.05, reorder=0.25),
 }
 
 
@@ -45,11 +45,14 @@ def test_messages_and_funding_complete_over_a_bad_network(weather: str, tmp_path
     with Hosts(seed=1) as hosts:
         hosts.set(WEATHERS[weather])
         check(exchange_between(hosts, tmp_path, plan(), limits=LIMITS).run())
+        assert (hosts.counts.lost > 0) == (WEATHERS[weather].loss > 0)
+        assert (hosts.counts.overtaken > 0) == (WEATHERS[weather].reorder > 0)
 
 
 def test_messages_and_funding_complete_when_the_link_was_down(tmp_path: Path) -> None:
     """Without RST: TCP alone would hold both connections for a quarter of an hour."""
     with Hosts() as hosts:
+        hosts.set(Weather(delay_s=0.05))  # Or everything would be over before the link is down.
         outage = Outage(hosts, at_progress=0.1, duration_s=OUTAGE_S)
         made = exchange_between(hosts, tmp_path, plan(), limits=LIMITS, disturbances=[outage])
         outcome = made.run()

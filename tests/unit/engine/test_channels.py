@@ -57,9 +57,20 @@ class Sut:
         self.sent: list[tuple[Address, ProtocolMessage]] = []
         self.memory = Snapshot(incarnation=1)
         self.limits = limits or Limits(deposit_retry_min_s=0.25, deposit_retry_max_s=1.0)
-        self.channels = Channels(key, self.limits, self.output, self._send)
+        self.strangers: set[Address] = set()
+        self.places = 100
+        self.channels = Channels(key, self.limits, self.output, self)
 
-    def _send(self, to: Address, body: bytes) -> None:
+    def knows(self, peer: Address) -> bool:
+        """Everybody but those whom a test makes strangers."""
+        return peer not in self.strangers
+
+    def room(self) -> int:
+        """As many as the test says."""
+        return self.places
+
+    def post(self, to: Address, body: bytes) -> None:
+        """Note what is sent."""
         message = decode_message(body).message
         assert isinstance(message, ProtocolMessage)
         self.sent.append((to, message))
@@ -153,7 +164,7 @@ def test_a_proposal_received_waits_for_a_decision() -> None:
     output = sut.drain()
     assert output.events == [ChannelProposed(CHANNEL, ALICE)]
     assert [type(write) for write in output.writes] == [PutObjective]
-    assert output.watches == [Watch(CHANNEL, (ETHER,))]
+    assert output.watches == []  # Nobody's queries to the chain but this node's.
     assert sut.mail() == []
 
 
@@ -170,7 +181,43 @@ def test_an_approved_proposal_is_signed() -> None:
     sut.channels.approve(CHANNEL)
     assert sut.mail() == [(ALICE, acceptance_of(PREFUND, KEYS[1]))]
     assert sut.status() is Status.APPROVED
+    assert sut.drain().watches == [Watch(CHANNEL, (ETHER,))]
+
+
+def test_a_channel_with_more_strangers_than_there_are_places_cannot_be_approved() -> None:
+    """HEL-6: a proposal may name hundreds who do not exist, and each would be a session."""
+    sut = Sut(KEYS[1])
+    sut.channels.receive(ALICE, proposal_number(1, 3))
+    sut.strangers, sut.places = {sut.key.address, CAROL}, 0
+    channel = channel_id(fixed_of(3, 1))
+    with pytest.raises(LocalError, match="more peers"):
+        sut.channels.approve(channel)
+    assert sut.channels.get(channel).status is Status.UNAPPROVED
+    sut.places = 1
+    sut.channels.approve(channel)
+    assert sut.channels.get(channel).status is Status.APPROVED
+
+
+def test_only_those_whom_this_node_knows_hear_that_it_declined() -> None:
+    """FND-9: whoever made the others up must not make this node keep mail for them."""
+    sut = Sut(KEYS[1])
+    sut.channels.receive(ALICE, proposal_number(1, 3))
+    sut.strangers = {CAROL}
+    sut.channels.decline(channel_id(fixed_of(3, 1)), "no")
+    assert [to for to, _ in sut.mail()] == [ALICE]
+
+
+def test_what_others_reject_before_this_node_has_signed_is_forgotten() -> None:
+    """Or two peers could fill the store with channels that they propose and reject."""
+    sut = Sut(KEYS[1])
+    sut.channels.receive(ALICE, proposal_number(1, 3))
+    channel = channel_id(fixed_of(3, 1))
     sut.drain()
+    sut.channels.receive(CAROL, RejectProposal(channel, TurnNum(0), RejectCode.DECLINED, "no"))
+    output = sut.drain()
+    assert sut.channels.objectives == {}
+    assert output.writes[-1] == DropObjective(channel)
+    assert [type(event) for event in output.events] == [ChannelRejected]
 
 
 def test_a_rejected_proposal_is_kept_and_everyone_told() -> None:
@@ -231,15 +278,14 @@ def proposal_number(nonce: int, count: int = 2, by: SecretKey = KEYS[0]) -> Prop
 
 
 def test_so_many_proposals_of_one_peer_may_wait_and_no_more() -> None:
-    """Those beyond are rejected as busy, and not remembered."""
+    """FND-11: those beyond are refused, which ends them, and costs this node nothing."""
     sut = Sut(KEYS[1], Limits(proposals_max_per_peer=2))
-    for nonce in (1, 2, 3):
+    for nonce in (1, 2):
         sut.channels.receive(ALICE, proposal_number(nonce))
+    with pytest.raises(RefuseMessage, match="busy"):
+        sut.channels.receive(ALICE, proposal_number(3))
     assert len(sut.channels.objectives) == 2
-    ((to, message),) = sut.mail()
-    assert to == ALICE
-    assert isinstance(message, RejectProposal)
-    assert message.code is RejectCode.BUSY
+    assert sut.mail() == []
     assert [type(w) for w in sut.drain().writes] == [PutObjective, PutObjective]
 
 
@@ -265,7 +311,8 @@ def test_proposals_count_against_who_has_signed_them() -> None:
     sut.channels.receive(CAROL, proposal_number(1, 3, KEYS[2]))
     sut.channels.receive(ALICE, proposal_number(2, 3))
     assert len(sut.channels.objectives) == 2
-    sut.channels.receive(CAROL, proposal_number(3, 3, KEYS[2]))
+    with pytest.raises(RefuseMessage, match="busy"):
+        sut.channels.receive(CAROL, proposal_number(3, 3, KEYS[2]))
     assert len(sut.channels.objectives) == 2
 
 
@@ -274,7 +321,8 @@ def test_a_restart_does_not_forget_how_many_wait() -> None:
     sut.channels.receive(ALICE, proposal_number(1))
     sut.drain()
     again = sut.restarted()
-    again.channels.receive(ALICE, proposal_number(2))
+    with pytest.raises(RefuseMessage, match="busy"):
+        again.channels.receive(ALICE, proposal_number(2))
     assert len(again.channels.objectives) == 1
     again.channels.decline(channel_id(fixed_of(2, 1)), "")
     again.channels.receive(ALICE, proposal_number(2))

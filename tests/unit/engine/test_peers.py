@@ -59,11 +59,9 @@ def test_a_record_replaces_a_uri_and_never_the_other_way_round() -> None:
     """A record is signed, and says more."""
     book, record = manager(), record_of(LOW)
     book.learn(URI, wanted=True, now=0.0)
-    assert book.expected_key(LOW.address) == URI.curve_key
     assert book.learn(record, wanted=False, now=0.0)
     assert not book.learn(URI, wanted=True, now=0.0)
     assert book.peer(LOW.address).contact is record
-    assert book.expected_key(LOW.address) == record.curve_key
 
 
 def test_another_uri_replaces_a_uri() -> None:
@@ -73,13 +71,6 @@ def test_another_uri_replaces_a_uri() -> None:
     other = PeerUri(URI.address, URI.curve_key, "tcp://10.0.0.2:5")
     assert book.learn(other, wanted=True, now=0.0)
     assert book.peer(LOW.address).contact is other
-
-
-def test_no_key_is_pinned_for_whom_there_is_no_contact() -> None:
-    book = manager()
-    assert book.expected_key(LOW.address) is None
-    book.peer(LOW.address)
-    assert book.expected_key(LOW.address) is None
 
 
 # --- When ---------------------------------------------------------------------------------------

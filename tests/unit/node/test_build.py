@@ -15,6 +15,7 @@ from zmqp2p.node.build import (
     CHALLENGE_DURATION_S,
     address_of,
     check_filter,
+    check_timeout,
     contact_of,
     encode,
     options_of,
@@ -86,8 +87,51 @@ def test_endpoints_are_one_several_or_none(endpoint: Any, endpoints: tuple[str, 
 
 
 def test_a_setting_that_does_not_exist_is_an_error() -> None:
-    with pytest.raises(TypeError, match="colour"):
-        options_of(None, ME, colour="blue")
+    for name in ("colour", "endpoints"):
+        with pytest.raises(InvalidValue, match="is no setting; there are advertise, "):
+            options_of(None, ME, **{name: ("blue",)})
+
+
+@pytest.mark.parametrize("endpoint", [5, b"tcp://127.0.0.1:0", ["tcp://127.0.0.1:0", 5], {}])
+def test_what_is_no_endpoint_is_refused(endpoint: Any) -> None:
+    with pytest.raises(InvalidValue, match="endpoint: must be"):
+        options_of(endpoint, ME)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("identity", (None, ME.address, Identity)),
+        ("store", (5, b"node.db", object())),
+        ("chain", (5, "chain.db", MemoryStore())),
+        ("policy", (None, True)),
+        ("limits", (None, {})),
+        ("advertise", ("tcp://192.0.2.1:5", 5, [5])),
+        (
+            "record_lifetime_s",
+            (None, True, "1", 0, -1.0, float("nan"), float("inf"), 10 * 365 * 24 * 3600),
+        ),
+    ],
+)
+def test_a_setting_of_the_wrong_kind_is_named_before_anything_is_open(
+    name: str, values: tuple[Any, ...]
+) -> None:
+    for value in values:
+        settings = {"identity": ME, name: value}
+        with pytest.raises(InvalidValue, match="must be") as refused:
+            options_of(None, **settings)
+        assert refused.value.field == name
+
+
+@pytest.mark.parametrize("timeout_s", [True, "1", float("nan"), float("inf"), -float("inf"), 1e300])
+def test_what_nobody_can_wait_for_is_refused(timeout_s: Any) -> None:
+    with pytest.raises(InvalidValue, match="timeout_s"):
+        check_timeout(timeout_s)
+
+
+@pytest.mark.parametrize("timeout_s", [None, 0, 1, 0.5, -1, 1e9])
+def test_a_wait_is_without_end_or_so_many_seconds(timeout_s: float | None) -> None:
+    check_timeout(timeout_s)
 
 
 def test_terms_are_this_node_first_with_a_random_nonce() -> None:
@@ -113,8 +157,8 @@ def test_a_deadline_is_encoded_from_now_on() -> None:
     assert decode_message(encode(Ping(), None)).deadline_ms is None
 
 
-@pytest.mark.parametrize("expires_in_s", [0, -1.0, float("nan"), float("inf"), 1e12])
-def test_a_deadline_that_makes_no_sense_is_refused(expires_in_s: float) -> None:
+@pytest.mark.parametrize("expires_in_s", [0, -1.0, float("nan"), float("inf"), 1e12, True, "1"])
+def test_a_deadline_that_makes_no_sense_is_refused(expires_in_s: Any) -> None:
     with pytest.raises(InvalidValue, match="expires_in_s"):
         encode(Ping(), expires_in_s)
 

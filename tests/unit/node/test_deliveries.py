@@ -1,19 +1,23 @@
 """Deliveries: what a handler writes and sends is held until it ends."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Generator, Iterator
 from contextvars import copy_context
+from functools import partial
 
 import pytest
 
 from zmqp2p.codes import RefusalCode
 from zmqp2p.engine.engine import Pending, message_id
-from zmqp2p.errors import LocalError, RefuseMessage, StoreError
+from zmqp2p.errors import InvalidValue, LocalError, RefuseMessage, StoreError
 from zmqp2p.ids import Address, Seq, StreamId
 from zmqp2p.limits import DEFAULT_LIMITS
 from zmqp2p.node.deliveries import (
     CollectedTransaction,
     Delivery,
+    Handler,
     ImmediateTransaction,
+    check_coroutine_handler,
+    check_handler,
     current_delivery,
     run_handler,
 )
@@ -132,3 +136,71 @@ def test_a_collected_transaction_keeps_statements_in_order() -> None:
     with pytest.raises(LocalError, match="is over"):
         transaction.execute("three")
     assert transaction.close() == []
+
+
+# --- Functions, and coroutine functions ---------------------------------------------------------
+
+
+class Callback:
+    """A callable object."""
+
+    def __call__(self, delivery: Delivery) -> None: ...
+
+
+class AsyncCallback:
+    """A callable object whose calls are awaited."""
+
+    async def __call__(self, delivery: Delivery) -> None: ...
+
+    async def method(self, delivery: Delivery) -> None: ...
+
+
+async def later(_delivery: object, *_more: object) -> None: ...
+
+
+class Promise(Awaitable[None]):
+    """An awaitable that is no coroutine."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+FUNCTIONS = [print, Callback(), partial(print, 1), lambda _: None, Callback]
+COROUTINE_FUNCTIONS = [
+    later,
+    partial(partial(later, 1), 2),
+    AsyncCallback(),
+    partial(AsyncCallback()),
+    AsyncCallback().method,
+]
+
+
+@pytest.mark.parametrize("handler", FUNCTIONS)
+def test_a_function_does_its_work_when_it_is_called(handler: object) -> None:
+    check_handler(handler)
+    with pytest.raises(InvalidValue, match="handler: must be a coroutine function"):
+        check_coroutine_handler(handler)
+
+
+@pytest.mark.parametrize("handler", COROUTINE_FUNCTIONS)
+def test_a_coroutine_function_does_its_work_when_it_is_awaited(handler: object) -> None:
+    check_coroutine_handler(handler)
+    with pytest.raises(InvalidValue, match="handler: must be no coroutine function"):
+        check_handler(handler)
+
+
+@pytest.mark.parametrize("handler", [None, 5, "print"])
+def test_what_cannot_be_called_is_no_handler(handler: object) -> None:
+    for check in (check_handler, check_coroutine_handler):
+        with pytest.raises(InvalidValue, match="handler"):
+            check(handler)
+
+
+@pytest.mark.parametrize("handler", [lambda given: later(given, 1), lambda _: Promise()])
+def test_a_handler_that_returns_an_awaitable_has_failed(
+    handler: Handler, delivery: Delivery
+) -> None:
+    """Nobody awaits it: acked, the message would be lost. A coroutine is closed, or it warns."""
+    fault = run_handler(handler, delivery)
+    assert isinstance(fault, LocalError)
+    assert "zmqp2p.aio" in str(fault)

@@ -11,7 +11,7 @@ from zmqp2p.engine.output import EngineOutput
 from zmqp2p.errors import Cancelled, Rejected, UnknownChannel
 from zmqp2p.events import ChannelFunded, ChannelRejected, ChannelStep
 from zmqp2p.identity import Identity
-from zmqp2p.ids import ZERO_ADDRESS, ChannelId, TurnNum
+from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId, TurnNum
 from zmqp2p.limits import DEFAULT_LIMITS
 from zmqp2p.messages import AcceptState, ProposeState, RejectProposal, decode_message
 from zmqp2p.node.funding import FundedChannel, Funding
@@ -45,11 +45,21 @@ class World:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
-        self.channels = Channels(
-            ALICE, DEFAULT_LIMITS, EngineOutput(), lambda _to, body: self.sent.append(body)
-        )
+        self.channels = Channels(ALICE, DEFAULT_LIMITS, EngineOutput(), self)
         self.funding = Funding(self.channels)
         self.channels.propose(FIXED, OUTCOME, b"")
+
+    def knows(self, peer: Address) -> bool:
+        """Bob."""
+        return peer == BOB.address
+
+    def room(self) -> int:
+        """For nobody more."""
+        return 0
+
+    def post(self, _to: Address, body: bytes) -> None:
+        """Note what is sent."""
+        self.sent.append(body)
 
     def wait(self) -> "Future[FundedChannel]":
         future: Future[FundedChannel] = Future()

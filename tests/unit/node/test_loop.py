@@ -7,7 +7,9 @@ import pytest
 
 from tests.chance import seeded
 from zmqp2p.engine.output import Watch
+from zmqp2p.events import ChannelProposed, Event
 from zmqp2p.identity import Identity
+from zmqp2p.ids import ChannelId
 from zmqp2p.limits import DEFAULT_LIMITS
 from zmqp2p.messages import encode_message, message
 from zmqp2p.node.deliveries import Delivery, Done, Handler, current_delivery
@@ -181,3 +183,13 @@ def test_what_a_handler_did_for_a_run_that_is_over_counts_for_nothing(world: Wor
 def count_body(number: int) -> bytes:
     """Return the body of a `Count`."""
     return encode_message(Count(number))
+
+
+def test_a_proposal_that_is_forgotten_in_its_own_turn_needs_no_decision(world: World) -> None:
+    """Another participant has rejected it meanwhile: its channel is known no more."""
+    loop = world.alice.loop
+    proposed = ChannelProposed(ChannelId(b"\x42" * 32), world.bob.identity.address)
+    published: list[Event] = []
+    loop.event_handlers.append(published.append)
+    loop.turn([], [lambda: loop.engine.output.events.append(proposed)])
+    assert published == [proposed]

@@ -190,3 +190,12 @@ def test_a_gap_in_their_stream_is_told_before_one_in_mine() -> None:
 def test_a_new_stream_of_theirs_does_not_excuse_a_gap_in_mine() -> None:
     hello = replace(HELLO, stream=OTHER_STREAM, cursor=Seq(10))
     assert code_of(resume(MEMORY, hello)) is ByeCode.DATA_LOSS
+
+
+def test_a_stream_that_is_held_from_an_earlier_number_than_before_was_rolled_back() -> None:
+    """RES-10: what was appended to the old copy must not pass for what this node has processed."""
+    memory = replace(MEMORY, in_base=Seq(5))
+    again = replace(HELLO, incarnation=4, instance=OTHER_INSTANCE, next=Seq(12))
+    assert code_of(resume(memory, again)) is ByeCode.DATA_LOSS
+    assert resume(memory, replace(again, base=Seq(5))) == Resume(Seq(7), None)
+    assert resume(memory, replace(HELLO, next=Seq(12))) == Resume(Seq(7), None)  # Overtaken.

@@ -231,7 +231,7 @@ def test_a_stream_that_begins_anew_forgets_the_old_one() -> None:
     sut.session.establish(ONE, hello_of(cursor=2, stream=OTHER_STREAM, base=5), 0.0)
     assert sut.writes() == [
         DropRefusals(PEER, Seq(6)),
-        PutCursor(PEER, OTHER_STREAM, Seq(4)),
+        PutCursor(PEER, OTHER_STREAM, Seq(4), Seq(5)),
     ]
     assert sut.session.inbox.refusals == ()
     sut.receive(data_of(5, b"five"))
@@ -462,10 +462,41 @@ def test_a_gap_is_reported_once_for_each_missing_number() -> None:
 def test_a_gap_is_reported_again_on_a_new_link() -> None:
     """GAP-1."""
     sut = established()
-    for _ in range(2):
-        sut.receive(data_of(2, b"x"))
-        assert sut.frames() == [Gap(progress_of(window=FULL))]
-        sut.session.establish(ONE, hello_of(), 0.0)
+    for link in (ONE, TWO):
+        sut.session.establish(link, hello_of(), 0.0)
+        sut.receive(data_of(2, b"x"), link)
+        assert sut.settle() == [(link, Gap(progress_of(window=FULL)))]
+
+
+def test_a_hello_said_again_on_a_link_sends_nothing_again() -> None:
+    """Or a peer that does not read could have the whole outbox queued with each."""
+    sut = established()
+    sut.session.send(b"1")
+    assert len(sut.frames()) == 1
+    sut.session.establish(ONE, hello_of(), 0.0)
+    assert sut.frames() == []
+
+
+def test_the_highest_base_that_the_peer_has_said_is_stored() -> None:
+    """RES-10: by it a rolled-back store is known, whatever was appended to it since."""
+    sut = established()
+    sut.receive(Ack(progress_of(base=9)))
+    sut.settle()
+    assert sut.writes()[-1] == PutCursor(PEER, STREAM, Seq(0), Seq(9))
+    sut.receive(Ack(progress_of(base=8)))  # Late, over another link.
+    sut.settle()
+    assert sut.writes() == []
+    hold = sut.session.establish(TWO, hello_of(incarnation=4, instance=OTHER_INSTANCE, base=8), 0.0)
+    assert hold is not None
+    assert hold.code is ByeCode.DATA_LOSS
+
+
+def test_of_many_pings_the_newest_is_answered() -> None:
+    """LIV-1: an answer may be thousands of times as long as the question."""
+    sut = established()
+    for token in (1, 2, 3):
+        sut.receive(Ping(token))
+    assert [frame.token for frame in sut.frames() if isinstance(frame, Pong)] == [3]
 
 
 def test_a_gap_report_acknowledges_too() -> None:
