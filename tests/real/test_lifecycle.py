@@ -537,6 +537,15 @@ def test_closing_under_a_running_handler_says_so_and_happens_when_it_ends(
         blocked.bob.peers()
 
 
+def test_a_service_stays_open_if_it_is_closed_within_no_time_that_makes_sense(
+    parties: Parties,
+) -> None:
+    alice = parties.start("alice")
+    with pytest.raises(InvalidValue, match="timeout_s"):
+        alice.close(float("nan"))
+    assert alice.peers() == []
+
+
 def test_what_was_asked_too_late_ends_as_closed(blocked: Blocked) -> None:
     """More commands wait than one turn takes, and the node stops before it comes to the rest."""
     bob = blocked.bob
@@ -623,6 +632,8 @@ def test_the_awaitable_service_is_used_between_start_and_close(parties: Parties)
             assert service.record.address == service.address
             with pytest.raises(LocalError, match="started before"):
                 await service.start()
+            with pytest.raises(InvalidValue, match="timeout_s"):
+                await service.close(float("nan"))
         with pytest.raises(ServiceClosed):
             await service.peers()
         with pytest.raises(ServiceClosed):

@@ -577,7 +577,6 @@ def test_other_mistakes_of_a_caller_do_not_reach_the_node(
         lambda: alice.send(bob.address, Note(1), expires_in_s="1"),
         lambda: alice.flush(float("nan")),
         lambda: alice.channel(UNKNOWN_CHANNEL).result(True),
-        lambda: alice.close(float("inf")),
     ]
     for mistake in mistakes:
         with pytest.raises(InvalidValue):
