@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -680,16 +680,13 @@ def test_a_start_that_is_cancelled_ends_when_no_node_runs(
             await service.peers()
 
     def run() -> None:
-        thread = LoopThread()
-        thread.run(cancel())
-        thread.close()
+        with closing(LoopThread()) as thread:
+            thread.run(cancel())
 
     assert left_of(run) == NOTHING
 
 
 def test_a_service_that_is_started_twice_at_once_makes_one_node(parties: Parties) -> None:
-    thread = LoopThread()
-
     async def start_twice() -> None:
         store = SlowStore()
         service = aio.P2PService(LOOPBACK, identity=parties.identity("alice"), store=store)
@@ -701,12 +698,11 @@ def test_a_service_that_is_started_twice_at_once_makes_one_node(parties: Parties
         assert await first is service
         await service.close()
 
-    thread.run(start_twice())
-    thread.close()
+    with closing(LoopThread()) as thread:
+        thread.run(start_twice())
 
 
 def test_a_start_that_failed_can_be_tried_again(parties: Parties) -> None:
-    thread = LoopThread()
     other = parties.start("alice", store=parties.store("alice"))
 
     async def start() -> None:
@@ -718,8 +714,8 @@ def test_a_start_that_failed_can_be_tried_again(parties: Parties) -> None:
         async with service:
             assert await service.peers() == []
 
-    thread.run(start())
-    thread.close()
+    with closing(LoopThread()) as thread:
+        thread.run(start())
 
 
 def test_an_event_loop_that_closes_first_is_no_failure_of_the_node(parties: Parties) -> None:

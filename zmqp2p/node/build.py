@@ -12,7 +12,6 @@ from zmqp2p.identity import Identity
 from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId
 from zmqp2p.limits import BODY_MAX_BYTES, DEFAULT_LIMITS, Limits
 from zmqp2p.messages import encode_message
-from zmqp2p.node.deliveries import current_delivery
 from zmqp2p.node.loop import Parts, utc_ms
 from zmqp2p.node.node import Node
 from zmqp2p.policy import Policy, ask
@@ -210,10 +209,7 @@ def check_attempt(node: Node, channel_nonce: int | None) -> None:
     What the handler does is undone if it fails, but not a channel: its next attempt would open
     one more. With a nonce of its own choice it is the same channel.
     """
-    delivery = current_delivery.get()
-    if channel_nonce is not None or delivery is None or not delivery.runs_here():
-        return
-    if delivery.room is node._loop.desk.room:  # noqa: SLF001  # Of one package.
+    if channel_nonce is None and node.in_handler():
         detail = "each of its attempts would open one more; give channel_nonce"
         raise LocalError(f"a message handler cannot open a channel of random nonce: {detail}")
 

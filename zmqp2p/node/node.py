@@ -100,6 +100,13 @@ class Node:
         """Whether the caller runs on the node's thread: in a handler or a callback."""
         return threading.current_thread() is self._thread
 
+    def in_handler(self) -> bool:
+        """Whether the caller runs in a message handler of this node, on whatever thread."""
+        delivery = current_delivery.get()
+        if delivery is None or delivery.room is not self._loop.desk.room:
+            return False
+        return delivery.runs_here()
+
     # --- Calls from any thread ------------------------------------------------------------------
 
     def call(self, function: Callable[[Engine], T]) -> "Future[T]":

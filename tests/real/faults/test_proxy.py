@@ -84,8 +84,8 @@ def swallowed(proxy: FaultProxy, way: Way, count: int) -> bool:
     return proxy.swallowed_bytes[way] == count
 
 
-def passed(proxy: FaultProxy, count: int) -> bool:
-    return proxy.passed_bytes[Way.THERE] >= count
+def taken(proxy: FaultProxy, count: int) -> bool:
+    return proxy.taken_bytes[Way.THERE] >= count
 
 
 def says_nothing(connection: socket.socket) -> bool:
@@ -249,7 +249,7 @@ def test_a_source_has_to_wait_when_its_sink_does_not_read(line: Line) -> None:
         try:
             sent += line.client.send(chunk)
         except BlockingIOError:
-            if not line.proxy.until(partial(passed, line.proxy, sent), 0.1):
+            if not line.proxy.until(partial(taken, line.proxy, sent), 0.1):
                 break
     assert sent < 64 << 20
 
