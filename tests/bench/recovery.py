@@ -30,7 +30,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Any
 
-from tests.real.faults.ports import free_ports
+from tests.real.faults.ports import reserved_ports
 from tests.real.namespaces.hosts import ADDRESSES, DARK, FAIR, Hosts, unavailable
 from zmqp2p import Identity, Limits, P2PService, PeerUri, message
 from zmqp2p.events import Event, PeerConnected, PeerDisconnected
@@ -237,8 +237,10 @@ def restarts(options: argparse.Namespace, *, mutual: bool, pause_s: float) -> Fi
     """Measure how soon a process that was killed and started again is served."""
     how = "each dials" if mutual else "only dialed"
     figure = Figure(f"killed, down for {pause_s:g} s, {how}: first ack after listening", SERVED_S)
-    endpoints = [f"tcp://127.0.0.1:{port}" for port in free_ports(2)]
-    with children(endpoints, options.limits, mutual=mutual) as (alice, bob):
+    with ExitStack() as stack:
+        ports = stack.enter_context(reserved_ports(len(NAMES)))
+        endpoints = [f"tcp://127.0.0.1:{port}" for port in ports]
+        alice, bob = stack.enter_context(children(endpoints, options.limits, mutual=mutual))
         for _ in range(options.trials):
             alice.when("acked", monotonic(), STEADY_COUNT)
             bob.kill()

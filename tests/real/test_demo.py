@@ -20,6 +20,8 @@ class Demo:
     """A running demo whose temporary folder is in ``folder``."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
+        # A shell starts what it puts into the background with SIGINT ignored; that is inherited.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "zmqp2p", "demo", *arguments],
             cwd=ROOT,
@@ -28,6 +30,7 @@ class Demo:
             stderr=subprocess.PIPE,
             text=True,
         )
+        signal.signal(signal.SIGINT, before)
 
     def parties(self) -> list[int]:
         """Return a descriptor of each party's process, once both have made their keys."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.real.faults.ports import free_ports
+from tests.real.faults.ports import reserved_ports
 from tests.real.faults.proxy import FaultProxy
 from tests.soak.exchange import Exchange, Plan
 from tests.soak.faults import Partitions, Resets
@@ -47,8 +47,8 @@ class Soak:
 def soak(folder: Path, settings: Settings) -> Iterator[Soak]:
     """Set up a soak in ``folder``; proxies and workers are gone afterwards."""
     rng = Random(settings.seed)
-    ports = free_ports(len(NAMES))
     with ExitStack() as stack:
+        ports = stack.enter_context(reserved_ports(len(NAMES)))
         endpoints = [f"tcp://127.0.0.1:{port}" for port in ports]
         proxies = [stack.enter_context(FaultProxy(endpoint)) for endpoint in endpoints]
         shown = [proxy.endpoint for proxy in proxies]

@@ -145,7 +145,7 @@ def test_any_flaw_is_a_failure(flaw: dict[str, object]) -> None:
 
 def party(folder: Path) -> Party:
     task = Task(
-        key="none",
+        key=str(folder / "party.key"),
         store=str(folder / "store.db"),
         endpoint="tcp://127.0.0.1:1",
         advertise=None,

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.real.faults.ports import free_ports
+from tests.real.faults.ports import reserved_ports
 from tests.real.faults.proxy import HOLE, PASS, FaultProxy, Flow, Way
 from tests.real.parties import Journal, Note, Parties, events_of, numbers_into, until_connected
 from zmqp2p import Limits, Receipt
@@ -25,7 +25,7 @@ class Conversation:
     """Alice, who only dials, and Bob behind the proxy, sending notes to each other."""
 
     def __init__(self, parties: Parties, stack: ExitStack) -> None:
-        (port,) = free_ports(1)
+        (port,) = stack.enter_context(reserved_ports(1))
         real = f"tcp://127.0.0.1:{port}"
         self.proxy = stack.enter_context(FaultProxy(real))
         shown = [self.proxy.endpoint]  # Or Alice would learn where he is, and go round the proxy.
