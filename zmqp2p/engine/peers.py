@@ -108,10 +108,11 @@ class PeerManager:
     def established(self, peer: Peer) -> None:
         """A session with ``peer`` is up."""
         peer.dialing = None
+        if not peer.connected:  # Not for a second link: both sides may dial at once.
+            peer.connects += 1
         peer.connected = True
         peer.attempts = 0
         peer.why_not = ""
-        peer.connects += 1
 
     def wanted(self) -> Iterator[Peer]:
         """Return the peers that the application added."""

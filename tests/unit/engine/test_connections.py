@@ -733,6 +733,13 @@ def test_two_links_that_the_other_dialed_are_its_own_affair() -> None:
     assert byes(stay(sut, 0.2, LINK, 2)) == []
 
 
+def test_a_second_link_is_no_reconnect() -> None:
+    """A plain start of two nodes that dial each other would be told as a lost connection."""
+    sut, _mine = both_dialed(MIDDLE, LOW)
+    (status,) = sut.engine.peer_statuses()
+    assert (status.connected, status.reconnects) == (True, 0)
+
+
 def test_a_second_link_that_is_gone_again_needs_no_end() -> None:
     """DUP-1."""
     sut, mine = both_dialed(MIDDLE, LOW)
