@@ -74,6 +74,10 @@ class StoreTooNew(StoreError):
     """The store was written by a newer version of this package."""
 
 
+class StoreTooOld(StoreError):
+    """The store was written by a pre-release whose tables this version does not read."""
+
+
 class StoreForeign(StoreError):
     """The file is not a store of this package, or belongs to another identity."""
 
@@ -100,6 +104,13 @@ class RecordError(PeerError):
 
 class SignatureError(PeerError):
     """A signature is malformed, malleable, or not by the participant it must be by."""
+
+
+class Contradiction(PeerError):
+    """The two sides do not remember the same messages: a store was rolled back (RES-11)."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("RES-11", detail)
 
 
 class RefuseMessage(PeerError):

@@ -23,6 +23,9 @@ MessageId = NewType("MessageId", bytes)
 StreamId = NewType("StreamId", bytes)
 """16 random bytes, made with the sender's outbox and stored with it."""
 
+StreamDigest = NewType("StreamDigest", bytes)
+"""16 bytes that stand for a stream's messages up to one number: what both sides must agree on."""
+
 InstanceId = NewType("InstanceId", bytes)
 """8 random bytes of one run of one node."""
 
@@ -39,6 +42,7 @@ ADDRESS_SIZE = 20
 CURVE_KEY_SIZE = 32
 HASH_SIZE = 32
 STREAM_ID_SIZE = 16
+STREAM_DIGEST_SIZE = 16
 INSTANCE_ID_SIZE = 8
 SIGNATURE_SIZE = 65
 

@@ -6,7 +6,7 @@ in one transaction, commits, and only then lets a frame leave.
 
 from dataclasses import dataclass, field
 
-from zmqp2p.ids import Address, ChannelId, InstanceId, Seq, StreamId
+from zmqp2p.ids import Address, ChannelId, InstanceId, Seq, StreamDigest, StreamId
 
 # --- Writes -------------------------------------------------------------------------------------
 
@@ -43,18 +43,21 @@ class DropMessages:
 
     peer: Address
     through: Seq
+    digest: StreamDigest  # Of this node's stream after ``through``.
 
 
 @dataclass(frozen=True, slots=True)
 class PutCursor:
     """All messages of ``peer``'s ``stream`` up to and including ``cursor`` are processed.
 
-    ``base`` is the highest that the peer has said to hold from; it only rises (RES-10).
+    ``digest`` is the stream's there. ``base`` is the highest that the peer has said to hold from;
+    it only rises (RES-10).
     """
 
     peer: Address
     stream: StreamId
     cursor: Seq
+    digest: StreamDigest
     base: Seq = Seq(1)
 
 
@@ -83,6 +86,37 @@ class PutPeerRun:
     peer: Address
     incarnation: int
     instance: InstanceId
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Why a session is held, and how far the peer said to be: what `recover` shows (RES-7).
+
+    ``base`` and ``next`` are of the peer's stream, ``cursor`` and ``digest`` of this node's; zeros
+    and empty where the peer said nothing of the stream known here.
+    """
+
+    code: int  # A `ByeCode`.
+    reason: str
+    base: Seq = Seq(0)
+    next: Seq = Seq(0)
+    cursor: Seq = Seq(0)
+    digest: StreamDigest = StreamDigest(b"")
+
+
+@dataclass(frozen=True, slots=True)
+class PutHold:
+    """The session with ``peer`` is held. To be looked at: a HELLO is judged anew each time."""
+
+    peer: Address
+    held: Held
+
+
+@dataclass(frozen=True, slots=True)
+class DropHold:
+    """The session with ``peer`` goes on."""
+
+    peer: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +157,8 @@ Write = (
     | PutRefusal
     | DropRefusals
     | PutPeerRun
+    | PutHold
+    | DropHold
     | PutObjective
     | DropObjective
     | PutChainCursor
@@ -140,13 +176,16 @@ class PeerSnapshot:
     dial: bool = False
     out_stream: StreamId = StreamId(b"")
     acked: Seq = Seq(0)  # Highest own message that the peer has processed.
+    acked_digest: StreamDigest = StreamDigest(b"")  # Of the own stream there.
     messages: list[tuple[Seq, bytes]] = field(default_factory=list)  # Ascending from acked + 1.
     in_stream: StreamId = StreamId(b"")
     cursor: Seq = Seq(0)
+    cursor_digest: StreamDigest = StreamDigest(b"")  # Of the peer's stream there.
     in_base: Seq = Seq(1)  # The highest base that the peer has said for that stream.
     refusals: list[tuple[Seq, int, str]] = field(default_factory=list)  # Ascending.
     incarnation: int = 0
     instance: InstanceId = InstanceId(b"")
+    held: Held | None = None
 
 
 @dataclass(slots=True)

@@ -10,8 +10,9 @@ from enum import Enum
 
 from zmqp2p import limits as bounds
 from zmqp2p.codes import RefusalCode
-from zmqp2p.errors import PeerError
-from zmqp2p.ids import Seq, StreamId
+from zmqp2p.crypto import next_digest
+from zmqp2p.errors import Contradiction, PeerError
+from zmqp2p.ids import Seq, StreamDigest, StreamId
 from zmqp2p.limits import Limits
 from zmqp2p.wire.frames import Refusal
 
@@ -29,26 +30,36 @@ class Inbox:
 
     Invariant: ``cursor <= taken <= received``, the queue holds ``taken + 1`` to ``received``, and
     what waits or is in progress stays within the limits that were advertised as the window.
+    ``digest`` is the stream's at ``cursor``.
     """
 
     def __init__(
-        self, stream: StreamId, cursor: Seq, refusals: list[Refusal], limits: Limits
+        self,
+        stream: StreamId,
+        processed: tuple[Seq, StreamDigest],
+        refusals: list[Refusal],
+        limits: Limits,
     ) -> None:
+        """Go on after ``processed``: the cursor and the stream's digest there."""
         self.stream = stream
-        self.cursor = cursor
-        self.received = cursor
+        self.cursor, self.digest = processed
+        self.received = cursor = self.cursor
+        self._received_digest = self._taken_digest = self.digest
         self._limits = limits
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, StreamDigest]] = deque()  # With the digest after each.
         self._taken = cursor
         self._taken_bytes = 0
         self._size_bytes = 0  # Of what waits and what is in progress.
         self._refusals = {refusal.seq: refusal for refusal in refusals}
 
-    def accept(self, seq: Seq, bodies: tuple[bytes, ...]) -> Accepted:
+    def accept(self, seq: Seq, bodies: tuple[bytes, ...], digest: StreamDigest) -> Accepted:
         """Take in messages ``seq``, ``seq + 1``, …, those that are new.
+
+        ``digest`` is the stream's after the last of them, as their sender has it.
 
         Raises:
             PeerError: more than the window that this node advertised (WIN-1).
+            Contradiction: they do not follow on what was received before (RES-11).
         """
         if seq > self.received + 1:
             return Accepted.GAP
@@ -59,7 +70,15 @@ class Inbox:
         messages, room_bytes = self.window()
         if len(new) > messages or size_bytes > room_bytes:
             raise PeerError("WIN-1", f"{len(new)} messages of {size_bytes} bytes exceed the window")
-        self._queue.extend(new)
+        chained, after = [], self._received_digest
+        for body in new:
+            after = next_digest(after, body)
+            chained.append((body, after))
+        if after != digest:
+            through = seq + len(bodies) - 1
+            raise Contradiction(f"message {through} does not follow on what came before it")
+        self._received_digest = after
+        self._queue.extend(chained)
         self._size_bytes += size_bytes
         self.received = Seq(self.received + len(new))
         return Accepted.NEW
@@ -75,7 +94,7 @@ class Inbox:
     def take(self) -> tuple[Seq, bytes]:
         """Hand out the next message; it is in progress until `done`, `refuse` or `put_back`."""
         assert self.ready()
-        body = self._queue.popleft()
+        body, self._taken_digest = self._queue.popleft()
         self._taken = Seq(self._taken + 1)
         self._taken_bytes = len(body)
         return self._taken, body
@@ -83,14 +102,14 @@ class Inbox:
     def put_back(self, body: bytes) -> None:
         """The message in progress is to be handed out again later."""
         assert self._taken == self.cursor + 1
-        self._queue.appendleft(body)
+        self._queue.appendleft((body, self._taken_digest))
         self._taken = self.cursor
         self._taken_bytes = 0
 
     def done(self) -> Seq:
         """The message in progress is processed for good: return the new cursor."""
         assert self._taken == self.cursor + 1
-        self.cursor = self._taken
+        self.cursor, self.digest = self._taken, self._taken_digest
         self._size_bytes -= self._taken_bytes
         self._taken_bytes = 0
         return self.cursor
@@ -126,7 +145,10 @@ class Inbox:
         """Assert the invariant."""
         assert self.cursor <= self._taken <= min(self.cursor + 1, self.received)
         assert len(self._queue) == self.received - self._taken
-        assert self._size_bytes == sum(map(len, self._queue)) + self._taken_bytes
+        waiting = [body for body, _ in self._queue]
+        assert self._size_bytes == sum(map(len, waiting)) + self._taken_bytes
+        last = self._queue[-1][1] if self._queue else self._taken_digest
+        assert self._received_digest == (last if self.received > self.cursor else self.digest)
         messages, room_bytes = self.window()
         assert messages >= 0
         assert room_bytes >= 0

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from random import Random
 
 from zmqp2p import limits as bounds
-from zmqp2p.errors import PeerError
-from zmqp2p.ids import Seq, StreamId
+from zmqp2p.crypto import next_digest
+from zmqp2p.errors import Contradiction, PeerError
+from zmqp2p.ids import Seq, StreamDigest, StreamId
 from zmqp2p.limits import Limits
 from zmqp2p.session.rto import ResendTimer
 from zmqp2p.wire.frames import Progress, Refusal
@@ -31,25 +32,29 @@ class Outbox:
     """Messages to one peer, oldest first. Pure: ``now`` is monotonic seconds.
 
     Invariant: the held numbers are contiguous and end at the last one assigned;
-    ``base - 1 <= received <= sent <= next - 1``.
+    ``base - 1 <= received <= sent <= next - 1``; the stream's digest is known at each held number
+    and at ``base - 1``.
     """
 
     def __init__(
         self,
         stream: StreamId,
-        acked: Seq,
+        acked: tuple[Seq, StreamDigest],
         bodies: list[bytes],
         limits: Limits,
         rng: Random,
     ) -> None:
+        """Hold ``bodies``, which follow on ``acked``: a number and the stream's digest there."""
         self.stream = stream
         self.timer = ResendTimer(limits, rng)
-        self.base = Seq(acked + 1)
-        self.next = Seq(acked + 1 + len(bodies))
-        self.size_bytes = sum(map(len, bodies))
-        self._bodies = {Seq(self.base + i): body for i, body in enumerate(bodies)}
-        self._received = acked
-        self._sent = acked
+        self._received, self._digest = acked
+        self._sent = self._received
+        self.base = self.next = Seq(self._received + 1)
+        self.size_bytes = 0
+        self._bodies: dict[Seq, bytes] = {}
+        self._digests = {self._received: self._digest}
+        for body in bodies:
+            self.append(body)
         # What an earlier run may have sent, its peer may acknowledge.
         self.sent_most = Seq(self.next - 1)
         self._window_messages = 0
@@ -67,6 +72,7 @@ class Outbox:
         """Take in one message and return its number."""
         seq = self.next
         self._bodies[seq] = body
+        self._digest = self._digests[seq] = next_digest(self._digest, body)
         self.size_bytes += len(body)
         self.next = Seq(seq + 1)
         return seq
@@ -74,6 +80,10 @@ class Outbox:
     def body(self, seq: Seq) -> bytes:
         """Return a held message."""
         return self._bodies[seq]
+
+    def digest_at(self, seq: Seq) -> StreamDigest | None:
+        """Return the stream's digest after message ``seq``; None if it is not known any more."""
+        return self._digests.get(seq)
 
     def resume(self, cursor: Seq, window_messages: int, window_bytes: int) -> None:
         """A new link: whatever follows ``cursor`` is to be sent (again) on it (RES-1)."""
@@ -92,10 +102,13 @@ class Outbox:
 
         Raises:
             PeerError: it acknowledges what was never sent (ACK-1).
+            Contradiction: it has processed other messages than those of this outbox (RES-11).
         """
         if progress.received > self.sent_most:
             detail = f"received {progress.received}, last sent is {self.sent_most}"
             raise PeerError("ACK-1", detail)
+        if self._digests.get(progress.ack, progress.digest) != progress.digest:
+            raise Contradiction(f"other messages up to {progress.ack} than were sent")
         if progress.received >= self._received:
             self._window_messages = progress.window_messages
             self._window_bytes = progress.window_bytes
@@ -111,10 +124,11 @@ class Outbox:
             self._went_back_to = Seq(self._received + 1)
             self._rewind()
 
-    def take_batch(self, now: float) -> tuple[Seq, list[bytes]] | None:
-        """Return the next number and bodies that may leave now, or None.
+    def take_batch(self, now: float) -> tuple[Seq, StreamDigest, list[bytes]] | None:
+        """Return the next number, the digest after the last, and bodies that may leave now.
 
-        A body of `BULK_MIN_BYTES` or more comes alone. Bounded by the peer's window.
+        None if there are none. A body of `BULK_MIN_BYTES` or more comes alone. Bounded by the
+        peer's window.
         """
         if self._probing and self._sent > self._received:
             return None
@@ -141,7 +155,7 @@ class Outbox:
         if not batch:
             return None
         self._left(Seq(self._sent + len(batch)), batch_bytes, now)
-        return first, batch
+        return first, self._digests[self._sent], batch
 
     @property
     def deadline(self) -> float | None:
@@ -162,6 +176,8 @@ class Outbox:
         """Assert the invariant."""
         assert self.base - 1 <= self._received <= self._sent <= self.next - 1
         assert sorted(self._bodies) == list(range(self.base, self.next))
+        assert sorted(self._digests) == list(range(self.base - 1, self.next))
+        assert self._digest == self._digests[Seq(self.next - 1)]
         assert self.size_bytes == sum(map(len, self._bodies.values()))
         flight = range(self._received + 1, self._sent + 1)
         assert self._flight_bytes == sum(len(self._bodies[Seq(seq)]) for seq in flight)
@@ -196,6 +212,7 @@ class Outbox:
         refused = {r.seq: (r, self._bodies[r.seq]) for r in refusals if first <= r.seq <= ack}
         for seq in range(first, ack + 1):
             size_bytes += len(self._bodies.pop(Seq(seq)))
+            del self._digests[Seq(seq - 1)]
         self.base = Seq(ack + 1)
         self.size_bytes -= size_bytes
         return Processed(first, ack, size_bytes, refused)

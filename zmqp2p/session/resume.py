@@ -1,13 +1,13 @@
 """What a HELLO means for the two streams of a session: go on from where, or do not go on.
 
 A node restored from an old copy of its store that silently goes on signing is how channel funds
-are lost. So before anything flows, both sides compare what they remember (rules RES-1 to RES-10).
+are lost. So before anything flows, both sides compare what they remember (rules RES-1 to RES-11).
 """
 
 from dataclasses import dataclass
 
 from zmqp2p.codes import ByeCode
-from zmqp2p.ids import InstanceId, Seq, StreamId
+from zmqp2p.ids import InstanceId, Seq, StreamDigest, StreamId
 from zmqp2p.wire.frames import Hello
 
 
@@ -23,14 +23,17 @@ class Memory:
     incarnation: int  # The highest of the peer that was seen, 0 if none.
     instance: InstanceId
     in_base: Seq = Seq(1)  # The highest base of the peer's stream that it has said.
+    # Of my stream at the cursor that the HELLO says; None if it is not known (any more).
+    out_digest: StreamDigest | None = None
+    in_digest: StreamDigest = StreamDigest(b"")  # Of the peer's stream at my cursor.
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Go on: the peer has processed ``acked`` of ours; with ``restart`` its stream begins anew."""
+    """Go on: the peer has processed ``acked`` of ours; with ``anew`` its stream begins at base."""
 
     acked: Seq
-    restart: tuple[StreamId, Seq] | None
+    anew: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ def _check_run(mine: Memory, hello: Hello) -> Hold | None:
 
 
 def _check_theirs(mine: Memory, hello: Hello) -> Hold | None:
-    """RES-5, RES-10: their stream must still hold what this node has not processed, and no more."""
+    """RES-5, 10, 11: their stream must still hold what I have not processed, and no more."""
     if hello.stream != mine.in_stream:
         return None
     if hello.base > mine.cursor + 1:
@@ -71,15 +74,17 @@ def _check_theirs(mine: Memory, hello: Hello) -> Hold | None:
     if hello.next <= mine.cursor and not _is_same_run(mine, hello):
         detail = f"your next number is {hello.next}, I have processed {mine.cursor}"
         return Hold(ByeCode.DATA_LOSS, f"your outbox was rolled back: {detail}")
+    if hello.base == mine.cursor + 1 and hello.base_digest != mine.in_digest:
+        detail = f"your messages up to {mine.cursor} are not those that I have processed"
+        return Hold(ByeCode.DATA_LOSS, f"one of us was rolled back: {detail}")
     return None
 
 
 def _check_ours(mine: Memory, hello: Hello) -> Resume | Hold:
-    """RES-6: they must not have processed what was never sent, nor forgotten what they had."""
+    """RES-6, 10, 11: they have processed what was sent and nothing else, and forgotten nothing."""
     anew = hello.stream != mine.in_stream
-    restart = (hello.stream, Seq(hello.base - 1)) if anew else None
     if hello.seen_stream != mine.out_stream:
-        return Resume(Seq(mine.out_base - 1), restart)  # RES-1: they start at our base.
+        return Resume(Seq(mine.out_base - 1), anew)  # RES-1: they start at our base.
     # Not compared with the next number: a rolled-back outbox may have been appended to since.
     if hello.cursor > mine.out_sent:
         detail = f"you have processed {hello.cursor}, I have sent up to {mine.out_sent}"
@@ -87,7 +92,13 @@ def _check_ours(mine: Memory, hello: Hello) -> Resume | Hold:
     if hello.cursor < mine.out_base - 1 and not _is_same_run(mine, hello):
         detail = f"you have processed {hello.cursor}, I hold from {mine.out_base}"
         return Hold(ByeCode.DATA_LOSS, f"you were rolled back: {detail}")
-    return Resume(max(hello.cursor, Seq(mine.out_base - 1)), restart)
+    if hello.heard > mine.out_base:
+        detail = f"you have heard that I hold from {hello.heard}, I hold from {mine.out_base}"
+        return Hold(ByeCode.DATA_LOSS, f"my outbox was rolled back: {detail}")
+    if mine.out_digest is not None and hello.seen_digest != mine.out_digest:
+        detail = f"what you have processed up to {hello.cursor} is not what I have sent"
+        return Hold(ByeCode.DATA_LOSS, f"one of us was rolled back: {detail}")
+    return Resume(max(hello.cursor, Seq(mine.out_base - 1)), anew)
 
 
 def _is_same_run(mine: Memory, hello: Hello) -> bool:

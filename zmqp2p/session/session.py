@@ -5,19 +5,30 @@ never calls back: `receive`, `send` and `tick` change it; `settle` puts what fol
 which the node makes durable before any frame of it leaves.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import assert_never
 
 from zmqp2p import limits as bounds
-from zmqp2p.codes import RefusalCode
-from zmqp2p.ids import STREAM_ID_SIZE, Address, InstanceId, LinkId, Seq, StreamId
+from zmqp2p.codes import ByeCode, RefusalCode
+from zmqp2p.ids import (
+    STREAM_ID_SIZE,
+    Address,
+    InstanceId,
+    LinkId,
+    Seq,
+    StreamDigest,
+    StreamId,
+)
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import (
+    DropHold,
     DropMessages,
     DropRefusals,
+    Held,
     PeerSnapshot,
     PutCursor,
+    PutHold,
     PutMessage,
     PutOutStream,
     PutPeerRun,
@@ -66,7 +77,7 @@ class Session:
         self.limits = limits
         self.links: dict[LinkId, InstanceId] = {}  # Established ones, oldest first.
         self.active: LinkId | None = None
-        self.held: Hold | None = None
+        self.held = memory.held  # Until a HELLO is accepted.
         self.queued = False  # Whether it stands in the engine's line of sessions to process.
         self.resent = 0  # Messages sent again by the timer, for status and soak reports.
         self._output = output
@@ -78,11 +89,13 @@ class Session:
             stream = StreamId(rng.randbytes(STREAM_ID_SIZE))
             output.writes.append(PutOutStream(peer, stream))
         bodies = [body for _seq, body in memory.messages]
-        self.outbox = Outbox(stream, memory.acked, bodies, limits, rng)
+        acked_digest = memory.acked_digest or StreamDigest(stream)
+        self.outbox = Outbox(stream, (memory.acked, acked_digest), bodies, limits, rng)
         refusals = [Refusal(seq, RefusalCode(c), reason) for seq, c, reason in memory.refusals]
-        self.inbox = Inbox(memory.in_stream, memory.cursor, refusals, limits)
+        processed = (memory.cursor, memory.cursor_digest)
+        self.inbox = Inbox(memory.in_stream, processed, refusals, limits)
         self._in_base = memory.in_base  # The highest base of the peer's stream that it has said.
-        self._stored = (memory.cursor, memory.in_base)
+        self._stored = (*processed, memory.in_base)
         self._ack_owed = False
         self._gap_owed = False
         self._gap_reported = Seq(0)
@@ -100,9 +113,12 @@ class Session:
             instance=instance,
             stream=self.outbox.stream,
             base=self.outbox.base,
+            base_digest=self._base_digest(),
             next=self.outbox.next,
             seen_stream=self.inbox.stream,
             cursor=self.inbox.cursor,  # Committed, like all of this turn, before it leaves.
+            seen_digest=self.inbox.digest,
+            heard=self._in_base,
             refusals=self.inbox.refusals,
             window_messages=messages,
             window_bytes=size_bytes,
@@ -113,18 +129,20 @@ class Session:
 
         Links of an earlier run of the peer must have been dropped by the caller (RES-8).
         """
-        decision = resume(self._memory(), hello)
-        self.held = decision if isinstance(decision, Hold) else None
+        decision = resume(self._memory(hello), hello)
         if isinstance(decision, Hold):
             return decision
+        if self.held is not None:
+            self.held = None
+            self._output.writes.append(DropHold(self.peer))
         if (hello.incarnation, hello.instance) != (self._incarnation, self._instance):
             self._incarnation, self._instance = hello.incarnation, hello.instance
             run = PutPeerRun(self.peer, hello.incarnation, hello.instance)
             self._output.writes.append(run)
             self._forget_unprocessed()
-        if decision.restart is not None:
-            self._restart_inbox(*decision.restart)
-        self._progressed(_progress_of(hello, decision.acked), now)
+        if decision.anew:
+            self._restart_inbox(hello)
+        self._progressed(self._progress_of(hello, decision.acked), now)
         if self.links.get(link) != hello.instance:
             # Not for a HELLO that is only said again: a peer that does not read could have the
             # whole outbox queued with each. If something was lost, the resend timer sees it.
@@ -134,6 +152,21 @@ class Session:
         self.links[link] = hello.instance
         self.active = link
         return None
+
+    def hold(self, code: ByeCode, reason: str, hello: Hello | None = None) -> None:
+        """Do not go on: nothing waits to be processed, nothing is dropped (RES-7).
+
+        ``hello`` is what the peer said, if it said anything; its links are the caller's to close.
+        """
+        held = Held(code.value, reason)
+        if hello is not None and hello.stream == self.inbox.stream:
+            held = replace(held, base=hello.base, next=hello.next)
+        if hello is not None and hello.seen_stream == self.outbox.stream:
+            held = replace(held, cursor=hello.cursor, digest=hello.seen_digest)
+        if held != self.held:
+            self.held = held
+            self._output.writes.append(PutHold(self.peer, held))
+        self._forget_unprocessed()
 
     def lose(self, link: LinkId) -> None:
         """``link`` is gone; go on over the newest other one, or pause."""
@@ -161,14 +194,15 @@ class Session:
 
         Raises:
             PeerError: a rule was broken; nothing changed but what the frame's progress said.
+            Contradiction: one of the two stores was rolled back (RES-11); likewise.
         """
         match frame:
-            case Data(seq, progress, bodies):
+            case Data(seq, digest, progress, bodies):
                 self._progressed(progress, now)
-                self._accept(seq, bodies)
-            case Bulk(seq, progress, body):
+                self._accept(seq, bodies, digest)
+            case Bulk(seq, digest, progress, body):
                 self._progressed(progress, now)
-                self._accept(seq, (body,))
+                self._accept(seq, (body,), digest)
             case Ack(progress) | Pong(_, progress):
                 self._progressed(progress, now)
             case Gap(progress):
@@ -207,7 +241,7 @@ class Session:
 
     def settle(self, now: float) -> None:
         """Put the cursor and every frame that is due into the output."""
-        if (self.inbox.cursor, self._in_base) != self._stored:
+        if (self.inbox.cursor, self.inbox.digest, self._in_base) != self._stored:
             self._store_cursor()
         self._answer_pings()
         if self.active is None:
@@ -231,11 +265,11 @@ class Session:
         progress: Progress | None = None
         while (batch := self.outbox.take_batch(now)) is not None:
             progress = progress or self._progress()
-            seq, bodies = batch
+            seq, digest, bodies = batch
             if len(bodies) == 1 and len(bodies[0]) >= bounds.BULK_MIN_BYTES:
-                self._output.frames.append((link, Bulk(seq, progress, bodies[0])))
+                self._output.frames.append((link, Bulk(seq, digest, progress, bodies[0])))
             else:
-                self._output.frames.append((link, Data(seq, progress, tuple(bodies))))
+                self._output.frames.append((link, Data(seq, digest, progress, tuple(bodies))))
             self._ack_owed = False
 
     def _answer_pings(self) -> None:
@@ -246,8 +280,8 @@ class Session:
             self._output.frames.append((link, Pong(token, progress)))
         self._pongs.clear()
 
-    def _accept(self, seq: Seq, bodies: tuple[bytes, ...]) -> None:
-        if self.inbox.accept(seq, bodies) is not Accepted.GAP:
+    def _accept(self, seq: Seq, bodies: tuple[bytes, ...], digest: StreamDigest) -> None:
+        if self.inbox.accept(seq, bodies, digest) is not Accepted.GAP:
             self._ack_owed = True
             return
         missing = Seq(self.inbox.received + 1)
@@ -257,7 +291,8 @@ class Session:
     def _progressed(self, progress: Progress, now: float) -> None:
         processed = self.outbox.acknowledge(progress, now)
         if processed is not None:
-            self._output.writes.append(DropMessages(self.peer, processed.last))
+            write = DropMessages(self.peer, processed.last, self._base_digest())
+            self._output.writes.append(write)
             self._output.processed.append((self.peer, processed))
             # Our base tells them that the refusals were heard (REF-4): they keep only so many.
             self._ack_owed = self._ack_owed or bool(processed.refused)
@@ -267,7 +302,7 @@ class Session:
         self._in_base = max(self._in_base, progress.base)
 
     def _store_cursor(self) -> None:
-        self._stored = (self.inbox.cursor, self._in_base)
+        self._stored = (self.inbox.cursor, self.inbox.digest, self._in_base)
         cursor = PutCursor(self.peer, self.inbox.stream, *self._stored)
         self._output.writes.append(cursor)
 
@@ -276,6 +311,7 @@ class Session:
         return Progress(
             base=self.outbox.base,
             ack=self._stored[0],
+            digest=self._stored[1],
             received=self.inbox.received,
             refusals=self.inbox.refusals,
             window_messages=messages,
@@ -288,17 +324,39 @@ class Session:
         A peer whose store was rolled back may send other messages under the same numbers.
         """
         inbox = self.inbox
-        self.inbox = Inbox(inbox.stream, inbox.cursor, list(inbox.refusals), self.limits)
+        processed = (inbox.cursor, inbox.digest)
+        self.inbox = Inbox(inbox.stream, processed, list(inbox.refusals), self.limits)
 
-    def _restart_inbox(self, stream: StreamId, cursor: Seq) -> None:
+    def _restart_inbox(self, hello: Hello) -> None:
         """The peer's stream is new to this node: begin at its base (RES-2)."""
         if self.inbox.forget_refusals(self.inbox.cursor):
             self._output.writes.append(DropRefusals(self.peer, self.inbox.cursor))
-        self.inbox = Inbox(stream, cursor, [], self.limits)
-        self._in_base = Seq(cursor + 1)
+        before = (Seq(hello.base - 1), hello.base_digest)
+        self.inbox = Inbox(hello.stream, before, [], self.limits)
+        self._in_base = hello.base
         self._store_cursor()
 
-    def _memory(self) -> Memory:
+    def _base_digest(self) -> StreamDigest:
+        """The digest of this node's stream up to what the peer has processed."""
+        digest = self.outbox.digest_at(Seq(self.outbox.base - 1))
+        assert digest is not None
+        return digest
+
+    def _progress_of(self, hello: Hello, acked: Seq) -> Progress:
+        """What a HELLO says, as a progress: the peer has processed ``acked``."""
+        digest = self.outbox.digest_at(acked)
+        assert digest is not None  # The peer's is the same, as `resume` has seen, or older.
+        return Progress(
+            hello.base,
+            acked,
+            digest,
+            acked,
+            hello.refusals,
+            hello.window_messages,
+            hello.window_bytes,
+        )
+
+    def _memory(self, hello: Hello) -> Memory:
         return Memory(
             out_stream=self.outbox.stream,
             out_base=self.outbox.base,
@@ -308,15 +366,6 @@ class Session:
             in_base=self._in_base,
             incarnation=self._incarnation,
             instance=self._instance,
+            out_digest=self.outbox.digest_at(hello.cursor),
+            in_digest=self.inbox.digest,
         )
-
-
-def _progress_of(hello: Hello, acked: Seq) -> Progress:
-    return Progress(
-        hello.base,
-        acked,
-        acked,
-        hello.refusals,
-        hello.window_messages,
-        hello.window_bytes,
-    )

@@ -6,11 +6,11 @@ peers are never deleted, and checking them on each of ten thousand outbox rows w
 
 import sqlite3
 
-from zmqp2p.errors import StoreError, StoreForeign, StoreTooNew
+from zmqp2p.errors import StoreError, StoreForeign, StoreTooNew, StoreTooOld
 from zmqp2p.ids import Address, address_text
 
 APPLICATION_ID = 0x7A703270  # "zp2p", in the file's header: says whose file this is.
-VERSION = 1  # Of the tables below, in the header as user_version. Raise it with every change.
+VERSION = 2  # Of the tables below, in the header as user_version. Raise it with every change.
 
 _TABLES = (
     """CREATE TABLE meta (
@@ -27,8 +27,10 @@ _TABLES = (
         dial INTEGER NOT NULL DEFAULT 0,
         out_stream BLOB NOT NULL DEFAULT x'',
         acked INTEGER NOT NULL DEFAULT 0,
+        acked_digest BLOB NOT NULL DEFAULT x'',
         in_stream BLOB NOT NULL DEFAULT x'',
         cursor INTEGER NOT NULL DEFAULT 0,
+        cursor_digest BLOB NOT NULL DEFAULT x'',
         in_base INTEGER NOT NULL DEFAULT 1,
         incarnation INTEGER NOT NULL DEFAULT 0,
         instance BLOB NOT NULL DEFAULT x''
@@ -46,6 +48,15 @@ _TABLES = (
         reason TEXT NOT NULL,
         PRIMARY KEY (peer, seq)
     ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE holds (
+        peer INTEGER PRIMARY KEY,
+        code INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        base INTEGER NOT NULL,
+        next INTEGER NOT NULL,
+        cursor INTEGER NOT NULL,
+        digest BLOB NOT NULL
+    ) STRICT""",
     # With rowid: an encoded objective is larger than what WITHOUT ROWID is good for.
     """CREATE TABLE objectives (
         channel BLOB PRIMARY KEY NOT NULL,
@@ -62,6 +73,7 @@ def is_empty(db: sqlite3.Connection, name: str) -> bool:
     Raises:
         StoreForeign: a database, but not a store.
         StoreTooNew: a store with tables this version does not know.
+        StoreTooOld: one of a pre-release, whose tables lack what is needed to go on safely.
     """
     (application_id,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -69,6 +81,11 @@ def is_empty(db: sqlite3.Connection, name: str) -> bool:
         raise StoreTooNew(
             f"{name}: written by a newer version of zmqp2p "
             f"(schema {version}, this version reads up to {VERSION})"
+        )
+    if application_id == APPLICATION_ID and 0 < version < VERSION:
+        raise StoreTooOld(
+            f"{name}: written by a pre-release of zmqp2p (schema {version}); "
+            f"this version reads schema {VERSION} only"
         )
     if application_id == APPLICATION_ID and version == VERSION:
         return False

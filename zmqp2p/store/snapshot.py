@@ -4,13 +4,14 @@ import sqlite3
 
 from zmqp2p.errors import StoreError
 from zmqp2p.ids import Address
-from zmqp2p.persistence import PeerSnapshot, Snapshot
+from zmqp2p.persistence import Held, PeerSnapshot, Snapshot
 
 _META = "SELECT incarnation, issued_ms, chain_cursor FROM meta"
-_PEERS = """SELECT id, address, contact, dial, out_stream, acked, in_stream, cursor, in_base,
-    incarnation, instance FROM peers ORDER BY id"""
+_PEERS = """SELECT id, address, contact, dial, out_stream, acked, acked_digest, in_stream, cursor,
+    cursor_digest, in_base, incarnation, instance FROM peers ORDER BY id"""
 _OUTBOX = "SELECT peer, seq, body FROM outbox ORDER BY peer, seq"
 _REFUSALS = "SELECT peer, seq, code, reason FROM refusals ORDER BY peer, seq"
+_HOLDS = "SELECT peer, code, reason, base, next, cursor, digest FROM holds ORDER BY peer"
 _OBJECTIVES = "SELECT channel, data FROM objectives ORDER BY rowid"
 
 
@@ -28,6 +29,8 @@ def load(db: sqlite3.Connection, name: str) -> Snapshot:
             by_id[peer].messages.append((seq, body))
         for peer, seq, code, reason in db.execute(_REFUSALS):
             by_id[peer].refusals.append((seq, code, reason))
+        for peer, *held in db.execute(_HOLDS):
+            by_id[peer].held = Held(*held)
     except KeyError as fault:
         raise StoreError(f"{name}: damaged, rows for a peer that is not there: {fault}") from None
     snapshot.objectives.update(db.execute(_OBJECTIVES))
@@ -39,15 +42,18 @@ def _load_peers(
 ) -> dict[int, PeerSnapshot]:
     """Fill ``peers``; return the same values by their row's number."""
     by_id: dict[int, PeerSnapshot] = {}
-    for number, address, contact, dial, out_stream, acked, *rest in db.execute(_PEERS):
-        in_stream, cursor, in_base, incarnation, instance = rest
+    for number, address, contact, dial, *rest in db.execute(_PEERS):
+        out_stream, acked, acked_digest, *rest = rest
+        in_stream, cursor, cursor_digest, in_base, incarnation, instance = rest
         peers[address] = by_id[number] = PeerSnapshot(
             contact=contact,
             dial=bool(dial),
             out_stream=out_stream,
             acked=acked,
+            acked_digest=acked_digest,
             in_stream=in_stream,
             cursor=cursor,
+            cursor_digest=cursor_digest,
             in_base=in_base,
             incarnation=incarnation,
             instance=instance,

@@ -2,17 +2,20 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from itertools import groupby
 from typing import Any, TypeAlias
 
 from zmqp2p.ids import Address
 from zmqp2p.persistence import (
+    DropHold,
     DropMessages,
     DropObjective,
     DropRefusals,
     PutChainCursor,
     PutContact,
     PutCursor,
+    PutHold,
     PutIssued,
     PutMessage,
     PutObjective,
@@ -54,7 +57,7 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
     ),
     PutOutStream: (
         (
-            "UPDATE peers SET out_stream = ?, acked = 0 WHERE id = ?",
+            "UPDATE peers SET out_stream = ?, acked = 0, acked_digest = x'' WHERE id = ?",
             lambda w, ids: (w.stream, ids[w.peer]),
         ),
         ("DELETE FROM outbox WHERE peer = ?", lambda w, ids: (ids[w.peer],)),
@@ -67,7 +70,10 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
         ),
     ),
     DropMessages: (
-        ("UPDATE peers SET acked = ? WHERE id = ?", lambda w, ids: (w.through, ids[w.peer])),
+        (
+            "UPDATE peers SET acked = ?, acked_digest = ? WHERE id = ?",
+            lambda w, ids: (w.through, w.digest, ids[w.peer]),
+        ),
         (
             "DELETE FROM outbox WHERE peer = ? AND seq <= ?",
             lambda w, ids: (ids[w.peer], w.through),
@@ -75,8 +81,9 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
     ),
     PutCursor: (
         (
-            "UPDATE peers SET in_stream = ?, cursor = ?, in_base = ? WHERE id = ?",
-            lambda w, ids: (w.stream, w.cursor, w.base, ids[w.peer]),
+            "UPDATE peers SET in_stream = ?, cursor = ?, cursor_digest = ?, in_base = ? "
+            "WHERE id = ?",
+            lambda w, ids: (w.stream, w.cursor, w.digest, w.base, ids[w.peer]),
         ),
     ),
     # REPLACE: the same number may return in the peer's next stream.
@@ -98,6 +105,14 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
             lambda w, ids: (w.incarnation, w.instance, ids[w.peer]),
         ),
     ),
+    PutHold: (
+        (
+            "INSERT OR REPLACE INTO holds (peer, code, reason, base, next, cursor, digest) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            lambda w, ids: (ids[w.peer], *astuple(w.held)),
+        ),
+    ),
+    DropHold: (("DELETE FROM holds WHERE peer = ?", lambda w, ids: (ids[w.peer],)),),
     PutObjective: (
         (
             "INSERT OR REPLACE INTO objectives (channel, data) VALUES (?, ?)",

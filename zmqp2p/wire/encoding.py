@@ -13,7 +13,15 @@ from typing import Any
 from zmqp2p import codec, limits
 from zmqp2p.codes import ByeCode, RefusalCode
 from zmqp2p.errors import DecodeError
-from zmqp2p.ids import INSTANCE_ID_SIZE, STREAM_ID_SIZE, InstanceId, Seq, StreamId
+from zmqp2p.ids import (
+    INSTANCE_ID_SIZE,
+    STREAM_DIGEST_SIZE,
+    STREAM_ID_SIZE,
+    InstanceId,
+    Seq,
+    StreamDigest,
+    StreamId,
+)
 from zmqp2p.wire.frames import (
     Ack,
     Bulk,
@@ -90,6 +98,7 @@ def _progress_fields(progress: Progress) -> tuple[codec.Value, ...]:
     return (
         progress.base,
         progress.ack,
+        progress.digest,
         progress.received,
         _refusal_fields(progress.refusals),
         progress.window_messages,
@@ -98,10 +107,11 @@ def _progress_fields(progress: Progress) -> tuple[codec.Value, ...]:
 
 
 def _progress(fields: tuple[codec.Value, ...]) -> Progress:
-    base, ack, received, refusals, window_messages, window_bytes = fields
+    base, ack, digest, received, refusals, window_messages, window_bytes = fields
     progress = Progress(
         _seq(base),
         Seq(_number(ack, "ack")),
+        _digest(digest),
         Seq(_number(received, "received")),
         _refusals(refusals, _number(ack, "ack")),
         _number(window_messages, "window_messages"),
@@ -120,9 +130,12 @@ def _hello_fields(hello: Hello) -> tuple[codec.Value, ...]:
         hello.instance,
         hello.stream,
         hello.base,
+        hello.base_digest,
         hello.next,
         hello.seen_stream,
         hello.cursor,
+        hello.seen_digest,
+        hello.heard,
         _refusal_fields(hello.refusals),
         (hello.window_messages, hello.window_bytes),
         {key: hello.extensions[key] for key in sorted(hello.extensions)},
@@ -130,8 +143,8 @@ def _hello_fields(hello: Hello) -> tuple[codec.Value, ...]:
 
 
 def _decode_hello(fields: tuple[codec.Value, ...]) -> Hello:
-    cursor = Seq(_number(fields[8], "cursor"))
-    window = fields[10]
+    cursor = Seq(_number(fields[9], "cursor"))
+    window = fields[13]
     if type(window) is not tuple or len(window) != 2:  # noqa: PLR2004  # Messages and bytes.
         raise DecodeError("FRM-3", "window is not a pair")
     hello = Hello(
@@ -141,18 +154,23 @@ def _decode_hello(fields: tuple[codec.Value, ...]) -> Hello:
         instance=InstanceId(_sized(fields[3], "instance", INSTANCE_ID_SIZE)),
         stream=StreamId(_sized(fields[4], "stream", STREAM_ID_SIZE)),
         base=_seq(fields[5]),
-        next=_seq(fields[6]),
-        seen_stream=StreamId(_seen_stream(fields[7])),
+        base_digest=_digest(fields[6]),
+        next=_seq(fields[7]),
+        seen_stream=StreamId(_sized_or_empty(fields[8], "seen_stream", STREAM_ID_SIZE)),
         cursor=cursor,
-        refusals=_refusals(fields[9], cursor),
+        seen_digest=StreamDigest(_sized_or_empty(fields[10], "seen_digest", STREAM_DIGEST_SIZE)),
+        heard=_seq(fields[11]),
+        refusals=_refusals(fields[12], cursor),
         window_messages=_number(window[0], "window_messages"),
         window_bytes=_number(window[1], "window_bytes"),
-        extensions=_extensions(fields[11]),
+        extensions=_extensions(fields[14]),
     )
     if hello.next < hello.base:
         raise DecodeError("HEL-2", "next is below base")
     if not hello.seen_stream and hello.cursor:
         raise DecodeError("HEL-2", "a cursor without a stream")
+    if bool(hello.seen_stream) != bool(hello.seen_digest):
+        raise DecodeError("HEL-2", "seen_stream and seen_digest: one without the other")
     return hello
 
 
@@ -217,8 +235,12 @@ def _bulk_body(payload: bytes) -> bytes:
     return payload
 
 
-def _seen_stream(value: codec.Value) -> bytes:
-    return b"" if value == b"" else _sized(value, "seen_stream", STREAM_ID_SIZE)
+def _sized_or_empty(value: codec.Value, name: str, size: int) -> bytes:
+    return b"" if value == b"" else _sized(value, name, size)
+
+
+def _digest(value: codec.Value) -> StreamDigest:
+    return StreamDigest(_sized(value, "digest", STREAM_DIGEST_SIZE))
 
 
 def _bye_code(value: codec.Value) -> ByeCode:
@@ -264,8 +286,8 @@ _Fields = tuple[codec.Value, ...]
 
 _WRITERS: dict[type, tuple[Kind, Callable[[Any], _Fields]]] = {
     Hello: (Kind.HELLO, _hello_fields),
-    Data: (Kind.DATA, lambda data: (data.seq, *_progress_fields(data.progress))),
-    Bulk: (Kind.BULK, lambda bulk: (bulk.seq, *_progress_fields(bulk.progress))),
+    Data: (Kind.DATA, lambda data: (data.seq, data.digest, *_progress_fields(data.progress))),
+    Bulk: (Kind.BULK, lambda bulk: (bulk.seq, bulk.digest, *_progress_fields(bulk.progress))),
     Ack: (Kind.ACK, lambda ack: _progress_fields(ack.progress)),
     Gap: (Kind.GAP, lambda gap: _progress_fields(gap.progress)),
     Ping: (Kind.PING, lambda ping: (ping.token,)),
@@ -276,13 +298,13 @@ _WRITERS: dict[type, tuple[Kind, Callable[[Any], _Fields]]] = {
 
 # How many fields follow the kind, and what reads them and the second frame.
 _READERS: dict[Kind, tuple[int, Callable[[_Fields, bytes], Frame]]] = {
-    Kind.HELLO: (12, lambda fields, _: _decode_hello(fields)),
-    Kind.DATA: (7, lambda f, batch: Data(_seq(f[0]), _progress(f[1:]), _bodies(batch))),
-    Kind.BULK: (7, lambda f, body: Bulk(_seq(f[0]), _progress(f[1:]), _bulk_body(body))),
-    Kind.ACK: (6, lambda fields, _: Ack(_progress(fields))),
-    Kind.GAP: (6, lambda fields, _: Gap(_progress(fields))),
+    Kind.HELLO: (15, lambda fields, _: _decode_hello(fields)),
+    Kind.DATA: (9, lambda f, p: Data(_seq(f[0]), _digest(f[1]), _progress(f[2:]), _bodies(p))),
+    Kind.BULK: (9, lambda f, p: Bulk(_seq(f[0]), _digest(f[1]), _progress(f[2:]), _bulk_body(p))),
+    Kind.ACK: (7, lambda fields, _: Ack(_progress(fields))),
+    Kind.GAP: (7, lambda fields, _: Gap(_progress(fields))),
     Kind.PING: (1, lambda fields, _: Ping(_number(fields[0], "token"))),
-    Kind.PONG: (7, lambda f, _: Pong(_number(f[0], "token"), _progress(f[1:]))),
+    Kind.PONG: (8, lambda f, _: Pong(_number(f[0], "token"), _progress(f[1:]))),
     Kind.BYE: (2, lambda fields, _: Bye(_bye_code(fields[0]), _reason(fields[1]))),
     Kind.WHO: (0, lambda _fields, _: Who()),
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from zmqp2p.codes import ByeCode, RefusalCode
-from zmqp2p.ids import InstanceId, Seq, StreamId
+from zmqp2p.ids import InstanceId, Seq, StreamDigest, StreamId
 
 VERSION = 1
 """The protocol version this package speaks."""
@@ -40,12 +40,13 @@ class Refusal:
 class Progress:
     """How far the sender of a frame has come with the receiver's stream, and with its own.
 
-    ``ack`` is processed for good; ``received`` is the last number it holds without a gap, in
-    memory only. It takes ``window_messages`` more after ``received``, of ``window_bytes`` in all.
+    ``ack`` is processed for good, and ``digest`` is that of the receiver's stream there (RES-11);
+    ``received`` is the last number it holds without a gap, in memory only. It takes ``window_messages`` more after ``received``, of ``window_bytes`` in all.
     """
 
     base: Seq  # Of the sender's own stream: the lowest number not acknowledged to it.
     ack: Seq
+    digest: StreamDigest
     received: Seq
     refusals: tuple[Refusal, ...]
     window_messages: int
@@ -62,9 +63,12 @@ class Hello:
     instance: InstanceId
     stream: StreamId  # Of the sender's messages to the receiver.
     base: Seq
+    base_digest: StreamDigest  # Of the same stream, at base - 1.
     next: Seq
     seen_stream: StreamId  # Of the receiver's messages to the sender; empty if it knows none.
     cursor: Seq
+    seen_digest: StreamDigest  # Of that stream at the cursor; empty if it knows none.
+    heard: Seq  # The highest base that the receiver has said for that stream.
     refusals: tuple[Refusal, ...]
     window_messages: int
     window_bytes: int
@@ -73,9 +77,10 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Messages ``seq``, ``seq + 1`` and so on."""
+    """Messages ``seq``, ``seq + 1`` and so on; ``digest`` is the stream's after the last."""
 
     seq: Seq
+    digest: StreamDigest
     progress: Progress
     bodies: tuple[bytes, ...]
 
@@ -85,6 +90,7 @@ class Bulk:
     """Message ``seq`` alone, of `BULK_MIN_BYTES` or more: its body is never copied into a batch."""
 
     seq: Seq
+    digest: StreamDigest  # Of the stream after it.
     progress: Progress
     body: bytes
 
