@@ -144,9 +144,9 @@ def _explain_frames(parts: tuple[bytes, ...], now_ms: int) -> str:
         raise Undecodable(f"no frame: {fault}") from None
     head = _head(frame, parts)
     match frame:
-        case Data(seq, _, bodies):
+        case Data(seq, _, _, bodies):
             return "\n".join((head, *(_body(seq + n, body) for n, body in enumerate(bodies))))
-        case Bulk(seq, _, body):
+        case Bulk(seq, _, _, body):
             return f"{head}\n{_body(seq, body)}"
         case Hello():
             return f"{head}\n{_record_in(frame, now_ms)}"

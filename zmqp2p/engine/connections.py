@@ -13,13 +13,14 @@ from zmqp2p.engine.admission import Unwelcome, admit
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.output import Dial, EngineOutput
 from zmqp2p.engine.peers import Peer, PeerManager
-from zmqp2p.errors import PeerError
+from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.events import DataLoss, LinkRefused, PeerConnected, PeerDisconnected
 from zmqp2p.ids import Address, InstanceId, LinkId
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import PeerSnapshot, PutContact
 from zmqp2p.records import Contact, PeerRecord, parse_contact
 from zmqp2p.session.handshake import TABLE, Action, Link, LinkState
+from zmqp2p.session.resume import Hold
 from zmqp2p.session.session import Session
 from zmqp2p.wire.encoding import decode_frame
 from zmqp2p.wire.frames import (
@@ -249,6 +250,8 @@ class Connections:
             return self._frame(link, decode_frame(parts))
         except Unwelcome as fault:
             self._refuse(link, fault.code, str(fault))
+        except Contradiction as fault:
+            self._hold(link, Hold(ByeCode.DATA_LOSS, str(fault)), None)
         except PeerError as fault:
             self._refuse(link, ByeCode.PROTOCOL_ERROR, str(fault))
         return None
@@ -280,7 +283,8 @@ class Connections:
 
     def _say_hello_again(self, link: Link) -> None:
         peer = link.peer or link.expected
-        if link.dialed and peer and self.clock.now >= link.greeted_at + _WHO_INTERVAL_S:
+        if link.dialed and peer and self.clock.now >= link.told_at + _WHO_INTERVAL_S:
+            link.told_at = self.clock.now
             self._greet(link, peer)
 
     def _process(self, link: Link, frame: Frame) -> Session:
@@ -323,8 +327,12 @@ class Connections:
         session = self.session(address)
         hold = session.establish(link.id, frame, now)
         if hold is not None:
-            self.output.events.append(DataLoss(address, hold.reason))
-            raise Unwelcome("RES-7", hold.code, hold.reason)
+            if hold.code is ByeCode.STORE_ROLLED_BACK and not link.doubted:
+                self._doubt(link, address)
+                return None
+            link.peer = address
+            self._hold(link, hold, frame)
+            return None
         if link.dialed and link.state is LinkState.GREETED:
             session.outbox.timer.sample(now - link.greeted_at)
         for other in [i for i in session.links if session.is_other_run(i, frame.instance)]:
@@ -334,6 +342,18 @@ class Connections:
             self.output.frames.append((link.id, self._hello(address)))
         self._established(link, session, record)
         return session
+
+    def _doubt(self, link: Link, address: Address) -> None:
+        """Ask an older run whether it still lives, by having it say HELLO again (RES-3).
+
+        The HELLO of a run that has ended may be read after that of the next one: two links have no
+        order. Nobody answers for it then, and the link is given up.
+        """
+        link.doubted = True
+        if link.dialed:
+            self._greet(link, address)
+        else:
+            self.output.frames.append((link.id, Who()))
 
     def _established(self, link: Link, session: Session, record: PeerRecord) -> None:
         now, address = self.clock.now, record.address
@@ -369,20 +389,36 @@ class Connections:
         """The peer ends this link, or refuses it."""
         assert isinstance(frame, Bye)
         why = f"{frame.code.name.lower()}: {frame.reason}"
+        peer = link.peer or link.expected
         if frame.code not in (ByeCode.CLOSING, ByeCode.DUPLICATE_LINK):
-            peer = link.peer or link.expected
             refused = LinkRefused(peer, link.remote, frame.code, frame.reason)
             self.output.events.append(refused)
             if peer is not None and frame.code in _LOSS_CODES:
                 self.output.events.append(DataLoss(peer, f"the peer says: {frame.reason}"))
         self.output.closes.append(link.id)
         self._drop(link, why, frame.code)
+        if peer is not None and frame.code in _LOSS_CODES:
+            session = self.session(peer)
+            session.hold(frame.code, f"the peer says: {frame.reason}")
+            self.unsettled[peer] = session
 
     def _refuse(self, link: Link, code: ByeCode, reason: str) -> None:
         """The peer broke a rule, or may not come in."""
         peer = link.peer or link.expected
         self.output.events.append(LinkRefused(peer, link.remote, code, reason))
         self._close(link, code, reason)
+
+    def _hold(self, link: Link, hold: Hold, hello: Hello | None) -> None:
+        """A store was rolled back, or runs twice: refuse the link, and tell the application."""
+        assert link.peer is not None
+        session = self.session(link.peer)
+        self.output.events.append(DataLoss(link.peer, hold.reason))
+        self._refuse(link, hold.code, f"RES-7: {hold.reason}")
+        if hold.code is ByeCode.DATA_LOSS:  # Of both stores, whichever link it showed on.
+            for other in list(session.links):
+                self._close(self.links[other], hold.code, hold.reason)
+        session.hold(hold.code, hold.reason, hello)
+        self.unsettled[link.peer] = session
 
     def _close(self, link: Link, code: ByeCode, reason: str) -> None:
         """Say goodbye on ``link`` and forget it."""

@@ -67,6 +67,8 @@ class Link:
     ping_token: int = 0
     pinging: bool = False  # The PING with that token has not been answered.
     asked_at: float = float("-inf")  # When WHO was last sent.
+    told_at: float = float("-inf")  # When HELLO was last said because of a WHO.
+    doubted: bool = False  # Its HELLO was of an older run; it was asked to say it again (RES-3).
     peer: Address | None = None  # Set when the HELLO was accepted.
 
     def deadline(self, limits: Limits) -> float:

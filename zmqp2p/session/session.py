@@ -154,9 +154,10 @@ class Session:
         return None
 
     def hold(self, code: ByeCode, reason: str, hello: Hello | None = None) -> None:
-        """Do not go on: nothing waits to be processed, nothing is dropped (RES-7).
+        """Do not go on: nothing is processed, nothing is dropped (RES-7).
 
-        ``hello`` is what the peer said, if it said anything; its links are the caller's to close.
+        ``hello`` is what the peer said, if it said anything. Its links are the caller's to close
+        first; while others serve the session, what came over them still counts.
         """
         held = Held(code.value, reason)
         if hello is not None and hello.stream == self.inbox.stream:
@@ -166,7 +167,8 @@ class Session:
         if held != self.held:
             self.held = held
             self._output.writes.append(PutHold(self.peer, held))
-        self._forget_unprocessed()
+        if not self.links:
+            self._forget_unprocessed()
 
     def lose(self, link: LinkId) -> None:
         """``link`` is gone; go on over the newest other one, or pause."""

@@ -42,9 +42,9 @@ def _load_peers(
 ) -> dict[int, PeerSnapshot]:
     """Fill ``peers``; return the same values by their row's number."""
     by_id: dict[int, PeerSnapshot] = {}
-    for number, address, contact, dial, *rest in db.execute(_PEERS):
-        out_stream, acked, acked_digest, *rest = rest
-        in_stream, cursor, cursor_digest, in_base, incarnation, instance = rest
+    for number, address, contact, dial, *streams in db.execute(_PEERS):
+        out_stream, acked, acked_digest, in_stream, *incoming = streams
+        cursor, cursor_digest, in_base, incarnation, instance = incoming
         peers[address] = by_id[number] = PeerSnapshot(
             contact=contact,
             dial=bool(dial),

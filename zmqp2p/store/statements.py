@@ -81,8 +81,8 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
     ),
     PutCursor: (
         (
-            "UPDATE peers SET in_stream = ?, cursor = ?, cursor_digest = ?, in_base = ? "
-            "WHERE id = ?",
+            """UPDATE peers SET in_stream = ?, cursor = ?, cursor_digest = ?, in_base = ?
+            WHERE id = ?""",
             lambda w, ids: (w.stream, w.cursor, w.digest, w.base, ids[w.peer]),
         ),
     ),
@@ -107,8 +107,8 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
     ),
     PutHold: (
         (
-            "INSERT OR REPLACE INTO holds (peer, code, reason, base, next, cursor, digest) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            """INSERT OR REPLACE INTO holds (peer, code, reason, base, next, cursor, digest)
+            VALUES (?, ?, ?, ?, ?, ?, ?)""",
             lambda w, ids: (ids[w.peer], *astuple(w.held)),
         ),
     ),

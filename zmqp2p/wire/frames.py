@@ -40,8 +40,9 @@ class Refusal:
 class Progress:
     """How far the sender of a frame has come with the receiver's stream, and with its own.
 
-    ``ack`` is processed for good, and ``digest`` is that of the receiver's stream there (RES-11);
-    ``received`` is the last number it holds without a gap, in memory only. It takes ``window_messages`` more after ``received``, of ``window_bytes`` in all.
+    ``ack`` is processed for good, and ``digest`` is that of the receiver's stream there (RES-11).
+    ``received`` is the last number it holds without a gap, in memory only. It takes
+    ``window_messages`` more after ``received``, of ``window_bytes`` in all.
     """
 
     base: Seq  # Of the sender's own stream: the lowest number not acknowledged to it.
