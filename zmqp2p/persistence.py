@@ -135,6 +135,13 @@ class DropObjective:
 
 
 @dataclass(frozen=True, slots=True)
+class PutIncarnation:
+    """Count the runs on this store from ``incarnation`` on."""
+
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
 class PutChainCursor:
     """All chain events up to and including block ``block`` are processed."""
 
@@ -161,6 +168,7 @@ Write = (
     | DropHold
     | PutObjective
     | DropObjective
+    | PutIncarnation
     | PutChainCursor
     | PutIssued
 )

@@ -1,4 +1,4 @@
-"""The command line: ``zmqp2p demo``, ``keygen``, ``record`` and ``decode``.
+"""The command line: ``zmqp2p demo``, ``keygen``, ``record``, ``decode`` and ``recover``.
 
 Only this room imports click and rich, and only once `main` runs: the demo's child processes import
 this package too and need neither.

@@ -17,10 +17,13 @@ from zmqp2p.cli.contacts import SKEW_MS, explain_contact
 from zmqp2p.cli.decode import explain, read_input
 from zmqp2p.cli.demo import run_demo
 from zmqp2p.cli.display import Display, JsonDisplay, TextDisplay
+from zmqp2p.cli.losses import explain_beginning, explain_loss
 from zmqp2p.cli.script import DemoFailed
 from zmqp2p.errors import P2PError
 from zmqp2p.identity import Identity
-from zmqp2p.records import PeerRecord, PeerUri, checksum_text, parse_contact
+from zmqp2p.ids import Address
+from zmqp2p.records import PeerRecord, PeerUri, checksum_text, parse_address, parse_contact
+from zmqp2p.store.recovery import Pending, begin_anew, losses
 
 _DAY_MS = 24 * 3600 * 1000
 _LIFETIME_MAX_DAYS = 36_500
@@ -213,6 +216,53 @@ def decode(data: tuple[str, ...], payload: str | None) -> None:
     first = read_input(" ".join(data) or "-")
     second = None if payload is None else read_input(payload)
     click.echo(explain(first, second, _utc_ms()))
+
+
+# --- recover ------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option(
+    "--new-stream",
+    "peers",
+    multiple=True,
+    metavar="PEER",
+    help="Begin a new stream to this peer (0x…), whose session is held; may be repeated.",
+)
+@click.option(
+    "--pending",
+    type=click.Choice([each.value for each in Pending]),
+    help="What to do with messages that the peer may not have processed; needed if there are any.",
+)
+def recover(store: Path, peers: tuple[str, ...], pending: str | None) -> None:
+    """Show which sessions of STORE are held, why, and what is missing; begin anew when told.
+
+    STORE is the file of a node that is not running. A session is held when its two sides remember
+    different things: one of the stores was copied back from a backup, or lost. Nothing is changed
+    without --new-stream. With it this node sends its messages in a new stream, and takes up the
+    peer's where that begins now. It is for the side whose store is old: the other one need do
+    nothing. The exit code is 1 while a session is held.
+    """
+    chosen = [parse_address(peer) for peer in peers]
+    if chosen:
+        _begin_anew(store, chosen, pending)
+    held = losses(store)
+    click.echo("\n\n".join(map(explain_loss, held)) or "no session is held")
+    if held:
+        raise SystemExit(1)
+
+
+def _begin_anew(store: Path, peers: list[Address], pending: str | None) -> None:
+    held = {loss.peer: loss for loss in losses(store)}
+    if pending is None and any(held[peer].uncertain for peer in peers if peer in held):
+        raise click.UsageError(
+            "there are messages that the peer may not have processed: say --pending resend or drop"
+        )
+    for peer in peers:
+        choice = Pending(pending or Pending.DROP.value)  # Without --pending there are none.
+        begun = begin_anew(store, peer, choice, now_ms=_utc_ms())
+        click.echo(explain_beginning(begun, choice))
 
 
 def _utc_ms() -> int:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from zmqp2p.errors import LocalError, StoreError, StoreLocked
+from zmqp2p.errors import LocalError, StoreError, StoreForeign, StoreLocked
 from zmqp2p.ids import Address
 from zmqp2p.persistence import Snapshot, Write
 from zmqp2p.store import schema, snapshot
@@ -54,8 +54,11 @@ class DatabaseStore(ABC):
     def _disconnect(self, db: sqlite3.Connection) -> None:
         """Close ``db`` and release what `_connect` took."""
 
-    def open(self, owner: Address, now_ms: int) -> Snapshot:
-        """Take the store for ``owner``; see `zmqp2p.store.base.Store.open`."""
+    def open(self, owner: Address | None, now_ms: int) -> Snapshot:
+        """Take the store for ``owner``; see `zmqp2p.store.base.Store.open`.
+
+        None takes a store that exists, whoever's it is, for maintenance.
+        """
         if self._opened is not None:
             raise LocalError(f"{self._name}: this store is open already")
         db = self._connect()
@@ -150,11 +153,15 @@ class DatabaseStore(ABC):
         self._ended()
         self._disconnect(opened.db)
 
-    def _begin_incarnation(self, db: sqlite3.Connection, owner: Address, now_ms: int) -> Snapshot:
+    def _begin_incarnation(
+        self, db: sqlite3.Connection, owner: Address | None, now_ms: int
+    ) -> Snapshot:
         empty = schema.is_empty(db, self._name)
+        if empty and owner is None:
+            raise StoreForeign(f"{self._name}: empty, and so nobody's store")
         self._prepare(db)
         db.execute("BEGIN IMMEDIATE")
-        if empty:
+        if empty and owner is not None:
             schema.create(db, owner, now_ms)
         else:
             schema.take_over(db, self._name, owner)

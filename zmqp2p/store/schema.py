@@ -105,8 +105,8 @@ def create(db: sqlite3.Connection, owner: Address, incarnation: int) -> None:
     db.execute("INSERT INTO meta (id, owner, incarnation) VALUES (1, ?, ?)", (owner, incarnation))
 
 
-def take_over(db: sqlite3.Connection, name: str, owner: Address) -> None:
-    """Begin the next incarnation in the open transaction.
+def take_over(db: sqlite3.Connection, name: str, owner: Address | None) -> None:
+    """Begin the next incarnation in the open transaction; None: whoever the owner is.
 
     Raises:
         StoreForeign: the store belongs to another identity.
@@ -115,7 +115,7 @@ def take_over(db: sqlite3.Connection, name: str, owner: Address) -> None:
     row = db.execute("SELECT owner FROM meta").fetchone()
     if row is None:
         raise StoreError(f"{name}: damaged, it names no owner")
-    if row[0] != owner:
+    if owner is not None and row[0] != owner:
         raise StoreForeign(
             f"{name}: belongs to {address_text(row[0])}, this node is {address_text(owner)}"
         )

@@ -16,6 +16,7 @@ from zmqp2p.persistence import (
     PutContact,
     PutCursor,
     PutHold,
+    PutIncarnation,
     PutIssued,
     PutMessage,
     PutObjective,
@@ -120,6 +121,7 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
         ),
     ),
     DropObjective: (("DELETE FROM objectives WHERE channel = ?", lambda w, _: (w.channel,)),),
+    PutIncarnation: (("UPDATE meta SET incarnation = ?", lambda w, _: (w.incarnation,)),),
     PutChainCursor: (("UPDATE meta SET chain_cursor = ?", lambda w, _: (w.block,)),),
     PutIssued: (("UPDATE meta SET issued_ms = ?", lambda w, _: (w.issued_ms,)),),
 }
