@@ -251,7 +251,7 @@ class Connections:
         except Unwelcome as fault:
             self._refuse(link, fault.code, str(fault))
         except Contradiction as fault:
-            self._hold(link, Hold(ByeCode.DATA_LOSS, str(fault)), None)
+            self._hold(link, Hold(ByeCode.DATA_LOSS, str(fault)))
         except PeerError as fault:
             self._refuse(link, ByeCode.PROTOCOL_ERROR, str(fault))
         return None
@@ -327,11 +327,7 @@ class Connections:
         session = self.session(address)
         hold = session.establish(link.id, frame, now)
         if hold is not None:
-            if hold.code is ByeCode.STORE_ROLLED_BACK and not link.doubted:
-                self._doubt(link, address)
-                return None
-            link.peer = address
-            self._hold(link, hold, frame)
+            self._held_off(link, address, hold)
             return None
         if link.dialed and link.state is LinkState.GREETED:
             session.outbox.timer.sample(now - link.greeted_at)
@@ -342,6 +338,16 @@ class Connections:
             self.output.frames.append((link.id, self._hello(address)))
         self._established(link, session, record)
         return session
+
+    def _held_off(self, link: Link, address: Address, hold: Hold) -> None:
+        """What ``address`` says in its HELLO cannot be gone on from."""
+        if hold.code is ByeCode.STORE_ROLLED_BACK and not link.doubted:
+            self._doubt(link, address)
+            return
+        link.peer = address
+        if not link.dialed:  # So that the other side sees for itself what it lacks.
+            self.output.frames.append((link.id, self._hello(address)))
+        self._hold(link, hold)
 
     def _doubt(self, link: Link, address: Address) -> None:
         """Ask an older run whether it still lives, by having it say HELLO again (RES-3).
@@ -408,7 +414,7 @@ class Connections:
         self.output.events.append(LinkRefused(peer, link.remote, code, reason))
         self._close(link, code, reason)
 
-    def _hold(self, link: Link, hold: Hold, hello: Hello | None) -> None:
+    def _hold(self, link: Link, hold: Hold) -> None:
         """A store was rolled back, or runs twice: refuse the link, and tell the application."""
         assert link.peer is not None
         session = self.session(link.peer)
@@ -417,7 +423,7 @@ class Connections:
         if hold.code is ByeCode.DATA_LOSS:  # Of both stores, whichever link it showed on.
             for other in list(session.links):
                 self._close(self.links[other], hold.code, hold.reason)
-        session.hold(hold.code, hold.reason, hello)
+        session.hold(hold.code, hold.reason)
         self.unsettled[link.peer] = session
 
     def _close(self, link: Link, code: ByeCode, reason: str) -> None:

@@ -78,6 +78,7 @@ class Session:
         self.links: dict[LinkId, InstanceId] = {}  # Established ones, oldest first.
         self.active: LinkId | None = None
         self.held = memory.held  # Until a HELLO is accepted.
+        self._hello: Hello | None = None  # The last one, whether or not it was accepted.
         self.queued = False  # Whether it stands in the engine's line of sessions to process.
         self.resent = 0  # Messages sent again by the timer, for status and soak reports.
         self._output = output
@@ -129,6 +130,7 @@ class Session:
 
         Links of an earlier run of the peer must have been dropped by the caller (RES-8).
         """
+        self._hello = hello
         decision = resume(self._memory(hello), hello)
         if isinstance(decision, Hold):
             return decision
@@ -153,13 +155,13 @@ class Session:
         self.active = link
         return None
 
-    def hold(self, code: ByeCode, reason: str, hello: Hello | None = None) -> None:
+    def hold(self, code: ByeCode, reason: str) -> None:
         """Do not go on: nothing is processed, nothing is dropped (RES-7).
 
-        ``hello`` is what the peer said, if it said anything. Its links are the caller's to close
-        first; while others serve the session, what came over them still counts.
+        Links are the caller's to close first; while others serve the session, what came over them
+        still counts.
         """
-        held = Held(code.value, reason)
+        held, hello = Held(code.value, reason), self._hello
         if hello is not None and hello.stream == self.inbox.stream:
             held = replace(held, base=hello.base, next=hello.next)
         if hello is not None and hello.seen_stream == self.outbox.stream:

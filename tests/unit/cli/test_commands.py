@@ -50,7 +50,7 @@ def test_it_tells_its_version() -> None:
     assert run("--version").output == f"zmqp2p {zmqp2p.__version__}\n"
 
 
-@pytest.mark.parametrize("name", ["demo", "keygen", "record", "decode"])
+@pytest.mark.parametrize("name", ["demo", "keygen", "record", "decode", "recover"])
 def test_each_command_is_listed_and_explains_itself(name: str) -> None:
     assert f"\n  {name} " in run("--help").output
     helped = run(name, "-h")
