@@ -12,7 +12,12 @@ MIB = 1024 * KIB
 
 # --- Fixed by the protocol (both sides must agree; docs/spec/zp2p-1.md) -------------------------
 
-BODY_MAX_BYTES = 1 * MIB  # One message. Larger ones are refused at send, and never chunked.
+MESSAGE_MAX_BYTES = 16 * MIB  # Larger ones are refused at send. What a node sets may be less.
+# One body on the wire; a larger message goes in parts. 256 KiB pass in 1 s at 2 Mbit/s: nothing
+# waits longer behind one, and a stranger can make a node hold no more (FRAME_MAX_BYTES).
+BODY_MAX_BYTES = 256 * KIB
+PART_MAX_BYTES = BODY_MAX_BYTES - 16  # Of a message, in one body: the rest is its head.
+PARTS_MAX = 4_096  # Of one message: 1 GiB, far above what anybody accepts.
 BULK_MIN_BYTES = 32 * KIB  # From here a body travels alone and bare: copying it costs more.
 # A batch is closed here: one ZMTP frame then stays below pyzmq's copy limit of 64 KiB.
 BATCH_MAX_BYTES = 48 * KIB
@@ -44,7 +49,10 @@ class Limits:
     outbox_max_bytes: int = 64 * MIB
     # Receiving: what one peer may have waiting here; advertised as the window.
     inbox_max_messages: int = 16_384  # 16-32 k keeps the pipe full; smaller stops and goes.
-    inbox_max_bytes: int = 8 * MIB
+    inbox_max_bytes: int = 24 * MIB  # The largest message, and as much again as keeps a pipe full.
+    inbox_total_max_bytes: int = 512 * MIB  # All peers together; each has 512 KiB of its own.
+    # Sent: refused with TooLarge. Received: refused with TOO_LARGE, and not kept.
+    message_max_bytes: int = MESSAGE_MAX_BYTES
     turn_max_messages: int = 1_024  # Processed per loop turn and commit: bounds ack latency.
     # RFC 6298.
     rto_initial_s: float = 1.0
@@ -82,6 +90,8 @@ class Limits:
         for name in ("rto", "redial", "handler_retry", "deposit_retry"):
             if getattr(self, f"{name}_min_s") > getattr(self, f"{name}_max_s"):
                 raise InvalidValue(f"{name}_min_s", f"must not exceed {name}_max_s")
+        if self.message_max_bytes > MESSAGE_MAX_BYTES:
+            raise InvalidValue("message_max_bytes", f"must be at most {MESSAGE_MAX_BYTES}")
         if self.ping_interval_s >= self.silence_max_s:
             raise InvalidValue("ping_interval_s", "must be below silence_max_s")
 

@@ -8,7 +8,7 @@ extensions, of which ``{1: deadline_ms}`` is the only one yet.
 * MSG-3: the fields are as many as the message has, of their types and ranges.
 * MSG-4: extensions: at least one, a deadline in range, no unknown even key. Unknown odd ones are
   dropped.
-* MSG-5: a body is at most `BODY_MAX_BYTES`.
+* MSG-5: a body is at most `MESSAGE_MAX_BYTES`.
 
 Tags below 64 are the protocol's; `message` registers an application's, process-wide.
 """
@@ -24,7 +24,7 @@ from zmqp2p.crypto import Signature
 from zmqp2p.errors import DecodeError, InvalidValue, TooLarge
 from zmqp2p.fields import Record
 from zmqp2p.ids import HASH_SIZE, ChannelId, StateHash, TurnNum
-from zmqp2p.limits import BODY_MAX_BYTES, REASON_MAX_BYTES
+from zmqp2p.limits import MESSAGE_MAX_BYTES, REASON_MAX_BYTES
 from zmqp2p.render import hex_text, render
 from zmqp2p.state.types import (
     UINT48_END,
@@ -196,7 +196,7 @@ def encode_message(message: object, deadline_ms: int | None = None) -> bytes:
     Raises:
         InvalidValue: its class is not registered, a field is not of its declared type, or the
             deadline is not below 2**63; the field is named.
-        TooLarge: more than `BODY_MAX_BYTES`.
+        TooLarge: more than `MESSAGE_MAX_BYTES`.
     """
     known = _table.by_class.get(type(message))
     if known is None:
@@ -207,8 +207,8 @@ def encode_message(message: object, deadline_ms: int | None = None) -> bytes:
         items = (*items, {_DEADLINE: check_uint("deadline_ms", deadline_ms, DEADLINE_END_MS)})
     # Every item was checked by type and range. Only their number was not.
     body = codec.encode_trusted(items)
-    if len(body) > BODY_MAX_BYTES:
-        raise TooLarge(f"{len(body)} bytes, at most {BODY_MAX_BYTES}")
+    if len(body) > MESSAGE_MAX_BYTES:
+        raise TooLarge(f"{len(body)} bytes, at most {MESSAGE_MAX_BYTES}")
     codec.check_items(body)
     return body
 
@@ -223,8 +223,8 @@ def decode_message(body: bytes) -> Envelope:
 
 
 def _value_of(body: bytes) -> Value:
-    if len(body) > BODY_MAX_BYTES:
-        raise DecodeError("MSG-5", f"{len(body)} bytes, at most {BODY_MAX_BYTES}")
+    if len(body) > MESSAGE_MAX_BYTES:
+        raise DecodeError("MSG-5", f"{len(body)} bytes, at most {MESSAGE_MAX_BYTES}")
     return codec.decode(body)
 
 

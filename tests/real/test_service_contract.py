@@ -50,7 +50,7 @@ from zmqp2p.codes import RefusalCode, RejectCode
 from zmqp2p.errors import Cancelled, Expired
 from zmqp2p.events import CallbackFailed, ChannelFunded, Event, MessageRefused, PeerConnected
 from zmqp2p.ids import Address, MessageId, StateHash, TurnNum
-from zmqp2p.limits import BODY_MAX_BYTES
+from zmqp2p.limits import MESSAGE_MAX_BYTES
 from zmqp2p.objectives.base import Status
 from zmqp2p.state import (
     FixedPart,
@@ -63,7 +63,7 @@ from zmqp2p.state import (
 
 STRANGER = Address(b"\x05" * 20)
 Endpoints = str | list[str] | None
-SMALL_OUTBOX = Limits(outbox_max_messages=2, outbox_max_bytes=BODY_MAX_BYTES)
+SMALL_OUTBOX = Limits(outbox_max_messages=2, outbox_max_bytes=MESSAGE_MAX_BYTES)
 
 
 class World:
@@ -351,14 +351,14 @@ def test_what_is_no_message_is_not_sent(world: World, message: object, terms: An
 def test_a_message_that_is_too_large_is_not_sent(world: World) -> None:
     alice, bob = world.pair()
     with pytest.raises(TooLarge):
-        alice.send(bob.address, Note(1, "x" * BODY_MAX_BYTES))
+        alice.send(bob.address, Note(1, "x" * MESSAGE_MAX_BYTES))
 
 
 def test_the_largest_message_arrives(world: World) -> None:
     alice, bob = world.pair()
     arrived = Journal[Any]()
     bob.on_message(lambda delivery: arrived(delivery.message))
-    largest = Note(1, "x" * (BODY_MAX_BYTES - 20))
+    largest = Note(1, "x" * (MESSAGE_MAX_BYTES - 20))
     alice.send(bob.address, largest).wait(PATIENCE_S)
     assert arrived.entries == [largest]
 
@@ -388,9 +388,9 @@ def test_bytes_fill_an_outbox_too(world: World) -> None:
     alice = world.start("alice", limits=SMALL_OUTBOX)
     alice.add_peer(gone(world))
     peer = world.identity("gone").address
-    alice.send(peer, Note(1, "x" * (BODY_MAX_BYTES * 3 // 4)))
+    alice.send(peer, Note(1, "x" * (MESSAGE_MAX_BYTES * 3 // 4)))
     with pytest.raises(Backpressure):
-        alice.send(peer, Note(2, "x" * (BODY_MAX_BYTES // 2)), timeout_s=0)
+        alice.send(peer, Note(2, "x" * (MESSAGE_MAX_BYTES // 2)), timeout_s=0)
 
 
 # --- Receipts -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from zmqp2p.codes import RejectCode
 from zmqp2p.crypto import SecretKey
 from zmqp2p.errors import DecodeError, InvalidValue, TooLarge
 from zmqp2p.ids import ZERO_ADDRESS, ChannelId, StateHash, TurnNum
-from zmqp2p.limits import BODY_MAX_BYTES
+from zmqp2p.limits import MESSAGE_MAX_BYTES
 from zmqp2p.messages import (
     AcceptState,
     Envelope,
@@ -240,10 +240,10 @@ def test_a_body_that_is_not_canonical_is_refused_by_the_codec() -> None:
 
 
 def test_a_body_has_up_to_a_mebibyte_both_ways() -> None:
-    room = BODY_MAX_BYTES - len(encode_message(Blob(bytes(2**16))))
+    room = MESSAGE_MAX_BYTES - len(encode_message(Blob(bytes(2**16))))
     largest = Blob(bytes(2**16 + room))
     body = encode_message(largest)
-    assert len(body) == BODY_MAX_BYTES
+    assert len(body) == MESSAGE_MAX_BYTES
     assert decode_message(body).message == largest
     over = Blob(largest.data + b"\x00")
     with pytest.raises(TooLarge, match="1048577 bytes, at most 1048576"):
@@ -403,7 +403,7 @@ def test_undecodable_bytes_are_described_in_hex_with_the_reason() -> None:
         "undecodable, 2 bytes (ENC-2: not the canonical encoding)\n  0xcc00"
     )
     assert describe(b"").startswith("undecodable, 0 bytes (ENC-1")
-    huge = describe(bytes(BODY_MAX_BYTES + 1))
+    huge = describe(bytes(MESSAGE_MAX_BYTES + 1))
     assert "MSG-5" in huge
     assert len(huge) < 400
 

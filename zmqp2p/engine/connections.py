@@ -21,6 +21,7 @@ from zmqp2p.persistence import PeerSnapshot, PutContact
 from zmqp2p.records import Contact, PeerRecord, parse_contact
 from zmqp2p.session.handshake import TABLE, Action, Link, LinkState
 from zmqp2p.session.resume import Hold
+from zmqp2p.session.room import InboxRoom
 from zmqp2p.session.session import Session
 from zmqp2p.wire.encoding import decode_frame
 from zmqp2p.wire.frames import (
@@ -98,8 +99,12 @@ class Connections:
     agenda: Agenda[Timer] = field(default_factory=Agenda)
     unsettled: dict[Address, Session] = field(default_factory=dict)
     _attempts: dict[LinkId, Address] = field(default_factory=dict)  # Dials under way.
+    _room: InboxRoom = field(init=False)
     # Named in a channel, never met: they must not take the places of peers that are there.
     _strangers: set[Address] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._room = InboxRoom(self.limits.inbox_total_max_bytes)
 
     # --- Loading and contacts -------------------------------------------------------------------
 
@@ -512,6 +517,7 @@ class Connections:
 
     def _begin_session(self, address: Address, memory: PeerSnapshot) -> Session:
         session = Session(address, memory, self.output, self.limits, self.rng)
+        session.share_room(self._room)
         self.sessions[address] = session
         return session
 

@@ -206,14 +206,14 @@ class Engine:
         self._failed[pending.sender] = pending
         wait_s = self._limits.handler_retry_min_s * 2.0 ** (pending.attempt - 1)
         wait_s = min(wait_s, self._limits.handler_retry_max_s)
-        self._wait(session, pending.body, self._clock.now + wait_s)
+        self._wait(session, self._clock.now + wait_s)
 
     def put_back(self, pending: Pending) -> None:
         """The application did not get to it: hand it out again, to whoever subscribes then."""
         session = self._ended(pending)
         if session is not None:
             self._failed[pending.sender] = replace(pending, attempt=pending.attempt - 1)
-            self._wait(session, pending.body, self._clock.now)
+            self._wait(session, self._clock.now)
 
     # --- Peers ----------------------------------------------------------------------------------
 
@@ -286,11 +286,15 @@ class Engine:
     def _deliver(self, session: Session) -> Pending | None:
         seq, body = session.inbox.take()
         self._connections.unsettled[session.peer] = session
+        if body is None or len(body) > self._limits.message_max_bytes:
+            reason = f"larger than {self._limits.message_max_bytes} bytes"
+            self._refuse(session, RefusalCode.TOO_LARGE, reason)
+            return None
         try:
             envelope = decode_message(body)
         except DecodeError as fault:
             if fault.rule == "MSG-2":
-                self._nobody(session, body, Nobody(RefusalCode.TYPE_UNKNOWN, str(fault)))
+                self._nobody(session, Nobody(RefusalCode.TYPE_UNKNOWN, str(fault)))
             else:
                 self._refuse(session, RefusalCode.DECODE_FAILED, str(fault))
             return None
@@ -308,7 +312,7 @@ class Engine:
             attempt = self._attempt(session, seq)
             return Pending(session.peer, seq, body, message, route.key, attempt, session.inbox)
         if isinstance(route, Nobody):
-            self._nobody(session, body, route)
+            self._nobody(session, route)
             return None
         assert isinstance(message, ProtocolMessage)
         try:
@@ -326,16 +330,16 @@ class Engine:
             return 1
         return last.attempt + 1
 
-    def _nobody(self, session: Session, body: bytes, route: Nobody) -> None:
+    def _nobody(self, session: Session, route: Nobody) -> None:
         """Refuse it; but shortly after the start its subscriber may be about to come."""
         if route.final or self._clock.now >= self._grace_until:
             self._refuse(session, route.code, route.reason)
         else:
-            self._wait(session, body, self._grace_until)
+            self._wait(session, self._grace_until)
 
-    def _wait(self, session: Session, body: bytes, at: float) -> None:
+    def _wait(self, session: Session, at: float) -> None:
         """The message in progress waits, and its stream with it, until ``at``."""
-        session.inbox.put_back(body)
+        session.inbox.put_back()
         self._held.add(session.peer)
         self._retries.schedule(session.peer, at)
 

@@ -94,8 +94,9 @@ def _is_number(given: object) -> bool:
 
 def start_node(options: Options) -> Node:
     """Return a running node; if it cannot start, raise why and leave nothing open."""
-    if options.limits.inbox_max_bytes < BODY_MAX_BYTES:  # A peer's message would wait for ever.
-        raise InvalidValue("inbox_max_bytes", f"must be at least {BODY_MAX_BYTES}")
+    least_bytes = options.limits.message_max_bytes + BODY_MAX_BYTES
+    if options.limits.inbox_max_bytes < least_bytes:  # A peer's message would wait for ever.
+        raise InvalidValue("inbox_max_bytes", f"must be at least {least_bytes}")
     transport = options.transport or _transport(options)
     store = _store(options.store)
     try:
@@ -158,7 +159,7 @@ def encode(message: object, expires_in_s: float | None) -> bytes:
 
     Raises:
         InvalidValue: not a message, or a time that is no positive number of seconds.
-        TooLarge: more than `limits.BODY_MAX_BYTES`.
+        TooLarge: more than `limits.MESSAGE_MAX_BYTES`.
     """
     if expires_in_s is None:
         return encode_message(message)

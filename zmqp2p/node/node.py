@@ -14,7 +14,7 @@ from typing import TypeVar
 from zmqp2p.chain.base import Deposited
 from zmqp2p.engine.engine import Engine
 from zmqp2p.engine.output import Watch
-from zmqp2p.errors import Cancelled, LocalError, ServiceClosed
+from zmqp2p.errors import Cancelled, LocalError, ServiceClosed, TooLarge
 from zmqp2p.events import ChainFailed, Event
 from zmqp2p.ids import Address, ChannelId
 from zmqp2p.node.chain_link import ChainLink
@@ -130,9 +130,13 @@ class Node:
 
         Raises:
             Backpressure, DeliveryTimeout: see `OutboxGate.enter`.
+            TooLarge: more than `Limits.message_max_bytes`.
             ServiceClosed: the node is closed.
         """
         self._check_open()
+        most_bytes = self._parts.limits.message_max_bytes
+        if len(body) > most_bytes:
+            raise TooLarge(f"{len(body)} bytes, at most {most_bytes}")
         desk = self._loop.desk
         receipt = Receipt(desk.room, peer, body)
         desk.gate.enter(peer, len(body), 0 if self.on_node_thread() else timeout_s)

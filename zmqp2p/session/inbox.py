@@ -6,6 +6,7 @@ only comes after a loss, and then the sender sends the missing ones again and th
 """
 
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum
 
 from zmqp2p import limits as bounds
@@ -14,23 +15,37 @@ from zmqp2p.crypto import next_digest
 from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.ids import Seq, StreamDigest, StreamId
 from zmqp2p.limits import Limits
+from zmqp2p.session.parts import Assembly, is_part
+from zmqp2p.session.room import InboxRoom
 from zmqp2p.wire.frames import Refusal
 
 
 class Accepted(Enum):
     """What became of a batch."""
 
-    NEW = "new"  # At least one message was new, and now waits.
+    NEW = "new"  # At least one body was new, and now waits.
     KNOWN = "known"  # All of it had come before (SEQ-2).
     GAP = "gap"  # It does not follow on what was received (GAP-1); nothing was kept.
+    FULL = "full"  # This node's memory for all peers is used up; nothing was kept (WIN-3).
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A whole message; None for its body if it was too large to be kept."""
+
+    body: bytes | None
+    digest: StreamDigest  # Of the stream after it.
+    span: int  # How many numbers it takes: one, or as many as it has parts.
+    size_bytes: int  # Of what is kept.
 
 
 class Inbox:
     """Messages from one peer, oldest first; at most one at a time is taken out and in progress.
 
-    Invariant: ``cursor <= taken <= received``, the queue holds ``taken + 1`` to ``received``, and
-    what waits or is in progress stays within the limits that were advertised as the window.
-    ``digest`` is the stream's at ``cursor``.
+    Invariant: ``cursor <= taken <= received``; the queue and the parts of an incomplete message
+    hold ``taken + 1`` to ``received``; what waits or is in progress stays within the limits that
+    were advertised as the window, and is counted in the room. ``digest`` is the stream's at
+    ``cursor``.
     """
 
     def __init__(
@@ -39,26 +54,30 @@ class Inbox:
         processed: tuple[Seq, StreamDigest],
         refusals: list[Refusal],
         limits: Limits,
+        room: InboxRoom,
     ) -> None:
         """Go on after ``processed``: the cursor and the stream's digest there."""
         self.stream = stream
         self.cursor, self.digest = processed
-        self.received = cursor = self.cursor
-        self._received_digest = self._taken_digest = self.digest
+        self.received, self._received_digest = processed
         self._limits = limits
-        self._queue: deque[tuple[bytes, StreamDigest]] = deque()  # With the digest after each.
-        self._taken = cursor
-        self._taken_bytes = 0
+        self._room = room
+        self._queue: deque[Waiting] = deque()
+        self._parts = Assembly(limits.message_max_bytes)
+        self._taken = self.cursor
+        self._in_progress: Waiting | None = None
         self._size_bytes = 0  # Of what waits and what is in progress.
+        self._unkept = 0  # How many of the bodies after the cursor take no room.
         self._refusals = {refusal.seq: refusal for refusal in refusals}
 
     def accept(self, seq: Seq, bodies: tuple[bytes, ...], digest: StreamDigest) -> Accepted:
-        """Take in messages ``seq``, ``seq + 1``, …, those that are new.
+        """Take in bodies ``seq``, ``seq + 1``, …, those that are new.
 
         ``digest`` is the stream's after the last of them, as their sender has it.
 
         Raises:
-            PeerError: more than the window that this node advertised (WIN-1).
+            PeerError: more than the window that this node advertised (WIN-1), or parts that do not
+                make a message (PRT-1).
             Contradiction: they do not follow on what was received before (RES-11).
         """
         if seq > self.received + 1:
@@ -67,52 +86,57 @@ class Inbox:
         if not new:
             return Accepted.KNOWN
         size_bytes = sum(map(len, new))
-        messages, room_bytes = self.window()
-        if len(new) > messages or size_bytes > room_bytes:
+        messages, most_bytes = self._own_window()
+        if len(new) > messages or size_bytes > most_bytes:
             raise PeerError("WIN-1", f"{len(new)} messages of {size_bytes} bytes exceed the window")
-        chained, after = [], self._received_digest
-        for body in new:
-            after = next_digest(after, body)
-            chained.append((body, after))
-        if after != digest:
+        digests = self._chained(new)
+        if digests[-1] != digest:
             through = seq + len(bodies) - 1
             raise Contradiction(f"message {through} does not follow on what came before it")
-        self._received_digest = after
-        self._queue.extend(chained)
-        self._size_bytes += size_bytes
-        self.received = Seq(self.received + len(new))
+        if size_bytes > self._room.left_bytes(self._size_bytes):
+            return Accepted.FULL
+        for body, after in zip(new, digests, strict=True):
+            self._keep(body, after)
         return Accepted.NEW
 
     def ready(self) -> bool:
         """Whether `take` would return a message."""
         return (
             bool(self._queue)
-            and self._taken == self.cursor
+            and self._in_progress is None
             and len(self._refusals) < bounds.REFUSALS_MAX
         )
 
-    def take(self) -> tuple[Seq, bytes]:
-        """Hand out the next message; it is in progress until `done`, `refuse` or `put_back`."""
-        assert self.ready()
-        body, self._taken_digest = self._queue.popleft()
-        self._taken = Seq(self._taken + 1)
-        self._taken_bytes = len(body)
-        return self._taken, body
+    def take(self) -> tuple[Seq, bytes | None]:
+        """Hand out the next message; it is in progress until `done`, `refuse` or `put_back`.
 
-    def put_back(self, body: bytes) -> None:
+        Its number is its last part's; None instead of a message that was too large.
+        """
+        assert self.ready()
+        message = self._in_progress = self._queue.popleft()
+        self._taken = Seq(self._taken + message.span)
+        return self._taken, message.body
+
+    def put_back(self) -> None:
         """The message in progress is to be handed out again later."""
-        assert self._taken == self.cursor + 1
-        self._queue.appendleft((body, self._taken_digest))
+        assert self._in_progress is not None
+        self._queue.appendleft(self._in_progress)
+        self._in_progress = None
         self._taken = self.cursor
-        self._taken_bytes = 0
 
     def done(self) -> Seq:
         """The message in progress is processed for good: return the new cursor."""
-        assert self._taken == self.cursor + 1
-        self.cursor, self.digest = self._taken, self._taken_digest
-        self._size_bytes -= self._taken_bytes
-        self._taken_bytes = 0
+        message, self._in_progress = self._in_progress, None
+        assert message is not None
+        self.cursor, self.digest = self._taken, message.digest
+        if message.body is None:
+            self._unkept -= message.span
+        self._grow(-message.size_bytes)
         return self.cursor
+
+    def close(self) -> None:
+        """Nothing of it is of use any more: give back its room."""
+        self._grow(-self._size_bytes)
 
     def refuse(self, code: RefusalCode, reason: str) -> Refusal:
         """The message in progress is refused for good, which also processes it (REF-2)."""
@@ -134,23 +158,68 @@ class Inbox:
         return tuple(self._refusals.values())
 
     def window(self) -> tuple[int, int]:
-        """Return how many more messages, of how many bytes in all, there is room for."""
-        waiting = self.received - self.cursor
+        """Return how many more bodies, of how many bytes in all, there is room for."""
+        messages, size_bytes = self._own_window()
+        return messages, min(size_bytes, self._room.left_bytes(self._size_bytes))
+
+    def check(self) -> None:
+        """Assert the invariant."""
+        self._parts.check()
+        taken = 0 if self._in_progress is None else self._in_progress.span
+        held = [*self._queue, *([] if self._in_progress is None else [self._in_progress])]
+        assert self._taken == self.cursor + taken
+        waiting = sum(message.span for message in self._queue) + self._parts.count
+        assert self.received == self._taken + waiting
+        held_bytes = sum(message.size_bytes for message in held) + self._parts.size_bytes
+        assert self._size_bytes == held_bytes <= self._room.used_bytes
+        assert all(message.size_bytes == len(message.body or b"") for message in held)
+        unkept = sum(message.span for message in held if message.body is None)
+        assert self._unkept == unkept + (self._parts.count if self._parts.too_large else 0)
+        messages, size_bytes = self._own_window()
+        assert messages >= 0
+        assert size_bytes >= 0
+        if not self._parts.count:
+            last = [self.digest, *(message.digest for message in held[-1:])][-1]
+            assert self._received_digest == (self._queue[-1].digest if self._queue else last)
+        assert list(self._refusals) == sorted(self._refusals)
+        assert len(self._refusals) <= bounds.REFUSALS_MAX
+
+    def _keep(self, body: bytes, digest: StreamDigest) -> None:
+        """Take in the next body, which is a message or a part of one."""
+        if self._parts.count or is_part(body):
+            self._keep_part(body, digest)
+        else:
+            self._queue.append(Waiting(body, digest, 1, len(body)))
+            self._grow(len(body))
+        self.received, self._received_digest = Seq(self.received + 1), digest
+
+    def _keep_part(self, body: bytes, digest: StreamDigest) -> None:
+        parts = self._parts
+        before_bytes = parts.size_bytes
+        complete = parts.add(body)
+        self._grow(parts.size_bytes - before_bytes)
+        if parts.too_large:
+            self._unkept += 1
+        if complete:
+            span, size_bytes = parts.count, parts.size_bytes
+            self._queue.append(Waiting(parts.take(), digest, span, size_bytes))
+
+    def _chained(self, bodies: tuple[bytes, ...]) -> list[StreamDigest]:
+        """Return the stream's digest after each of ``bodies``, which follow on what came."""
+        digests, after = [], self._received_digest
+        for body in bodies:
+            after = next_digest(after, body)
+            digests.append(after)
+        return digests
+
+    def _own_window(self) -> tuple[int, int]:
+        """How much this peer may still bring, if the room were its own."""
+        waiting = self.received - self.cursor - self._unkept
         return (
             self._limits.inbox_max_messages - waiting,
             self._limits.inbox_max_bytes - self._size_bytes,
         )
 
-    def check(self) -> None:
-        """Assert the invariant."""
-        assert self.cursor <= self._taken <= min(self.cursor + 1, self.received)
-        assert len(self._queue) == self.received - self._taken
-        waiting = [body for body, _ in self._queue]
-        assert self._size_bytes == sum(map(len, waiting)) + self._taken_bytes
-        last = self._queue[-1][1] if self._queue else self._taken_digest
-        assert self._received_digest == (last if self.received > self.cursor else self.digest)
-        messages, room_bytes = self.window()
-        assert messages >= 0
-        assert room_bytes >= 0
-        assert list(self._refusals) == sorted(self._refusals)
-        assert len(self._refusals) <= bounds.REFUSALS_MAX
+    def _grow(self, size_bytes: int) -> None:
+        self._size_bytes += size_bytes
+        self._room.used_bytes += size_bytes

@@ -14,6 +14,7 @@ from zmqp2p.crypto import next_digest
 from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.ids import Seq, StreamDigest, StreamId
 from zmqp2p.limits import Limits
+from zmqp2p.session.parts import whole
 from zmqp2p.session.rto import ResendTimer
 from zmqp2p.wire.frames import Progress, Refusal
 
@@ -25,7 +26,7 @@ class Processed:
     first: Seq
     last: Seq
     size_bytes: int
-    refused: Mapping[Seq, tuple[Refusal, bytes]]  # With the body, so that its sender can tell.
+    refused: Mapping[Seq, tuple[Refusal, bytes]]  # With the message, so that its sender can tell.
 
 
 class Outbox:
@@ -209,7 +210,11 @@ class Outbox:
 
     def _drop(self, ack: Seq, refusals: tuple[Refusal, ...]) -> Processed:
         first, size_bytes = self.base, 0
-        refused = {r.seq: (r, self._bodies[r.seq]) for r in refusals if first <= r.seq <= ack}
+        refused = {
+            refusal.seq: (refusal, whole(self._bodies, refusal.seq))
+            for refusal in refusals
+            if first <= refusal.seq <= ack
+        }
         for seq in range(first, ack + 1):
             size_bytes += len(self._bodies.pop(Seq(seq)))
             del self._digests[Seq(seq - 1)]

@@ -37,7 +37,9 @@ from zmqp2p.persistence import (
 )
 from zmqp2p.session.inbox import Accepted, Inbox
 from zmqp2p.session.outbox import Outbox, Processed
+from zmqp2p.session.parts import split
 from zmqp2p.session.resume import Hold, Memory, resume
+from zmqp2p.session.room import InboxRoom
 from zmqp2p.wire.frames import (
     VERSION,
     Ack,
@@ -74,6 +76,7 @@ class Session:
         self, peer: Address, memory: PeerSnapshot, output: Output, limits: Limits, rng: Random
     ) -> None:
         self.peer = peer
+        self._room = InboxRoom(limits.inbox_total_max_bytes)  # Its own, until `share_room`.
         self.limits = limits
         self.links: dict[LinkId, InstanceId] = {}  # Established ones, oldest first.
         self.active: LinkId | None = None
@@ -94,13 +97,18 @@ class Session:
         self.outbox = Outbox(stream, (memory.acked, acked_digest), bodies, limits, rng)
         refusals = [Refusal(seq, RefusalCode(c), reason) for seq, c, reason in memory.refusals]
         processed = (memory.cursor, memory.cursor_digest)
-        self.inbox = Inbox(memory.in_stream, processed, refusals, limits)
+        self.inbox = Inbox(memory.in_stream, processed, refusals, limits, self._room)
         self._in_base = memory.in_base  # The highest base of the peer's stream that it has said.
         self._stored = (*processed, memory.in_base)
         self._ack_owed = False
         self._gap_owed = False
         self._gap_reported = Seq(0)
         self._pongs: dict[LinkId, int] = {}  # The newest PING of each link, to be answered.
+
+    def share_room(self, room: InboxRoom) -> None:
+        """Count what waits here in ``room``, with what waits of other peers."""
+        self._room = room
+        self._forget_unprocessed()
 
     # --- Links ----------------------------------------------------------------------------------
 
@@ -188,9 +196,10 @@ class Session:
     # --- Feeding --------------------------------------------------------------------------------
 
     def send(self, body: bytes) -> Seq:
-        """Take one message into the outbox and return its number (SEQ-1)."""
-        seq = self.outbox.append(body)
-        self._output.writes.append(PutMessage(self.peer, seq, body))
+        """Take one message into the outbox and return its number, its last part's (SEQ-1)."""
+        for part in split(body):
+            seq = self.outbox.append(part)
+            self._output.writes.append(PutMessage(self.peer, seq, part))
         return seq
 
     def receive(self, link: LinkId, frame: SessionFrame, now: float) -> None:
@@ -286,7 +295,7 @@ class Session:
 
     def _accept(self, seq: Seq, bodies: tuple[bytes, ...], digest: StreamDigest) -> None:
         if self.inbox.accept(seq, bodies, digest) is not Accepted.GAP:
-            self._ack_owed = True
+            self._ack_owed = True  # If the room is full: that nothing was received.
             return
         missing = Seq(self.inbox.received + 1)
         self._gap_owed = self._gap_owed or self._gap_reported != missing
@@ -329,16 +338,22 @@ class Session:
         """
         inbox = self.inbox
         processed = (inbox.cursor, inbox.digest)
-        self.inbox = Inbox(inbox.stream, processed, list(inbox.refusals), self.limits)
+        self._renew_inbox(inbox.stream, processed, list(inbox.refusals))
 
     def _restart_inbox(self, hello: Hello) -> None:
         """The peer's stream is new to this node: begin at its base (RES-2)."""
         if self.inbox.forget_refusals(self.inbox.cursor):
             self._output.writes.append(DropRefusals(self.peer, self.inbox.cursor))
         before = (Seq(hello.base - 1), hello.base_digest)
-        self.inbox = Inbox(hello.stream, before, [], self.limits)
+        self._renew_inbox(hello.stream, before, [])
         self._in_base = hello.base
         self._store_cursor()
+
+    def _renew_inbox(
+        self, stream: StreamId, processed: tuple[Seq, StreamDigest], refusals: list[Refusal]
+    ) -> None:
+        self.inbox.close()
+        self.inbox = Inbox(stream, processed, refusals, self.limits, self._room)
 
     def _base_digest(self) -> StreamDigest:
         """The digest of this node's stream up to what the peer has processed."""
