@@ -211,7 +211,9 @@ def test_a_wildcard_needs_an_endpoint_to_show(endpoint: str, tmp_path: Path) -> 
 
 def test_an_inbox_too_small_for_the_largest_message_is_refused_before_anything_is_open() -> None:
     """A peer may send such a message, and it would wait for a window that never opens."""
-    limits = Limits(inbox_max_bytes=BODY_MAX_BYTES - 1)
+    least_bytes = 1000 + BODY_MAX_BYTES
+    limits = Limits(message_max_bytes=1000, inbox_max_bytes=least_bytes - 1)
     with pytest.raises(InvalidValue, match="inbox_max_bytes"):
         start_node(options_of(None, ME, limits=limits))
-    start_node(options_of(None, ME, limits=Limits(inbox_max_bytes=BODY_MAX_BYTES))).stop(10.0)
+    enough = Limits(message_max_bytes=1000, inbox_max_bytes=least_bytes)
+    start_node(options_of(None, ME, limits=enough)).stop(10.0)

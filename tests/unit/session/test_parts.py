@@ -1,0 +1,243 @@
+"""Large messages go in parts: put together in order, kept within bounds, refused if too large."""
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zmqp2p import codec
+from zmqp2p.codes import RefusalCode
+from zmqp2p.crypto import next_digest
+from zmqp2p.errors import PeerError
+from zmqp2p.ids import Seq, StreamDigest, StreamId
+from zmqp2p.limits import BODY_MAX_BYTES, MIB, PART_MAX_BYTES, PARTS_MAX, Limits
+from zmqp2p.session.inbox import Accepted, Inbox
+from zmqp2p.session.outbox import Outbox
+from zmqp2p.session.parts import Assembly, is_part, split, whole
+from zmqp2p.session.room import RESERVED_BYTES, InboxRoom
+from zmqp2p.wire.frames import Progress, Refusal
+
+STREAM = StreamId(b"s" * 16)
+LIMITS = Limits(message_max_bytes=MIB, inbox_max_bytes=2 * MIB, inbox_max_messages=8)
+
+
+def noise(size: int) -> bytes:
+    return Random(size).randbytes(size)
+
+
+def part(left: int, size: int = PART_MAX_BYTES) -> bytes:
+    return codec.encode((0, left, bytes(size)))
+
+
+class Stream:
+    """An inbox, and the stream's other end, which chains the digests."""
+
+    def __init__(self, limits: Limits = LIMITS, room: InboxRoom | None = None) -> None:
+        self.room = room or InboxRoom(limits.inbox_total_max_bytes)
+        self.digest = StreamDigest(STREAM)
+        self.next = Seq(1)
+        self.inbox = Inbox(STREAM, (Seq(0), self.digest), [], limits, self.room)
+
+    def bring(self, *bodies: bytes) -> Accepted:
+        before, seq = self.digest, self.next
+        for body in bodies:
+            self.digest = next_digest(self.digest, body)
+        accepted = self.inbox.accept(seq, bodies, self.digest)
+        self.inbox.check()
+        if accepted is Accepted.FULL:
+            self.digest = before
+        else:
+            self.next = Seq(seq + len(bodies))
+        return accepted
+
+    def take(self) -> tuple[Seq, bytes | None]:
+        taken = self.inbox.take()
+        self.inbox.check()
+        return taken
+
+    def process(self) -> tuple[Seq, bytes | None]:
+        taken = self.take()
+        self.inbox.done()
+        self.inbox.check()
+        return taken
+
+
+# --- Cutting and joining --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [
+        (0, 1),
+        (BODY_MAX_BYTES, 1),
+        (BODY_MAX_BYTES + 1, 2),
+        (2 * PART_MAX_BYTES, 2),
+        (2 * PART_MAX_BYTES + 1, 3),
+    ],
+)
+def test_a_message_is_cut_only_where_it_must_be_and_joined_again(size: int, parts: int) -> None:
+    body = noise(size)
+    bodies = split(body)
+    assert len(bodies) == parts
+    assert all(len(each) <= BODY_MAX_BYTES for each in bodies)
+    assert all(is_part(each) for each in bodies) == (parts > 1)
+    numbered = {Seq(n): each for n, each in enumerate([part(0, 5), *bodies], start=7)}
+    assert whole(numbered, Seq(7 + parts)) == body
+
+
+def test_the_parts_of_two_messages_in_a_row_are_not_mixed_up() -> None:
+    first, second = noise(BODY_MAX_BYTES + 1), noise(BODY_MAX_BYTES + 2)
+    numbered = {Seq(n): each for n, each in enumerate([*split(first), *split(second)], start=1)}
+    assert whole(numbered, Seq(2)) == first
+    assert whole(numbered, Seq(4)) == second
+
+
+@given(st.lists(st.integers(0, 3 * BODY_MAX_BYTES), min_size=1, max_size=3), st.integers(1, 4))
+def test_whatever_is_cut_comes_out_of_an_inbox_as_it_was(sizes: list[int], batch: int) -> None:
+    stream = Stream(Limits(message_max_bytes=MIB, inbox_max_messages=100))
+    messages = [noise(size) for size in sizes]
+    bodies = [body for message in messages for body in split(message)]
+    for start in range(0, len(bodies), batch):
+        assert stream.bring(*bodies[start : start + batch]) is Accepted.NEW
+    assert [stream.process()[1] for _ in messages] == messages
+    assert not stream.inbox.ready()
+    assert stream.inbox.cursor == stream.inbox.received == len(bodies)
+    assert stream.inbox.digest == stream.digest
+    assert stream.room.used_bytes == 0
+
+
+# --- In the inbox ---------------------------------------------------------------------------------
+
+
+def test_a_message_is_handed_out_when_its_last_part_is_there_under_the_number_of_that() -> None:
+    stream = Stream()
+    message = noise(2 * PART_MAX_BYTES + 1)
+    *first, last = split(message)
+    stream.bring(*first)
+    assert (stream.inbox.received, stream.inbox.cursor, stream.inbox.ready()) == (2, 0, False)
+    stream.bring(last, b"next")
+    assert stream.take() == (3, message)
+    assert not stream.inbox.ready()  # One at a time.
+    stream.inbox.put_back()
+    stream.inbox.check()
+    assert stream.process() == (3, message)
+    assert stream.inbox.cursor == 3
+    assert stream.process() == (4, b"next")
+
+
+def test_parts_count_in_the_window_until_their_message_is_processed() -> None:
+    stream = Stream()
+    stream.bring(*split(noise(2 * PART_MAX_BYTES)))
+    assert stream.inbox.window() == (6, 2 * MIB - 2 * PART_MAX_BYTES)
+    stream.process()
+    assert stream.inbox.window() == (8, 2 * MIB)
+
+
+def test_a_message_too_large_is_handed_out_as_nothing_and_takes_no_room() -> None:
+    """Otherwise its sender would wait for a window that such a message never fits into."""
+    stream = Stream()
+    parts = split(noise(MIB + 2 * PART_MAX_BYTES))
+    assert len(parts) > LIMITS.inbox_max_messages - 3
+    for each in parts:
+        stream.bring(each)
+        assert stream.inbox.window() == (8, 2 * MIB)
+    assert stream.room.used_bytes == 0
+    assert stream.process() == (len(parts), None)
+    stream.bring(b"next")
+    assert stream.process() == (len(parts) + 1, b"next")
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [
+        [part(0, 5)],  # A message of one part is none.
+        [part(PARTS_MAX)],
+        [part(2), part(2)],
+        [part(2), part(0, 5)],
+        [part(2), b"\x91\x40"],  # A message before the last part.
+        [part(1, PART_MAX_BYTES - 1)],
+        [part(1), part(0, 0)],
+        [codec.encode((0, -1, b"x"))],
+        [codec.encode((0, b"x", 1))],
+        [codec.encode((0, 1, "text"))],
+        [b"\x93\x00\xff"],
+    ],
+    ids=lambda bodies: " ".join(each[:4].hex() for each in bodies),
+)
+def test_what_makes_no_message_is_a_violation_and_changes_nothing(bodies: list[bytes]) -> None:
+    stream = Stream()
+    *good, bad = bodies
+    for body in good:
+        stream.bring(body)
+    with pytest.raises(PeerError) as raised:
+        stream.bring(bad)
+    assert raised.value.rule in ("PRT-1", "ENC-1", "ENC-3")
+    stream.inbox.check()
+    assert stream.inbox.received == len(good)
+
+
+def test_what_came_before_a_violation_in_its_batch_is_kept_consistent() -> None:
+    stream = Stream()
+    with pytest.raises(PeerError, match="PRT-1"):
+        stream.bring(b"good", part(0, 5))
+    stream.inbox.check()
+    assert stream.inbox.received == 1
+    assert stream.process() == (1, b"good")
+
+
+def test_the_last_part_may_be_as_large_as_the_others() -> None:
+    assembly = Assembly(MIB)
+    assert not assembly.add(part(1))
+    assert assembly.add(part(0))
+    assert assembly.take() == bytes(2 * PART_MAX_BYTES)
+    assembly.check()
+
+
+# --- The room of all peers ------------------------------------------------------------------------
+
+
+def test_a_full_room_turns_peers_away_but_for_their_reserve() -> None:
+    room = InboxRoom(MIB)
+    limits = Limits(message_max_bytes=MIB, inbox_max_bytes=2 * MIB)
+    greedy, modest = Stream(limits, room), Stream(limits, room)
+    while greedy.bring(noise(100_000)) is Accepted.NEW:
+        pass
+    assert greedy.inbox.received == greedy.next - 1  # What was turned away is as if lost,
+    assert MIB - 100_000 < room.used_bytes <= MIB
+    assert modest.bring(noise(BODY_MAX_BYTES)) is Accepted.NEW  # the reserve never is.
+    assert modest.inbox.window()[1] == RESERVED_BYTES - BODY_MAX_BYTES
+    assert greedy.inbox.window()[1] == 0
+    greedy.process()
+    modest.process()
+    assert greedy.bring(noise(100_000)) is Accepted.NEW
+
+
+def test_an_inbox_that_is_given_up_gives_back_its_room() -> None:
+    room = InboxRoom(MIB)
+    stream = Stream(room=room)
+    stream.bring(noise(1000), part(1))
+    stream.inbox.close()
+    assert room.used_bytes == 0
+
+
+# --- In the outbox --------------------------------------------------------------------------------
+
+
+def test_a_refused_message_is_told_whole() -> None:
+    outbox = Outbox(STREAM, (Seq(0), StreamDigest(STREAM)), [], LIMITS, Random(1))
+    message = noise(2 * BODY_MAX_BYTES)
+    for body in (b"before", *split(message)):
+        outbox.append(body)
+    outbox.resume(Seq(0), 100, 10 * MIB)
+    while outbox.take_batch(0.0) is not None:
+        pass
+    last = Seq(outbox.next - 1)
+    digest = outbox.digest_at(last)
+    assert digest is not None
+    refusal = Refusal(last, RefusalCode.TOO_LARGE, "no")
+    processed = outbox.acknowledge(
+        Progress(Seq(1), last, digest, last, (refusal,), 100, 10 * MIB), 1.0
+    )
+    assert processed is not None
+    assert processed.refused == {last: (refusal, message)}
