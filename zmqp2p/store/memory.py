@@ -14,12 +14,12 @@ class MemoryStore(DatabaseStore):
 
     def __init__(self) -> None:
         super().__init__("memory store")
-        self._image = b""
+        self.image = b""  # Of what was committed, as the last closing left it.
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        if self._image:
-            db.deserialize(self._image)
+        if self.image:
+            db.deserialize(self.image)
         return db
 
     def _prepare(self, db: sqlite3.Connection) -> None:
@@ -30,5 +30,5 @@ class MemoryStore(DatabaseStore):
             db.execute("ROLLBACK")
         (pages,) = db.execute("PRAGMA page_count").fetchone()
         if pages:  # SQLite cannot make an image of nothing, which a failed first opening leaves.
-            self._image = db.serialize()
+            self.image = db.serialize()
         db.close()

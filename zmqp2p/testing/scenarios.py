@@ -1,0 +1,170 @@
+"""What nodes do in a world while things go wrong: messages, channels, old copies put back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+
+from zmqp2p.ids import ZERO_ADDRESS
+from zmqp2p.limits import KIB, Limits
+from zmqp2p.messages import message
+from zmqp2p.node.deliveries import Delivery
+from zmqp2p.objectives.base import Status
+from zmqp2p.state import Allocation, AssetExit, destination_of
+from zmqp2p.testing.account import Broken
+from zmqp2p.testing.faults import Faults
+from zmqp2p.testing.node import Node
+from zmqp2p.testing.world import World
+
+TROUBLE_S = 20.0  # How long the faults last.
+CALM_MAX_S = 120.0  # How long everything may take to complete then.
+_LARGE_BYTES = 300 * KIB  # Of a message that goes in parts.
+# A smaller window and fewer attempts at an outbox than usual, so that limits are met.
+_LIMITS = Limits(inbox_max_messages=16)
+
+
+@message(31_344)
+@dataclass(frozen=True)
+class Item:
+    """What the nodes of a scenario send each other."""
+
+    number: int
+    padding: bytes = b""
+
+
+class Ledger:
+    """An application: keeps the items in the store's transaction, and answers some of them."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __call__(self, node: Node) -> None:
+        """Subscribe, at the start of a run."""
+        node.on_message(self._take, Item)
+
+    @staticmethod
+    def _take(delivery: Delivery) -> None:
+        execute = delivery.transaction.execute
+        execute("CREATE TABLE IF NOT EXISTS app_items (number INTEGER PRIMARY KEY, sender BLOB)")
+        # A plain INSERT: an item that is handed out twice is an error.
+        execute("INSERT INTO app_items VALUES (?, ?)", (delivery.message.number, delivery.sender))
+
+
+class _Traffic:
+    """Items between all nodes, at random moments."""
+
+    def __init__(self, world: World, count: int) -> None:
+        self._world = world
+        self._left = count
+        self._plan()
+
+    def _plan(self) -> None:
+        self._world.after(self._world.rng.expovariate(self._left / TROUBLE_S + 1), self._send)
+
+    def _send(self) -> None:
+        world, rng = self._world, self._world.rng
+        one, other = rng.sample(list(world.nodes.values()), 2)
+        if one.up:
+            for _ in range(rng.choice((1, 1, 1, 5, 20))):
+                padding = bytes(_LARGE_BYTES) if rng.random() < 0.01 else b""  # noqa: PLR2004
+                one.send(other, Item(self._left, padding))
+                self._left -= 1
+        if self._left > 0:
+            self._plan()
+
+
+def messages(world: World) -> None:
+    """Two or three nodes send each other 100 items."""
+    _meet(world)
+    _Traffic(world, 100)
+    _trouble(world)
+
+
+def funding(world: World) -> None:
+    """They also fund six channels."""
+    _meet(world)
+    _Traffic(world, 30)
+    rng, nodes = world.rng, list(world.nodes.values())
+    for nonce in range(6):
+        one, other = rng.sample(nodes, 2)
+        world.after(rng.uniform(0, TROUBLE_S / 2), _fund_once(world, one, other, nonce))
+    _trouble(world)
+    world.run(lambda: _funded(world, 6), CALM_MAX_S)
+    for (_, asset), held in world.chain.held.items():
+        if asset != ZERO_ADDRESS or held != _SHARE_ONE + _SHARE_OTHER:
+            raise Broken(f"a channel holds {held}")
+
+
+def rollback(world: World) -> None:
+    """Now and then a store is put back to an older copy: either nothing is missing, or it is said.
+
+    That nobody processes or takes for processed what is another's is the `Account`'s to see.
+    """
+    messages(world)
+
+
+SCENARIOS: dict[str, Callable[[World], None]] = {
+    "messages": messages,
+    "funding": funding,
+    "rollback": rollback,
+}
+
+
+def play(seed: int, scenario: str, trace: Callable[[str], None] | None = None) -> World:
+    """Run one scenario under one seed; raises `Broken`, or AssertionError of an invariant."""
+    rng = Random(f"{scenario}/{seed}")  # noqa: S311  # As the world's.
+    faults = Faults.some(rng)
+    if scenario == "rollback":
+        faults = replace(faults, crash_s=faults.crash_s or 5.0, rollbacks=rng.choice((1, 2)))
+    world = World(seed, faults, _LIMITS)
+    world.trace = trace
+    SCENARIOS[scenario](world)
+    return world
+
+
+_SHARE_ONE, _SHARE_OTHER = 5, 7
+
+
+def _meet(world: World) -> None:
+    names = ("alice", "bob", "carol")[: world.rng.choice((2, 2, 3))]
+    nodes = [world.node(name, Ledger(world)) for name in names]
+    for one in nodes:
+        for other in nodes:
+            if one is not other and (one is nodes[0] or world.rng.random() < 0.5):  # noqa: PLR2004
+                one.add_peer(other)
+                other.add_peer(one)
+    for one, other in zip(nodes[1:], nodes[2:], strict=False):
+        one.add_peer(other)
+        other.add_peer(one)
+    for node in nodes:
+        node.turn()  # Whom they know is committed before anything goes wrong.
+
+
+def _trouble(world: World) -> None:
+    world.run_for(TROUBLE_S)
+    world.heal()
+    world.run(world.complete, CALM_MAX_S)
+
+
+def _fund_once(world: World, one: Node, other: Node, nonce: int) -> Callable[[], None]:
+    """Return what proposes a channel, again until it is committed: a crash may lose the call."""
+    shares = ((one, _SHARE_ONE), (other, _SHARE_OTHER))
+    allocations = tuple(Allocation(destination_of(who.address), sum_) for who, sum_ in shares)
+    outcome = (AssetExit(ZERO_ADDRESS, allocations),)
+
+    def propose() -> None:
+        if one.up and not one.proposed(other, nonce):
+            one.fund(other, outcome, nonce)
+        if not one.up or not one.proposed(other, nonce):
+            world.after(1.0, propose)
+
+    return propose
+
+
+def _funded(world: World, count: int) -> bool:
+    completed = [
+        status
+        for node in world.nodes.values()
+        for status in node.funded().values()
+        if status is Status.COMPLETED
+    ]
+    return len(completed) == 2 * count
