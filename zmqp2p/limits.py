@@ -63,10 +63,22 @@ class Limits:
     # Liveness.
     ping_interval_s: float = 0.5
     silence_max_s: float = 1.5  # Three pings unanswered: the link is dead whatever TCP says.
-    hello_timeout_s: float = 2.0  # From link up to an accepted HELLO.
-    # Redial: exponential with jitter, from first to last.
-    redial_min_s: float = 0.02
-    redial_max_s: float = 5.0
+    # Where three resend timeouts are longer, they count, up to this. It is also the limit of a link
+    # on which no round trip was measured yet: nothing is known of its path.
+    silence_slow_max_s: float = 20.0
+    hello_timeout_s: float = 2.0  # From link up to an accepted HELLO, or as long as the dial took.
+    # Redial. The wait is a share of the time that the peer has been gone (engine/redial.py): at
+    # least `redial_refused_s` where nobody listens, `redial_silent_s` where nobody answers.
+    redial_min_s: float = 0.02  # The first attempt, after a link that was up.
+    redial_refused_s: float = 0.08  # Costs 0.3 ms: a restarted peer is found within 0.1 s.
+    redial_silent_s: float = 0.25  # A healed network is found within 0.3 s.
+    redial_denied_s: float = 5.0  # Somebody answers, but not as a peer; until somebody acts.
+    redial_max_s: float = 30.0
+    attempts_max_per_peer: int = 4  # At once: one may take its time, the others find healing.
+    attempts_max: int = 256  # To all peers at once; beyond it one for each peer.
+    # For peers gone for less than a minute, and as many for the others: 1,000 dead peers cost less
+    # than a tenth of a core (tests/bench/recovery.py).
+    dials_per_s: float = 150.0
     duplicate_grace_s: float = 1.0  # Two links to one peer: how long the second one stays.
     # Handlers.
     handler_attempts: int = 5
@@ -94,6 +106,10 @@ class Limits:
             raise InvalidValue("message_max_bytes", f"must be at most {MESSAGE_MAX_BYTES}")
         if self.ping_interval_s >= self.silence_max_s:
             raise InvalidValue("ping_interval_s", "must be below silence_max_s")
+        if self.silence_max_s > self.silence_slow_max_s:
+            raise InvalidValue("silence_max_s", "must not exceed silence_slow_max_s")
+        if self.attempts_max_per_peer < 2:  # noqa: PLR2004  # One that waits, one that looks.
+            raise InvalidValue("attempts_max_per_peer", "must be 2 or more")
 
 
 DEFAULT_LIMITS = Limits()
