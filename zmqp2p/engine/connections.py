@@ -52,6 +52,7 @@ _KINDS: dict[type, Kind] = {
     Bye: Kind.BYE,
     Who: Kind.WHO,
 }
+_FIRST_PING_S = 0.02  # After HELLO; messages that are acknowledged by then make it needless.
 _WHO_INTERVAL_S = 0.2  # How often one link is asked, or told again, who is there.
 
 
@@ -203,7 +204,7 @@ class Connections:
         for link in self.links.values():
             link.postpone(by_s)
         for address, session in self.sessions.items():
-            session.postpone(by_s)
+            session.postpone(by_s, self.clock.now)
             self.agenda.schedule(Timer("session", address), session.deadline)
         self.peers.postpone(by_s)
 
@@ -416,7 +417,9 @@ class Connections:
         link.state, link.peer = LinkState.ESTABLISHED, address
         link.heard_at = now
         if not again:
-            link.pinged_at, link.samples_before = now, session.outbox.timer.samples
+            # The first PING comes soon: until it is answered, nothing is known of the path.
+            link.pinged_at = now - self.limits.ping_interval_s + _FIRST_PING_S
+            link.samples_before = session.outbox.timer.samples
         self._watch(link)
         peer = self.peers.peer(address)
         counts = not self._is_from_future(peer.contact)
@@ -526,6 +529,8 @@ class Connections:
         now = self.clock.now
         why = link.expired(now, self._silence_s(link), self._stalled_since(link))
         if why:
+            if link.peer is not None and not link.measured:
+                self.sessions[link.peer].outbox.timer.died_unmeasured()
             self.output.closes.append(link.id)
             self._drop(link, why)
             return
@@ -541,9 +546,10 @@ class Connections:
 
     def _silence_s(self, link: Link) -> float:
         """How long ``link`` may be silent, or make no progress (LIV-4)."""
-        if link.peer is None or not link.measured:
+        if link.peer is None:
             return self.limits.silence_slow_max_s
-        return self.sessions[link.peer].outbox.timer.silence_s()
+        timer = self.sessions[link.peer].outbox.timer
+        return timer.silence_s() if link.measured else timer.unmeasured_silence_s()
 
     def _stalled_since(self, link: Link) -> float | None:
         """Since when what was sent on ``link`` makes no progress (LIV-5)."""

@@ -65,6 +65,7 @@ class Outbox:
         self._resend_at: float | None = None
         # Since when messages are under way on this link without `received` moving (LIV-5).
         self._waiting_since: float | None = None
+        self._excused = False  # The resend timer was put off, because this node did not run.
         self._probing = False  # After a timeout one batch at a time, until something arrives.
         self._went_back_to = Seq(0)
 
@@ -102,13 +103,18 @@ class Outbox:
         self._waiting_since = None
         self._rewind()
 
-    def postpone(self, by_s: float) -> None:
-        """Take note that this node did not run for so long; what it timed does not count."""
+    def postpone(self, by_s: float, now: float) -> None:
+        """Take note that this node did not run for so long; what it timed does not count.
+
+        The answers may wait to be read: the resend timer starts again. But not twice in a row, or a
+        node that is always late would never send again.
+        """
         self._timed = None
-        if self._resend_at is not None:
-            self._resend_at += by_s
         if self._waiting_since is not None:
             self._waiting_since += by_s
+        if self._resend_at is not None and not self._excused:
+            self._excused = True
+            self._resend_at = now + self.timer.timeout_s()
 
     def acknowledge(self, progress: Progress, now: float) -> Processed | None:
         """Take in the peer's progress with this stream; return what it has processed, if new.
@@ -215,6 +221,7 @@ class Outbox:
         self._flight_bytes += size_bytes
         if self._resend_at is None:
             self._resend_at = now + self.timer.timeout_s()
+            self._excused = False
         if self._waiting_since is None:
             self._waiting_since = now
 
@@ -232,6 +239,7 @@ class Outbox:
         moving = self._sent > self._received
         self._resend_at = now + self.timer.timeout_s() if moving else None
         self._waiting_since = now if moving else None
+        self._excused = False
 
     def _drop(self, ack: Seq, refusals: tuple[Refusal, ...]) -> Processed:
         first, size_bytes = self.base, 0

@@ -27,12 +27,14 @@ class ResendTimer:
         self._rng = rng
         self._variation_s = 0.0
         self._backoff = 1.0
+        self._unmeasured_s = _SILENCE * limits.rto_initial_s
         self.smoothed_s: float | None = None
         self.samples = 0  # How many were taken in.
 
     def sample(self, rtt_s: float) -> None:
         """Take in one measured round trip; ends any back-off."""
         self.samples += 1
+        self._unmeasured_s = _SILENCE * self._limits.rto_initial_s
         if self.smoothed_s is None:
             self.smoothed_s = rtt_s
             self._variation_s = rtt_s / 2
@@ -64,6 +66,20 @@ class ResendTimer:
         """
         patience_s = max(_SILENCE * self._base_s(), self._limits.silence_max_s)
         return min(patience_s, self._limits.silence_slow_max_s)
+
+    def unmeasured_silence_s(self) -> float:
+        """Return the same for a link on which no round trip was measured yet.
+
+        The way may be another one now, and longer than the last.
+        """
+        return min(max(self.silence_s(), self._unmeasured_s), self._limits.silence_slow_max_s)
+
+    def died_unmeasured(self) -> None:
+        """Take note that a link was given up before its first answer: allow the next twice as long.
+
+        Or a way longer than the limit would be given up over and over, and never measured.
+        """
+        self._unmeasured_s = min(2 * self._unmeasured_s, self._limits.silence_slow_max_s)
 
     def _base_s(self) -> float:
         """The timeout without back-off, not below its floor (sections 2.1 to 2.4)."""

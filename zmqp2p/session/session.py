@@ -230,9 +230,9 @@ class Session:
         """Let the resend timer run."""
         self.resent += self.outbox.tick(now)
 
-    def postpone(self, by_s: float) -> None:
+    def postpone(self, by_s: float, now: float) -> None:
         """Take note that this node did not run for so long: no timer has run meanwhile (LIV-6)."""
-        self.outbox.postpone(by_s)
+        self.outbox.postpone(by_s, now)
 
     @property
     def deadline(self) -> float | None:
