@@ -64,7 +64,7 @@ class Limits:
     ping_interval_s: float = 0.5
     silence_max_s: float = 1.5  # Three pings unanswered: the link is dead whatever TCP says.
     # Where three resend timeouts are longer, they count, up to this. Before the first round trip on
-    # a link is measured that is 3 s, and twice as long each time that it was not enough.
+    # a link is measured that is 2 s, and twice as long each time that it was not enough.
     silence_slow_max_s: float = 20.0
     hello_timeout_s: float = 2.0  # From link up to an accepted HELLO, or as long as the dial took.
     # Redial. The wait is a share of the time that the peer has been gone (engine/redial.py): at

@@ -12,6 +12,7 @@ _ALPHA = 1 / 8  # RFC 6298 section 2.3.
 _BETA = 1 / 4
 _K = 4
 _SILENCE = 3  # Timeouts without a word: one may be lost in queues, three are not.
+_UNMEASURED = 2  # Initial timeouts before the first answer on a link.
 _JITTER = 0.25  # Of the backed-off time, so that two peers do not resend in step.
 
 
@@ -27,14 +28,14 @@ class ResendTimer:
         self._rng = rng
         self._variation_s = 0.0
         self._backoff = 1.0
-        self._unmeasured_s = _SILENCE * limits.rto_initial_s
+        self._unmeasured_s = _UNMEASURED * limits.rto_initial_s
         self.smoothed_s: float | None = None
         self.samples = 0  # How many were taken in.
 
     def sample(self, rtt_s: float) -> None:
         """Take in one measured round trip; ends any back-off."""
         self.samples += 1
-        self._unmeasured_s = _SILENCE * self._limits.rto_initial_s
+        self._unmeasured_s = _UNMEASURED * self._limits.rto_initial_s
         if self.smoothed_s is None:
             self.smoothed_s = rtt_s
             self._variation_s = rtt_s / 2
@@ -72,7 +73,8 @@ class ResendTimer:
 
         The way may be another one now, and longer than the last.
         """
-        return min(max(self.silence_s(), self._unmeasured_s), self._limits.silence_slow_max_s)
+        known_s = self._limits.silence_max_s if self.smoothed_s is None else self.silence_s()
+        return min(max(known_s, self._unmeasured_s), self._limits.silence_slow_max_s)
 
     def died_unmeasured(self) -> None:
         """Take note that a link was given up before its first answer: allow the next twice as long.

@@ -257,8 +257,12 @@ def test_whoever_took_a_record_from_the_future_takes_the_right_one_later(world: 
     settle(world, 6.0)
     assert connected(world.alice)
     assert connected(world.bob)
-    right = world.alice.loop.record.issued_ms
-    assert right <= world.alice.utc_ms()
+    for one, other in ((world.alice, world.bob), (world.bob, world.alice)):
+        book = one.loop.engine._connections.peers  # noqa: SLF001  # What would be dialed.
+        known = book.peer(other.identity.address).contact
+        assert isinstance(known, PeerRecord)
+        assert known == other.loop.record
+        assert known.issued_ms <= one.utc_ms()
 
 
 # --- Runs that end ------------------------------------------------------------------------------

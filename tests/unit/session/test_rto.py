@@ -131,16 +131,16 @@ def test_the_back_off_does_not_lengthen_the_silence() -> None:
     assert timer.silence_s() == 1.5
 
 
-def test_before_it_is_measured_a_link_has_three_seconds_and_then_twice_as_long() -> None:
+def test_before_it_is_measured_a_link_has_two_seconds_and_then_twice_as_long() -> None:
     """LIV-4: until an answer comes."""
     timer = ResendTimer(LIVENESS, Least())
     limits_s = []
     for _ in range(5):
         limits_s.append(timer.unmeasured_silence_s())
         timer.died_unmeasured()
-    assert limits_s == [3.0, 6.0, 12.0, 20.0, 20.0]
+    assert limits_s == [2.0, 4.0, 8.0, 16.0, 20.0]
     timer.sample(0.01)
-    assert timer.unmeasured_silence_s() == 3.0
+    assert timer.unmeasured_silence_s() == 2.0
     timer.sample(3.0)
     assert timer.unmeasured_silence_s() == timer.silence_s() > 3.0
     assert timer.samples == 2
