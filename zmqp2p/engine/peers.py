@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from zmqp2p.codes import ByeCode
-from zmqp2p.engine.redial import FRESH_S, DialBudget, Failure, wait_s
+from zmqp2p.engine.redial import DialBudgets, Failure, wait_s
 from zmqp2p.ids import Address, LinkId
 from zmqp2p.limits import Limits
 from zmqp2p.records import Contact, PeerRecord
@@ -70,13 +70,11 @@ class PeerManager:
     limits: Limits
     rng: Random
     peers: dict[Address, Peer] = field(default_factory=dict)
-    _fresh: DialBudget = field(init=False)
-    _stale: DialBudget = field(init=False)
+    _budgets: DialBudgets = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin with full budgets."""
-        self._fresh = DialBudget(self.limits.dials_per_s)
-        self._stale = DialBudget(self.limits.dials_per_s)
+        self._budgets = DialBudgets(self.limits.dials_per_s)
 
     def peer(self, address: Address) -> Peer:
         """Return the entry of ``address``, made on demand."""
@@ -117,8 +115,7 @@ class PeerManager:
             peer.next_dial_at = now + self._jittered(self.limits.redial_silent_s)
             return False
         if not peer.has_slot:
-            fresh = now - peer.gone_since < FRESH_S
-            peer.next_dial_at = (self._fresh if fresh else self._stale).take(now)
+            peer.next_dial_at = self._budgets.take(now, now - peer.gone_since)
             peer.has_slot = True
         return peer.next_dial_at <= now
 

@@ -10,7 +10,7 @@ from enum import Enum
 
 from zmqp2p.limits import Limits
 
-FRESH_S = 60.0  # Gone for less: dialed out of a budget of its own, so that the many dead wait.
+_AGES_S = (4.0, 32.0, 256.0)  # Gone for less than so long: one group of peers, with its own budget.
 _SHARE = 0.01
 _ANSWERED_SHARE = 0.1
 _BURST = 16  # Dials that may start at once, before the rate counts.
@@ -41,6 +41,18 @@ def wait_s(failure: Failure, gone_s: float, limits: Limits) -> float:
         case Failure.DENIED:
             wanted_s = limits.redial_denied_s
     return min(wanted_s, limits.redial_max_s)
+
+
+class DialBudgets:
+    """A budget for each age: one that has just gone does not wait for the many that went before."""
+
+    def __init__(self, per_s: float) -> None:
+        self._budgets = [DialBudget(per_s) for _ in range(len(_AGES_S) + 1)]
+
+    def take(self, now: float, gone_s: float) -> float:
+        """Take the next slot for a peer that has been gone for so long; return when it is."""
+        age = sum(gone_s >= age_s for age_s in _AGES_S)
+        return self._budgets[age].take(now)
 
 
 @dataclass(slots=True)

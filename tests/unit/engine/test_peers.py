@@ -351,7 +351,17 @@ def test_many_peers_share_a_bounded_rate_of_dials() -> None:
 
 def test_a_peer_that_has_just_gone_does_not_wait_for_the_many_that_are_long_gone() -> None:
     book = PeerManager(Limits(dials_per_s=100.0), Most())
-    dialed_until(book, peers_of(book, 1000, 10.0), 100.0)
+    dialed_until(book, peers_of(book, 1000, 10.0), 15.0)
     peer = book.peer(LOW.address)
-    peer.gone_since = 99.0
-    assert book.may_dial(peer, 0, 100.0)
+    peer.gone_since = 11.5
+    assert book.may_dial(peer, 0, 15.0)
+
+
+def test_a_peer_that_is_connected_or_has_a_new_contact_gives_its_slot_up() -> None:
+    book = PeerManager(Limits(dials_per_s=100.0), Most())
+    peer = known(book)
+    dialed_until(book, peers_of(book, 1000, 10.0), 10.0)
+    assert not book.may_dial(peer, 0, 10.0)
+    book.learn(record_of(LOW, issued_ms=START_MS + 1), wanted=False, now=11.0)
+    assert not book.may_dial(peer, 0, 11.0)
+    assert peer.next_dial_at > 19.0

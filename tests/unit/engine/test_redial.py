@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmqp2p.engine.redial import DialBudget, Failure, wait_s
+from zmqp2p.engine.redial import DialBudget, DialBudgets, Failure, wait_s
 from zmqp2p.limits import DEFAULT_LIMITS, Limits
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -45,6 +45,14 @@ def test_a_budget_that_was_not_used_is_no_larger_for_it() -> None:
     budget = DialBudget(100.0)
     budget.take(0.0)
     assert [budget.take(1000.0) for _ in range(17)][15:] == pytest.approx([1000.0, 1000.01])
+
+
+def test_each_age_of_absence_has_a_budget_of_its_own() -> None:
+    budgets = DialBudgets(100.0)
+    for gone_s in (0.0, 3.9, 4.0, 31.9, 32.0, 255.9, 256.0, 1e6):
+        slots = [budgets.take(50.0, gone_s) for _ in range(8)]
+        assert slots == [50.0] * 8
+    assert budgets.take(50.0, 5.0) == pytest.approx(50.01)
 
 
 @given(st.lists(st.floats(0.0, 0.2), max_size=200), st.floats(0.0, 2.0))
