@@ -12,8 +12,9 @@ monotonic clock, which all processes of a machine share:
   to the first ack of a message to it. Once where each dials the other, once where only the other
   dials.
 
-What looking for many dead peers costs, `tests.bench.dead_peers` tells. It exits 0 only if every median meets its target. ``--limits`` takes other limits, as JSON. Put the
-machine, the commit and the output together when citing a figure.
+What looking for many dead peers costs, `tests.bench.dead_peers` tells. This program exits 0 only if
+every median meets its target. ``--limits`` takes other limits, as JSON. Put the machine, the commit
+and the output together when citing a figure.
 """
 
 import argparse

@@ -338,6 +338,8 @@ class Connections:
         session = self.sessions[link.peer]
         link.heard_at = now
         self.peers.peers[link.peer].last_seen_ms = self.clock.utc_ms
+        if isinstance(frame, Data | Bulk):
+            link.moved_at = now
         timer = session.outbox.timer
         rtt_s = link.answered(frame.token, now) if isinstance(frame, Pong) else None
         if rtt_s is not None:

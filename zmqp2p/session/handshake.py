@@ -72,6 +72,9 @@ class Link:
     asked_at: float = float("-inf")  # When WHO was last sent.
     told_at: float = float("-inf")  # When HELLO was last said because of a WHO.
     doubted: bool = False  # Its HELLO was of an older run; it was asked to say it again (RES-3).
+    # When messages last came. Their queue is moving, and our acknowledgements may wait behind them;
+    # a PING says the contrary, that our frames are not heard.
+    moved_at: float = float("-inf")
     peer: Address | None = None  # Set when the HELLO was accepted.
     measured: bool = False  # A round trip was measured since it was established.
     samples_before: int = 0  # What the session had measured before.
@@ -135,4 +138,6 @@ class Link:
         return max(self.heard_at, self.pinged_at) if self.measured else self.pinged_at
 
     def _waits_since(self, stalled_since: float | None) -> float:
-        return self.heard_at if stalled_since is None else min(self.heard_at, stalled_since)
+        if stalled_since is None:
+            return self.heard_at
+        return min(self.heard_at, max(stalled_since, self.moved_at))

@@ -822,6 +822,17 @@ def test_progress_however_slow_is_no_stall() -> None:
     assert sut.statuses() == {LOW.address: "connected"}
 
 
+def test_acknowledgements_that_wait_behind_messages_are_waited_for() -> None:
+    """LIV-5: both send much over a slow network."""
+    sut = measured()
+    sut.engine.send(LOW.address, note("hello"))
+    sut.turn()
+    for number in range(1, 60):
+        data = Data(Seq(number), progress_of(), (note(str(number)),))
+        assert sut.hear(LINK, data, later_s=0.1).closes == []
+    assert sut.statuses() == {LOW.address: "connected"}
+
+
 def test_a_link_that_is_not_sent_on_does_not_stall() -> None:
     """LIV-5: what was sent goes over the other one."""
     sut = measured()

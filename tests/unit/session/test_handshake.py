@@ -133,6 +133,15 @@ def test_what_was_sent_and_makes_no_progress_ends_a_link_that_is_not_silent() ->
     assert expired(link, 12.11, 10.6) == "no progress for 1.5 s"
 
 
+def test_messages_of_the_peer_show_that_its_queue_is_moving() -> None:
+    """LIV-5: on a slow network, acknowledgements wait behind them."""
+    link = link_of(LinkState.ESTABLISHED, heard_at=12.0)
+    link.moved_at = 11.0
+    assert expired(link, 12.11, 10.6) == ""
+    assert expired(link, 12.5, 10.6) == "no progress for 1.5 s"
+    assert expired(link, 12.5, 11.1) == ""
+
+
 def test_a_silent_link_is_silent_whether_or_not_something_is_under_way() -> None:
     """LIV-2, LIV-5."""
     link = link_of(LinkState.ESTABLISHED)
