@@ -528,5 +528,4 @@ def test_a_timer_is_put_off_once_until_it_starts_again() -> None:
     assert outbox.tick(16.0) == 1
     batches(outbox, 16.0)
     outbox.postpone(5.0, 30.0)
-    assert outbox.deadline is not None
-    assert outbox.deadline > 30.0
+    assert (outbox.deadline or 0.0) > 30.0
