@@ -16,7 +16,7 @@ from zmqp2p.ids import Address, LinkId
 from zmqp2p.limits import Limits
 from zmqp2p.records import Contact, PeerRecord
 
-_LONG_WAY = 2.0  # Round trips between attempts: three of them then last for a handshake of four.
+_LONG_WAY = 2.0  # Round trips between attempts: three of them then last for a handshake of five.
 # The peer will answer the same until somebody does something: ask again, but rarely.
 PATIENT_CODES = frozenset(ByeCode) - {ByeCode.CLOSING, ByeCode.DUPLICATE_LINK}
 

@@ -35,9 +35,9 @@ class SocketLimits:
     backlog: int = 1_024  # A restarted node is dialed by all its peers at once.
     # Up to round trips of 2 s. Whoever dials need not wait that long: attempts may overlap.
     connect_timeout_s: float = 4.0  # One round trip, and time for a lost SYN to be sent again.
-    handshake_timeout_s: float = 8.0  # Three. A silent connection holds a descriptor until then.
+    handshake_timeout_s: float = 10.0  # Four. A silent connection holds a descriptor until then.
     # For both together, and the backstop where libzmq says nothing.
-    dial_timeout_s: float = 12.0
+    dial_timeout_s: float = 15.0
     # From the event that a connection ended until its last messages are readable. libzmq hands them
     # over microseconds after the event; on a machine under load its thread may need a time slice.
     grace_s: float = 0.01

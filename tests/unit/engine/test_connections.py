@@ -355,7 +355,7 @@ def test_attempts_beyond_the_budget_wait_for_their_turn() -> None:
 
 
 def test_a_way_that_took_long_to_dial_may_take_long_to_answer() -> None:
-    """HEL-7: with a round trip of 2 s, four of them for the handshake below."""
+    """HEL-7: as long a way as the handshake below shows it to be."""
     sut = middle()
     sut.engine.add_contact(record_of(LOW))
     sut.turn()

@@ -186,7 +186,7 @@ def test_a_peer_that_comes_in_by_itself_ends_all_attempts() -> None:
 
 
 def test_on_a_long_way_the_next_attempt_comes_later() -> None:
-    """Three of them then last for a handshake of four round trips."""
+    """Three of them then last for a handshake of five round trips."""
     book = manager()
     peer = known(book)
     for rtt_s, wait_s in ((0.01, 0.25), (0.6, 1.2), (60.0, 5.0)):

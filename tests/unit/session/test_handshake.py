@@ -109,7 +109,7 @@ def test_a_silent_link_is_dead_whatever_the_network_says() -> None:
 
 
 def test_a_dial_that_took_long_leaves_as_long_for_the_hello() -> None:
-    """HEL-7: the handshakes below took four round trips, HELLO takes one."""
+    """HEL-7: the handshakes below took five round trips, HELLO takes one."""
     link = link_of(LinkState.GREETED, hello_within_s=8.0)
     assert deadline(link) == 18.0
     assert expired(link, 17.9) == ""
