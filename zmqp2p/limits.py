@@ -99,17 +99,23 @@ class Limits:
             value = getattr(self, item.name)
             if not value > 0 and not (item.name == "subscribe_grace_s" and value == 0):
                 raise InvalidValue(item.name, "must be above 0")
-        for name in ("rto", "redial", "handler_retry", "deposit_retry"):
-            if getattr(self, f"{name}_min_s") > getattr(self, f"{name}_max_s"):
-                raise InvalidValue(f"{name}_min_s", f"must not exceed {name}_max_s")
+        for name, greater in _ORDERED.items():
+            if getattr(self, name) > getattr(self, greater):
+                raise InvalidValue(name, f"must not exceed {greater}")
         if self.message_max_bytes > MESSAGE_MAX_BYTES:
             raise InvalidValue("message_max_bytes", f"must be at most {MESSAGE_MAX_BYTES}")
         if self.ping_interval_s >= self.silence_max_s:
             raise InvalidValue("ping_interval_s", "must be below silence_max_s")
-        if self.silence_max_s > self.silence_slow_max_s:
-            raise InvalidValue("silence_max_s", "must not exceed silence_slow_max_s")
-        if self.attempts_max_per_peer < 2:  # noqa: PLR2004  # One that waits, one that looks.
-            raise InvalidValue("attempts_max_per_peer", "must be 2 or more")
+        if self.attempts_max_per_peer < _ATTEMPTS_MIN:
+            raise InvalidValue("attempts_max_per_peer", f"must be {_ATTEMPTS_MIN} or more")
 
 
+_ATTEMPTS_MIN = 2  # One that waits for an answer, and one that looks for healing.
+_ORDERED = {
+    "rto_min_s": "rto_max_s",
+    "redial_min_s": "redial_max_s",
+    "handler_retry_min_s": "handler_retry_max_s",
+    "deposit_retry_min_s": "deposit_retry_max_s",
+    "silence_max_s": "silence_slow_max_s",
+}
 DEFAULT_LIMITS = Limits()
