@@ -63,10 +63,22 @@ class Limits:
     # Liveness.
     ping_interval_s: float = 0.5
     silence_max_s: float = 1.5  # Three pings unanswered: the link is dead whatever TCP says.
-    hello_timeout_s: float = 2.0  # From link up to an accepted HELLO.
-    # Redial: exponential with jitter, from first to last.
-    redial_min_s: float = 0.02
-    redial_max_s: float = 5.0
+    # Where three resend timeouts are longer, they count, up to this. Before the first round trip on
+    # a link is measured that is 2 s, and twice as long each time that it was not enough.
+    silence_slow_max_s: float = 20.0
+    hello_timeout_s: float = 2.0  # From link up to an accepted HELLO, or as long as the dial took.
+    # Redial. The wait is a share of the time that the peer has been gone (engine/redial.py): at
+    # least `redial_refused_s` where nobody listens, `redial_silent_s` where nobody answers.
+    redial_min_s: float = 0.02  # The first attempt, after a link that was up.
+    redial_refused_s: float = 0.08  # Costs 0.3 ms: a restarted peer is found within 0.1 s.
+    redial_silent_s: float = 0.25  # A healed network is found within 0.3 s.
+    redial_denied_s: float = 5.0  # Somebody answers, but not as a peer; until somebody acts.
+    redial_max_s: float = 30.0
+    attempts_max_per_peer: int = 4  # At once: one may take its time, the others find healing.
+    attempts_max: int = 256  # To all peers at once; beyond it one for each peer.
+    # For each of four groups of peers, by how long they have been gone: 1,000 that died together
+    # cost a tenth of a core, and a living one is found at once (tests/bench/dead_peers.py).
+    dials_per_s: float = 150.0
     duplicate_grace_s: float = 1.0  # Two links to one peer: how long the second one stays.
     # Handlers.
     handler_attempts: int = 5
@@ -87,13 +99,23 @@ class Limits:
             value = getattr(self, item.name)
             if not value > 0 and not (item.name == "subscribe_grace_s" and value == 0):
                 raise InvalidValue(item.name, "must be above 0")
-        for name in ("rto", "redial", "handler_retry", "deposit_retry"):
-            if getattr(self, f"{name}_min_s") > getattr(self, f"{name}_max_s"):
-                raise InvalidValue(f"{name}_min_s", f"must not exceed {name}_max_s")
+        for name, greater in _ORDERED.items():
+            if getattr(self, name) > getattr(self, greater):
+                raise InvalidValue(name, f"must not exceed {greater}")
         if self.message_max_bytes > MESSAGE_MAX_BYTES:
             raise InvalidValue("message_max_bytes", f"must be at most {MESSAGE_MAX_BYTES}")
         if self.ping_interval_s >= self.silence_max_s:
             raise InvalidValue("ping_interval_s", "must be below silence_max_s")
+        if self.attempts_max_per_peer < _ATTEMPTS_MIN:
+            raise InvalidValue("attempts_max_per_peer", f"must be {_ATTEMPTS_MIN} or more")
 
 
+_ATTEMPTS_MIN = 2  # One that waits for an answer, and one that looks for healing.
+_ORDERED = {
+    "rto_min_s": "rto_max_s",
+    "redial_min_s": "redial_max_s",
+    "handler_retry_min_s": "handler_retry_max_s",
+    "deposit_retry_min_s": "deposit_retry_max_s",
+    "silence_max_s": "silence_slow_max_s",
+}
 DEFAULT_LIMITS = Limits()

@@ -34,3 +34,16 @@ def test_the_least_time_is_not_above_the_greatest(name: str) -> None:
 def test_a_link_is_asked_before_it_is_given_up() -> None:
     with pytest.raises(InvalidValue, match="ping_interval_s"):
         Limits(ping_interval_s=1.5, silence_max_s=1.5)
+
+
+def test_a_slow_link_has_no_less_time_than_a_fast_one() -> None:
+    """LIV-4."""
+    assert Limits(silence_max_s=20.0).silence_max_s == 20.0
+    with pytest.raises(InvalidValue, match="silence_max_s"):
+        Limits(silence_max_s=20.1)
+
+
+def test_one_attempt_waits_for_an_answer_and_another_looks_for_healing() -> None:
+    assert Limits(attempts_max_per_peer=2).attempts_max_per_peer == 2
+    with pytest.raises(InvalidValue, match="attempts_max_per_peer"):
+        Limits(attempts_max_per_peer=1)

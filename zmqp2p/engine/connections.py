@@ -12,7 +12,8 @@ from zmqp2p.crypto import Signer
 from zmqp2p.engine.admission import Unwelcome, admit
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.output import Dial, EngineOutput
-from zmqp2p.engine.peers import Peer, PeerManager
+from zmqp2p.engine.peers import PATIENT_CODES, Peer, PeerManager
+from zmqp2p.engine.redial import Failure
 from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.events import DataLoss, LinkRefused, PeerConnected, PeerDisconnected
 from zmqp2p.ids import Address, InstanceId, LinkId
@@ -38,7 +39,7 @@ from zmqp2p.wire.frames import (
     Pong,
     Who,
 )
-from zmqp2p.wire.link import LinkDown, LinkEvent, LinkUp, Received
+from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received
 
 _KINDS: dict[type, Kind] = {
     Hello: Kind.HELLO,
@@ -51,6 +52,7 @@ _KINDS: dict[type, Kind] = {
     Bye: Kind.BYE,
     Who: Kind.WHO,
 }
+_FIRST_PING_S = 0.02  # After HELLO; messages that are acknowledged by then make it needless.
 _WHO_INTERVAL_S = 0.2  # How often one link is asked, or told again, who is there.
 
 
@@ -157,12 +159,13 @@ class Connections:
 
     def dialing(self, address: Address, link: LinkId) -> None:
         """The dial that was asked for is under way as ``link``."""
-        self.peers.peer(address).dialing = link
+        self.peers.dialing(self.peers.peer(address), link, self.clock.now)
         self._attempts[link] = address
+        self.plan_dial(address)
 
     def dial_failed(self, address: Address, why: str) -> None:
         """The dial that was asked for came to nothing."""
-        self.peers.failed(self.peers.peer(address), why, self.clock.now)
+        self.peers.failed(self.peers.peer(address), why, self.clock.now, Failure.ANSWERED)
         self.plan_dial(address)
 
     # --- Time -----------------------------------------------------------------------------------
@@ -193,9 +196,28 @@ class Connections:
             self.agenda.schedule(Timer("session", address), session.deadline)
         self.unsettled.clear()
 
-    def renew(self, record: PeerRecord) -> None:
-        """Show ``record`` from now on; those whom this node dialed are told at once (REC-7)."""
+    def overslept(self, by_s: float) -> None:
+        """Take note that this node did not run for so long; others are not to blame (LIV-6).
+
+        Each link goes on with what was left of its limit, and nothing is sent again for it.
+        """
+        for link in self.links.values():
+            link.postpone(by_s)
+        for address, session in self.sessions.items():
+            session.postpone(by_s, self.clock.now)
+            self.agenda.schedule(Timer("session", address), session.deadline)
+        self.peers.postpone(by_s)
+
+    def renew(self, record: PeerRecord, *, tell: bool) -> None:
+        """Show ``record`` from now on; those whom this node dialed are told at once, if asked.
+
+        Those who denied this node may have done so for its last record: they are asked again.
+        """
         self.me.record = record
+        for address in self.peers.retry_denied(self.clock.now):
+            self.plan_dial(address)
+        if not tell:
+            return
         for link in self.links.values():
             if link.dialed and link.state is LinkState.ESTABLISHED and link.peer is not None:
                 self._greet(link, link.peer)
@@ -218,6 +240,14 @@ class Connections:
     def _up(self, event: LinkUp) -> None:
         now = self.clock.now
         expected = self._attempts.pop(event.link, None)
+        hello_within_s = self.limits.hello_timeout_s
+        if expected is not None:
+            began_at, others = self.peers.came_up(self.peers.peer(expected), event.link)
+            self._give_up_attempts(others)
+            hello_within_s = max(hello_within_s, now - began_at)
+        elif event.dialed:  # Another attempt was up before it, in this same turn.
+            self.output.closes.append(event.link)
+            return
         link = Link(
             id=event.link,
             dialed=event.dialed,
@@ -229,12 +259,13 @@ class Connections:
             heard_at=now,
             pinged_at=now,
             greeted_at=now,
+            hello_within_s=hello_within_s,
         )
         self.links[link.id] = link
         if len(self.links) > self.limits.links_max:
             self._close(link, ByeCode.TOO_MANY, "as many links as this node serves")
             return
-        self.agenda.schedule(Timer("link", link.id), link.deadline(self.limits))
+        self._watch(link)
         if expected is not None:
             self._greet(link, expected)
 
@@ -245,9 +276,18 @@ class Connections:
             self._drop(link, why)
             return
         address = self._attempts.pop(event.link, None)
-        # Unless the peer has come in by a link of its own meanwhile: then nothing has failed.
-        if address is not None and self.peers.peer(address).dialing == event.link:
-            self.dial_failed(address, why)
+        if address is None:  # Given up: the peer has come in by another link meanwhile.
+            return
+        kind = Failure.ANSWERED if event.reason in _ANSWERS else Failure.REFUSED
+        peer = self.peers.peer(address)
+        self.peers.attempt_failed(peer, event.link, why, self.clock.now, kind)
+        self.plan_dial(address)
+
+    def _give_up_attempts(self, links: list[LinkId]) -> None:
+        """End attempts that are not needed any more."""
+        for link in links:
+            del self._attempts[link]
+            self.output.closes.append(link)
 
     def _received(self, link: Link, parts: tuple[bytes, ...]) -> Session | None:
         """The only place where a peer's mistake is caught."""
@@ -298,10 +338,16 @@ class Connections:
         session = self.sessions[link.peer]
         link.heard_at = now
         self.peers.peers[link.peer].last_seen_ms = self.clock.utc_ms
-        if isinstance(frame, Pong) and link.pinging and frame.token == link.ping_token:
-            link.pinging = False
-            session.outbox.timer.sample(now - link.pinged_at)
+        if isinstance(frame, Data | Bulk):
+            link.moved_at = now
+        timer = session.outbox.timer
+        rtt_s = link.answered(frame.token, now) if isinstance(frame, Pong) else None
+        if rtt_s is not None:
+            timer.sample(rtt_s)
         session.receive(link.id, frame, now)  # type: ignore[arg-type]  # The table lets no other in.
+        if not link.measured and timer.samples > link.samples_before:
+            link.measured = True  # The limit of its silence is shorter now.
+            self._watch(link)
         self.unsettled[link.peer] = session
         return session
 
@@ -336,6 +382,7 @@ class Connections:
             return None
         if link.dialed and link.state is LinkState.GREETED:
             session.outbox.timer.sample(now - link.greeted_at)
+            link.measured = True
         for other in [i for i in session.links if session.is_other_run(i, frame.instance)]:
             self._forget(self.links[other])  # An earlier run's frames must not pass for this one's.
             self.output.closes.append(other)
@@ -371,16 +418,21 @@ class Connections:
         again = link.state is LinkState.ESTABLISHED
         link.state, link.peer = LinkState.ESTABLISHED, address
         link.heard_at = now
-        self.agenda.schedule(Timer("link", link.id), link.deadline(self.limits))
+        if not again:
+            # The first PING comes soon: until it is answered, nothing is known of the path.
+            link.pinged_at = now - self.limits.ping_interval_s + _FIRST_PING_S
+            link.samples_before = session.outbox.timer.samples
+        self._watch(link)
         peer = self.peers.peer(address)
-        if self.peers.learn(record, wanted=False, now=now):
+        counts = not self._is_from_future(peer.contact)
+        if self.peers.learn(record, wanted=False, now=now, known_counts=counts):
             self._store_contact(address)
         self._strangers.discard(address)
         peer.last_seen_ms = self.clock.utc_ms
         if not peer.connected:
             self.output.events.append(PeerConnected(address, link.remote))
         if not again:
-            self.peers.established(peer)
+            self._give_up_attempts(self.peers.established(peer))
         if len(session.links) > 1:
             at = now + self.limits.duplicate_grace_s
             self.agenda.schedule(Timer("duplicate", address), at)
@@ -390,9 +442,16 @@ class Connections:
         """IDN-4: a key that was replaced must not come back."""
         peer = self.peers.peers.get(record.address)
         known = peer.contact if peer is not None else None
+        if self._is_from_future(known):
+            return  # REC-8: nobody would take it now, least of all instead of this one.
         if isinstance(known, PeerRecord) and known.issued_ms > record.issued_ms:
             detail = f"issued {record.issued_ms}, one of {known.issued_ms} is known"
             raise Unwelcome("IDN-4", ByeCode.RECORD_SUPERSEDED, detail)
+
+    def _is_from_future(self, contact: Contact | None) -> bool:
+        """Whether a clock was wrong when ``contact`` was issued, or when it was taken (REC-8)."""
+        latest_ms = self.clock.utc_ms + int(self.limits.clock_skew_max_s * 1000)
+        return isinstance(contact, PeerRecord) and contact.issued_ms > latest_ms
 
     # --- Endings --------------------------------------------------------------------------------
 
@@ -444,13 +503,16 @@ class Connections:
         if address is None:
             return
         peer, session = self.peers.peer(address), self.session(address)
-        if peer.dialing == link.id:
-            peer.dialing = None
+        if peer.greeting == link.id:
+            peer.greeting = None
         if session.links:
             return
         if peer.connected:
             self.output.events.append(PeerDisconnected(address, why))
-        self.peers.failed(peer, why, self.clock.now, code)
+        kind = Failure.LOST if link.state is LinkState.ESTABLISHED else Failure.ANSWERED
+        self.peers.failed(
+            peer, why, self.clock.now, Failure.DENIED if code in PATIENT_CODES else kind
+        )
         self.plan_dial(address)
 
     def _forget(self, link: Link) -> None:
@@ -467,16 +529,36 @@ class Connections:
         if link is None:
             return
         now = self.clock.now
-        why = link.expired(now, self.limits)
+        why = link.expired(now, self._silence_s(link), self._stalled_since(link))
         if why:
+            if link.peer is not None and not link.measured:
+                self.sessions[link.peer].outbox.timer.died_unmeasured()
             self.output.closes.append(link.id)
             self._drop(link, why)
             return
         if link.ping_due(now, self.limits):
-            link.pinged_at, link.pinging = now, True
-            link.ping_token += 1
-            self.output.frames.append((link.id, Ping(link.ping_token)))
-        self.agenda.schedule(Timer("link", link.id), link.deadline(self.limits))
+            self.output.frames.append((link.id, Ping(link.ping(now))))
+        self._watch(link)
+
+    def _watch(self, link: Link) -> None:
+        """Look at ``link`` when there may be something to do."""
+        silence_s, stalled_since = self._silence_s(link), self._stalled_since(link)
+        at = link.deadline(self.limits, silence_s, stalled_since)
+        self.agenda.schedule(Timer("link", link.id), at)
+
+    def _silence_s(self, link: Link) -> float:
+        """How long ``link`` may be silent, or make no progress (LIV-4)."""
+        if link.peer is None:
+            return self.limits.silence_slow_max_s
+        timer = self.sessions[link.peer].outbox.timer
+        return timer.silence_s() if link.measured else timer.unmeasured_silence_s()
+
+    def _stalled_since(self, link: Link) -> float | None:
+        """Since when what was sent on ``link`` makes no progress (LIV-5)."""
+        session = None if link.peer is None else self.sessions[link.peer]
+        if session is None or session.active != link.id:
+            return None
+        return session.outbox.stalled_since
 
     def _tick_session(self, address: Address) -> None:
         session = self.sessions[address]
@@ -492,18 +574,23 @@ class Connections:
         if at > self.clock.now:
             self.agenda.schedule(Timer("dial", address), at)
             return
-        self._dial(peer)
+        if self.peers.may_dial(peer, len(self._attempts), self.clock.now):
+            self._dial(peer)
+        else:
+            self.agenda.schedule(Timer("dial", address), peer.next_dial_at)
 
     def _dial(self, peer: Peer) -> None:
         assert peer.contact is not None
         contact = peer.contact
         if isinstance(contact, PeerRecord) and self.clock.utc_ms >= contact.expires_ms:
             why = "record_expired: the record of this peer has expired; add a newer one"
-            self.peers.failed(peer, why, self.clock.now, ByeCode.RECORD_EXPIRED)
+            self.peers.failed(peer, why, self.clock.now, Failure.DENIED)
             self.plan_dial(peer.address)
             return
-        peer.dialing = LinkId(-1)  # Until the node says which link it is.
-        endpoint = self.peers.next_endpoint(peer)
+        rtt_s = self.session(peer.address).outbox.timer.smoothed_s or 0.0
+        endpoint, given_up = self.peers.begin(peer, self.clock.now, rtt_s)
+        if given_up is not None:
+            self._give_up_attempts([given_up])
         self.output.dials.append(Dial(peer.address, endpoint, contact.curve_key))
 
     def _end_duplicate(self, address: Address) -> None:
@@ -526,4 +613,5 @@ class Connections:
         self.output.writes.append(PutContact(address, str(peer.contact), peer.wanted))
 
 
+_ANSWERS = (DownReason.WRONG_KEY, DownReason.DENIED, DownReason.NOT_ZP2P)
 _LOSS_CODES = (ByeCode.DATA_LOSS, ByeCode.STORE_ROLLED_BACK, ByeCode.DUPLICATE_INSTANCE)

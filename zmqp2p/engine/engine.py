@@ -85,7 +85,10 @@ class Engine:
 
     def begin(self, now: float, utc_ms: int) -> None:
         """A turn begins: ``now`` in monotonic seconds, ``utc_ms`` since 1970."""
+        overslept_s = self._overslept_s(now)
         self._clock.now, self._clock.utc_ms = now, utc_ms
+        if overslept_s > 0:
+            self._connections.overslept(overslept_s)
 
     def take(self, event: LinkEvent) -> None:
         """Take in what happened on a link. Never raises, whatever a peer sends."""
@@ -112,10 +115,10 @@ class Engine:
         self._connections.settle()
         return self._renew_output()
 
-    def renew(self, record: PeerRecord) -> None:
-        """Show ``record``, a newer one, to peers from now on."""
+    def renew(self, record: PeerRecord, *, tell: bool = True) -> None:
+        """Show ``record`` to peers from now on; to those that are connected only to ``tell``."""
         self.output.writes.append(PutIssued(record.issued_ms))
-        self._connections.renew(record)
+        self._connections.renew(record, tell=tell)
 
     def deadline(self) -> float | None:
         """Return when `tick` has something to do, monotonic seconds; at once if work is left."""
@@ -349,6 +352,21 @@ class Engine:
         self.output.events.append(
             MessageRefused(session.peer, refusal.seq, refusal.code, refusal.reason)
         )
+
+    def _overslept_s(self, now: float) -> float:
+        """Return how long this node did not run though it should have; 0 for what is nothing.
+
+        Stopped, in a debugger, or behind a handler that holds its thread: what peers sent meanwhile
+        was not read, and the PINGs that were due did not leave. Of each turn an interval counts all
+        the same, or a node that is always late would never give a link up.
+        """
+        limits = self._limits
+        ran_until = self._clock.now + limits.ping_interval_s
+        if now - ran_until < limits.silence_max_s / 2:  # Three PINGs allow for that.
+            return 0.0
+        due_at = self.deadline()
+        late_s = 0.0 if due_at is None else now - max(due_at, ran_until)
+        return late_s if late_s >= limits.silence_max_s / 2 else 0.0
 
     def _ended(self, pending: Pending) -> Session | None:
         """Return the session of a message in progress, if its stream is still the one."""

@@ -1,7 +1,9 @@
 """PeerManager: whom this node knows, whom it dials, when, and why it is not connected.
 
-Pure: it decides; the node dials. Each attempt is a fresh connection; between attempts it waits
-twice as long each time, with jitter of its own, because libzmq's is the same in every process.
+Pure: it decides; the node dials. Each attempt is a fresh connection. While nobody answers, attempts
+overlap: the oldest may take its time, on a long way, and the others come and go, so that one of
+them finds a network that has healed. Waits are jittered here, because libzmq's jitter is the same
+in every process.
 """
 
 from collections.abc import Iterator
@@ -9,12 +11,14 @@ from dataclasses import dataclass, field
 from random import Random
 
 from zmqp2p.codes import ByeCode
+from zmqp2p.engine.redial import DialBudgets, Failure, wait_s
 from zmqp2p.ids import Address, LinkId
 from zmqp2p.limits import Limits
 from zmqp2p.records import Contact, PeerRecord
 
+_LONG_WAY = 2.0  # Round trips between attempts: three of them then last for a handshake of five.
 # The peer will answer the same until somebody does something: ask again, but rarely.
-_PATIENT_CODES = frozenset(ByeCode) - {ByeCode.CLOSING, ByeCode.DUPLICATE_LINK}
+PATIENT_CODES = frozenset(ByeCode) - {ByeCode.CLOSING, ByeCode.DUPLICATE_LINK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,15 @@ class Peer:
     address: Address
     contact: Contact | None = None
     wanted: bool = False  # The application added it: keep a link up.
-    dialing: LinkId | None = None
+    asked: bool = False  # A dial was asked for; which link it is, the node has not said yet.
+    dialing: dict[LinkId, float] = field(default_factory=dict)  # Since when; the oldest first.
+    greeting: LinkId | None = None  # The attempt that came up first, until its HELLO is answered.
     attempts: int = 0
     next_dial_at: float = 0.0
+    has_slot: bool = False  # `next_dial_at` is paid for.
+    gone_since: float = 0.0
+    tried_at: float = float("-inf")  # When an attempt began last.
+    denied: bool = False  # It said BYE, and why.
     why_not: str = ""
     connected: bool = False
     connects: int = 0
@@ -53,66 +63,142 @@ class Peer:
 class PeerManager:
     """The address book and the redial schedule.
 
-    Invariant: a peer that is being dialed is not connected, and has a contact.
+    Invariant: a peer that is being dialed is not connected, and has a contact; once an attempt is
+    up, no other goes on; at most `attempts_max_per_peer` are under way.
     """
 
     limits: Limits
     rng: Random
     peers: dict[Address, Peer] = field(default_factory=dict)
+    _budgets: DialBudgets = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with full budgets."""
+        self._budgets = DialBudgets(self.limits.dials_per_s)
 
     def peer(self, address: Address) -> Peer:
         """Return the entry of ``address``, made on demand."""
         return self.peers.setdefault(address, Peer(address))
 
-    def learn(self, contact: Contact, *, wanted: bool, now: float) -> bool:
+    def learn(
+        self, contact: Contact, *, wanted: bool, now: float, known_counts: bool = True
+    ) -> bool:
         """Take in a contact; True if it is news that must be stored.
 
         A record replaces an older record and any URI; a URI replaces only a URI, since a record
-        says more and is signed.
+        says more and is signed. A known record may not count, since it is from the future (REC-8).
         """
         peer = self.peer(contact.address)
         news = wanted and not peer.wanted
         peer.wanted = peer.wanted or wanted
-        if self._replaces(contact, peer.contact):
+        if self._replaces(contact, peer.contact if known_counts else None):
             peer.contact = contact
-            peer.attempts, peer.next_dial_at = 0, now
+            self._start_over(peer, now)
             news = True
         return news
 
     def dial_at(self, peer: Peer, *, has_mail: bool) -> float | None:
-        """Return when to dial ``peer``, or None if not: connected, dialing, or not wanted."""
+        """Return when to dial ``peer``, or None if not: connected, about to be, or not wanted."""
         wanted = peer.wanted or has_mail
-        if peer.connected or peer.dialing is not None or not wanted:
+        if peer.connected or peer.asked or peer.greeting is not None or not wanted:
             return None
         if peer.contact is None or not peer.contact.endpoints:
             return None
         return peer.next_dial_at
 
-    def next_endpoint(self, peer: Peer) -> str:
-        """Return the endpoint to try now; each attempt takes the next one."""
+    def may_dial(self, peer: Peer, under_way: int, now: float) -> bool:
+        """Whether ``peer``, whose time has come, may be dialed now; else put it off.
+
+        ``under_way`` is how many attempts to all peers are.
+        """
+        if peer.dialing and under_way >= self.limits.attempts_max:
+            peer.next_dial_at = now + self._jittered(self.limits.redial_silent_s)
+            return False
+        if not peer.has_slot:
+            peer.next_dial_at = self._budgets.take(now, now - peer.gone_since)
+            peer.has_slot = True
+        return peer.next_dial_at <= now
+
+    def begin(self, peer: Peer, now: float, rtt_s: float) -> tuple[str, LinkId | None]:
+        """An attempt begins; return the endpoint to try, and which attempt must make room.
+
+        Each takes the next endpoint. ``rtt_s`` is the way's last known round trip, or 0: on a long
+        way the next attempt comes later. The oldest attempt is never the one to go.
+        """
         assert peer.contact is not None
-        return peer.contact.endpoints[peer.attempts % len(peer.contact.endpoints)]
-
-    def failed(self, peer: Peer, why: str, now: float, code: ByeCode | None = None) -> None:
-        """An attempt failed or a link ended: plan the next attempt."""
-        peer.dialing = None
-        peer.connected = False
-        peer.why_not = why
-        longest_s = self.limits.redial_max_s
-        wait_s = min(self.limits.redial_min_s * 2.0 ** min(peer.attempts, 30), longest_s)
-        if code in _PATIENT_CODES:
-            wait_s = longest_s
+        if now - peer.tried_at > 2 * self.limits.redial_max_s:
+            peer.gone_since = now  # Nobody has looked for it: a while that says nothing.
+        endpoint = peer.contact.endpoints[peer.attempts % len(peer.contact.endpoints)]
+        peer.asked, peer.has_slot = True, False
         peer.attempts += 1
-        peer.next_dial_at = now + wait_s * (0.5 + 0.5 * self.rng.random())
+        peer.tried_at = now
+        silence_s = wait_s(Failure.SILENT, now - peer.gone_since, self.limits)
+        wanted_s = max(silence_s, min(_LONG_WAY * rtt_s, self.limits.redial_denied_s))
+        peer.next_dial_at = now + self._jittered(wanted_s)
+        if len(peer.dialing) < self.limits.attempts_max_per_peer:
+            return endpoint, None
+        given_up = list(peer.dialing)[1]
+        del peer.dialing[given_up]
+        return endpoint, given_up
 
-    def established(self, peer: Peer) -> None:
-        """A session with ``peer`` is up."""
-        peer.dialing = None
+    def dialing(self, peer: Peer, link: LinkId, now: float) -> None:
+        """The attempt that began is under way as ``link``."""
+        peer.asked = False
+        peer.dialing[link] = now
+
+    def came_up(self, peer: Peer, link: LinkId) -> tuple[float, list[LinkId]]:
+        """``link`` is up first; return when it began, and the attempts that are not needed now."""
+        began_at = peer.dialing.pop(link)
+        others = list(peer.dialing)
+        peer.dialing.clear()
+        peer.greeting = link
+        return began_at, others
+
+    def attempt_failed(self, peer: Peer, link: LinkId, why: str, now: float, kind: Failure) -> None:
+        """One attempt came to nothing; the others go on.
+
+        One that was not answered at once was waited for long enough: the next is planned already.
+        """
+        began_at = peer.dialing.pop(link)
+        peer.why_not = why
+        soon = now - began_at < self.limits.redial_silent_s
+        if kind is Failure.ANSWERED or soon:
+            self._plan(peer, kind, now)
+
+    def failed(self, peer: Peer, why: str, now: float, kind: Failure) -> None:
+        """A link ended, or an attempt could not begin: plan the next attempt."""
+        if peer.connected:
+            self._start_over(peer, now)
+        peer.asked, peer.greeting = False, None
+        peer.connected = False
+        peer.denied = kind is Failure.DENIED
+        peer.why_not = why
+        self._plan(peer, kind, now)
+
+    def established(self, peer: Peer) -> list[LinkId]:
+        """A session with ``peer`` is up; return the attempts that are not needed any more."""
+        others = list(peer.dialing)
+        peer.dialing.clear()
+        peer.asked, peer.greeting, peer.has_slot = False, None, False
         if not peer.connected:  # Not for a second link: both sides may dial at once.
             peer.connects += 1
         peer.connected = True
         peer.attempts = 0
+        peer.denied = False
         peer.why_not = ""
+        return others
+
+    def retry_denied(self, now: float) -> list[Address]:
+        """What was held against this node has changed: ask those who denied it again, now."""
+        denied = [peer for peer in self.peers.values() if peer.denied]
+        for peer in denied:
+            self._start_over(peer, now)
+        return [peer.address for peer in denied]
+
+    def postpone(self, by_s: float) -> None:
+        """Take note that this node did not run for so long: nobody was looked for meanwhile."""
+        for peer in self.peers.values():
+            peer.gone_since += by_s
 
     def wanted(self) -> Iterator[Peer]:
         """Return the peers that the application added."""
@@ -121,8 +207,23 @@ class PeerManager:
     def check(self) -> None:
         """Assert the invariant."""
         for peer in self.peers.values():
-            assert not (peer.connected and peer.dialing is not None)
-            assert peer.dialing is None or peer.contact is not None
+            under_way = bool(peer.dialing) or peer.asked or peer.greeting is not None
+            assert not (peer.connected and under_way)
+            assert not under_way or peer.contact is not None
+            assert not (peer.greeting is not None and peer.dialing)
+            assert len(peer.dialing) + peer.asked <= self.limits.attempts_max_per_peer
+
+    def _start_over(self, peer: Peer, now: float) -> None:
+        peer.attempts, peer.next_dial_at, peer.gone_since = 0, now, now
+        peer.has_slot = peer.denied = False
+
+    def _plan(self, peer: Peer, kind: Failure, now: float) -> None:
+        wanted_s = wait_s(kind, now - peer.gone_since, self.limits)
+        peer.has_slot = False
+        peer.next_dial_at = now + self._jittered(wanted_s)
+
+    def _jittered(self, longest_s: float) -> float:
+        return longest_s * (0.5 + 0.5 * self.rng.random())
 
     @staticmethod
     def _replaces(new: Contact, old: Contact | None) -> bool:

@@ -122,8 +122,10 @@ class Loop:
         self._submit = submit
         self._calls: list[Call[Any]] = []  # Run, but not committed yet.
         self._events: list[Event] = []  # The node's own, to be published with the engine's.
-        now_ms = surroundings.utc_ms()
-        self.record = parts.record_of(max(memory.issued_ms + 1, now_ms))
+        now, now_ms = surroundings.monotonic(), surroundings.utc_ms()
+        self._skew_ms = int(parts.limits.clock_skew_max_s * 1000)
+        self._clock_offset_ms = now_ms - now * 1000  # Of the wall clock to the steady one.
+        self.record = self._issue(memory.issued_ms, now_ms)
         instance = InstanceId(surroundings.rng.randbytes(INSTANCE_ID_SIZE))
         me = Me(parts.identity, memory.incarnation, instance)
         funding = parts.chain is not None
@@ -131,16 +133,16 @@ class Loop:
         self.funding = Funding(self.engine.channels)
         self.desk = ReceiptDesk(parts.limits, self._callback_failed)
         self.handlers = Handlers(self.engine, parts.store, self.desk, later, self._callback_failed)
-        self.engine.begin(surroundings.monotonic(), now_ms)
+        self.engine.begin(now, now_ms)
         self.engine.start(self.record)
 
     # --- A turn ---------------------------------------------------------------------------------
 
     def turn(self, events: Iterable[LinkEvent], commands: Iterable[Command]) -> None:
         """Take one turn. Raises whatever makes the node unable to go on."""
-        engine, now_ms = self.engine, self._around.utc_ms()
-        engine.begin(self._around.monotonic(), now_ms)
-        self._renew_record(now_ms)
+        engine, now, now_ms = self.engine, self._around.monotonic(), self._around.utc_ms()
+        engine.begin(now, now_ms)
+        self._renew_record(now, now_ms)
         for event in events:
             engine.take(event)
         for command in commands:
@@ -202,12 +204,26 @@ class Loop:
         else:
             command()
 
-    def _renew_record(self, now_ms: int) -> None:
-        """Issue a newer record when half of the time is over (REC-7)."""
-        record = self.record
-        if now_ms >= (record.issued_ms + record.expires_ms) // 2:
-            self.record = self._parts.record_of(max(record.issued_ms + 1, now_ms))
-            self.engine.renew(self.record)
+    def _renew_record(self, now: float, now_ms: int) -> None:
+        """Issue a newer record when half of the time is over (REC-7), or the clock was set (REC-8).
+
+        After the clock was set nobody who is connected is told: a link goes on with the record it
+        began with, whichever of the two times is right.
+        """
+        record, offset_ms = self.record, now_ms - now * 1000
+        was_set = abs(offset_ms - self._clock_offset_ms) > self._skew_ms
+        self._clock_offset_ms = offset_ms if was_set else self._clock_offset_ms
+        if was_set or now_ms >= (record.issued_ms + record.expires_ms) // 2:
+            self.record = self._issue(record.issued_ms, now_ms)
+            self.engine.renew(self.record, tell=not was_set)
+
+    def _issue(self, last_ms: int, now_ms: int) -> PeerRecord:
+        """Return a record newer than the last, unless that was issued in the future (REC-8).
+
+        No clock that is right would take such a one, nor any that is newer than it.
+        """
+        from_future = last_ms > now_ms + self._skew_ms
+        return self._parts.record_of(now_ms if from_future else max(last_ms + 1, now_ms))
 
     def _dial(self, dials: Iterable[Dial]) -> None:
         for dial in dials:

@@ -4,7 +4,7 @@ The dialer speaks first, the listener answers each HELLO with its own. A listene
 frame over a link it knows nothing of asks WHO, and the dialer says HELLO again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from zmqp2p.ids import Address, CurveKey, LinkId
@@ -49,6 +49,8 @@ TABLE: dict[tuple[LinkState, Kind], Action] = {
     **{(LinkState.ESTABLISHED, kind): Action.PROCESS for kind in _SESSION_KINDS},
 }
 
+_PINGS_MAX = 64  # Unanswered: more than leave within the longest silence.
+
 
 @dataclass(slots=True)
 class Link:
@@ -64,30 +66,78 @@ class Link:
     heard_at: float
     pinged_at: float
     greeted_at: float
+    hello_within_s: float  # From `opened_at`: a dial that took long is a long way off.
     ping_token: int = 0
-    pinging: bool = False  # The PING with that token has not been answered.
+    pings: dict[int, float] = field(default_factory=dict)  # Unanswered tokens, when they left.
     asked_at: float = float("-inf")  # When WHO was last sent.
     told_at: float = float("-inf")  # When HELLO was last said because of a WHO.
     doubted: bool = False  # Its HELLO was of an older run; it was asked to say it again (RES-3).
+    # When messages last came. Their queue is moving, and our acknowledgements may wait behind them;
+    # a PING says the contrary, that our frames are not heard.
+    moved_at: float = float("-inf")
     peer: Address | None = None  # Set when the HELLO was accepted.
+    measured: bool = False  # A round trip was measured since it was established.
+    samples_before: int = 0  # What the session had measured before.
 
-    def deadline(self, limits: Limits) -> float:
+    def deadline(self, limits: Limits, silence_s: float, stalled_since: float | None) -> float:
         """When `expired` or `ping_due` may become true."""
         if self.state is not LinkState.ESTABLISHED:
-            return self.opened_at + limits.hello_timeout_s
-        quiet_since = max(self.heard_at, self.pinged_at)
-        silent_at = self.heard_at + limits.silence_max_s
-        return min(quiet_since + limits.ping_interval_s, silent_at)
+            return self.opened_at + self.hello_within_s
+        dead_at = self._waits_since(stalled_since) + silence_s
+        return min(self._quiet_since() + limits.ping_interval_s, dead_at)
 
-    def expired(self, now: float, limits: Limits) -> str:
-        """Return why this link must be given up now, or nothing (LIV-2, HEL-7)."""
+    def expired(self, now: float, silence_s: float, stalled_since: float | None) -> str:
+        """Return why this link must be given up now, or nothing (LIV-2, LIV-5, HEL-7).
+
+        ``silence_s`` is how long it may be silent, ``stalled_since`` since when what was sent on it
+        makes no progress.
+        """
         if self.state is not LinkState.ESTABLISHED:
-            late = now >= self.opened_at + limits.hello_timeout_s
-            return f"no HELLO within {limits.hello_timeout_s:g} s" if late else ""
-        silent = now >= self.heard_at + limits.silence_max_s
-        return f"silent for {limits.silence_max_s:g} s" if silent else ""
+            late = now >= self.opened_at + self.hello_within_s
+            return f"no HELLO within {self.hello_within_s:g} s" if late else ""
+        if now >= self.heard_at + silence_s:
+            return f"silent for {silence_s:g} s"
+        stalled = now >= self._waits_since(stalled_since) + silence_s
+        return f"no progress for {silence_s:g} s" if stalled else ""
 
     def ping_due(self, now: float, limits: Limits) -> bool:
         """Whether nothing was heard for an interval, since the last PING too (LIV-1)."""
-        quiet_since = max(self.heard_at, self.pinged_at)
-        return self.state is LinkState.ESTABLISHED and now >= quiet_since + limits.ping_interval_s
+        due_at = self._quiet_since() + limits.ping_interval_s
+        return self.state is LinkState.ESTABLISHED and now >= due_at
+
+    def ping(self, now: float) -> int:
+        """Return the token of the PING that leaves now."""
+        self.pinged_at = now
+        self.ping_token += 1
+        self.pings[self.ping_token] = now
+        if len(self.pings) > _PINGS_MAX:
+            del self.pings[next(iter(self.pings))]
+        return self.ping_token
+
+    def answered(self, token: int, now: float) -> float | None:
+        """Return the round trip of the PING with ``token``; None if it was not asked for.
+
+        An older PING than the last one counts too, or a path that takes longer than the interval
+        would never be measured; but each only once, and none that is older than one answered.
+        """
+        left_at = self.pings.get(token)
+        if left_at is None:
+            return None
+        self.pings = {one: at for one, at in self.pings.items() if one > token}
+        return now - left_at
+
+    def postpone(self, by_s: float) -> None:
+        """Take note that this node did not run for so long: the peer was not silent (LIV-6)."""
+        self.opened_at += by_s
+        self.heard_at += by_s
+        self.greeted_at += by_s
+        self.pings.clear()  # Whatever answers them now would measure the pause.
+
+    def _quiet_since(self) -> float:
+        """Since when there is reason to ask; until a round trip is measured, whatever is heard."""
+        return max(self.heard_at, self.pinged_at) if self.measured else self.pinged_at
+
+    def _waits_since(self, stalled_since: float | None) -> float:
+        if stalled_since is None:
+            return self.heard_at
+        return min(self.heard_at, max(stalled_since, self.moved_at))

@@ -63,6 +63,9 @@ class Outbox:
         self._flight_bytes = 0  # Of received + 1 … sent.
         self._timed: tuple[Seq, float] | None = None
         self._resend_at: float | None = None
+        # Since when messages are under way on this link without `received` moving (LIV-5).
+        self._waiting_since: float | None = None
+        self._excused = False  # The resend timer was put off, because this node did not run.
         self._probing = False  # After a timeout one batch at a time, until something arrives.
         self._went_back_to = Seq(0)
 
@@ -92,11 +95,26 @@ class Outbox:
         self._window_messages, self._window_bytes = window_messages, window_bytes
         self._probing = False
         self._went_back_to = Seq(0)
+        self._waiting_since = None
         self._rewind()
 
     def pause(self) -> None:
         """No link: nothing is timed, nothing is sent again (RTO-2)."""
+        self._waiting_since = None
         self._rewind()
+
+    def postpone(self, by_s: float, now: float) -> None:
+        """Take note that this node did not run for so long; what it timed does not count.
+
+        The answers may wait to be read: the resend timer starts again. But not twice in a row, or a
+        node that is always late would never send again.
+        """
+        self._timed = None
+        if self._waiting_since is not None:
+            self._waiting_since += by_s
+        if self._resend_at is not None and not self._excused:
+            self._excused = True
+            self._resend_at = now + self.timer.timeout_s()
 
     def acknowledge(self, progress: Progress, now: float) -> Processed | None:
         """Take in the peer's progress with this stream; return what it has processed, if new.
@@ -163,6 +181,15 @@ class Outbox:
         """When `tick` has something to do, monotonic seconds."""
         return self._resend_at
 
+    @property
+    def stalled_since(self) -> float | None:
+        """Since when messages are under way and none has arrived; None if none is under way.
+
+        What the peer's window holds back is not under way, nor is what it holds and has not
+        processed: a slow peer does not stall. Sending again is no news of the peer either.
+        """
+        return self._waiting_since if self._sent > self._received else None
+
     def tick(self, now: float) -> int:
         """Send again if the timer ran out (RFC 6298 5.4 to 5.6); return how many messages."""
         if self._resend_at is None or now < self._resend_at:
@@ -183,6 +210,7 @@ class Outbox:
         flight = range(self._received + 1, self._sent + 1)
         assert self._flight_bytes == sum(len(self._bodies[Seq(seq)]) for seq in flight)
         assert (self._resend_at is not None) == (self._sent > self._received)
+        assert self._waiting_since is not None or self._sent == self._received
 
     def _left(self, through: Seq, size_bytes: int, now: float) -> None:
         """Messages up to ``through`` have left: time them."""
@@ -193,6 +221,9 @@ class Outbox:
         self._flight_bytes += size_bytes
         if self._resend_at is None:
             self._resend_at = now + self.timer.timeout_s()
+            self._excused = False
+        if self._waiting_since is None:
+            self._waiting_since = now
 
     def _advance(self, received: Seq, now: float) -> None:
         """The peer holds more than it did."""
@@ -207,6 +238,8 @@ class Outbox:
         self._sent = max(self._sent, received)
         moving = self._sent > self._received
         self._resend_at = now + self.timer.timeout_s() if moving else None
+        self._waiting_since = now if moving else None
+        self._excused = False
 
     def _drop(self, ack: Seq, refusals: tuple[Refusal, ...]) -> Processed:
         first, size_bytes = self.base, 0

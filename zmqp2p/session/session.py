@@ -230,6 +230,10 @@ class Session:
         """Let the resend timer run."""
         self.resent += self.outbox.tick(now)
 
+    def postpone(self, by_s: float, now: float) -> None:
+        """Take note that this node did not run for so long: no timer has run meanwhile (LIV-6)."""
+        self.outbox.postpone(by_s, now)
+
     @property
     def deadline(self) -> float | None:
         """When `tick` has something to do, monotonic seconds."""

@@ -33,10 +33,11 @@ class SocketLimits:
     send_queue_messages: int = 20_000  # More than a session's window: full means "does not read".
     receive_queue_messages: int = 1_000  # All that libzmq holds of one peer before it is read.
     backlog: int = 1_024  # A restarted node is dialed by all its peers at once.
-    connect_timeout_s: float = 0.5  # Else a lost SYN is repeated after 1, 3, 7 s.
-    handshake_timeout_s: float = 1.0  # A silent connection holds a descriptor until then.
-    # The backstop where libzmq says nothing. Longer than both of the above.
-    dial_timeout_s: float = 2.0
+    # Up to round trips of 2 s. Whoever dials need not wait that long: attempts may overlap.
+    connect_timeout_s: float = 4.0  # One round trip, and time for a lost SYN to be sent again.
+    handshake_timeout_s: float = 10.0  # Four. A silent connection holds a descriptor until then.
+    # For both together, and the backstop where libzmq says nothing.
+    dial_timeout_s: float = 15.0
     # From the event that a connection ended until its last messages are readable. libzmq hands them
     # over microseconds after the event; on a machine under load its thread may need a time slice.
     grace_s: float = 0.01

@@ -38,7 +38,7 @@ IP = shutil.which("ip") or "/sbin/ip"
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """How the wire treats frames, in both directions alike."""
+    """How the wire treats the frames of one direction, or of both alike."""
 
     loss: float = 0.0  # The share that is lost, at random.
     delay_s: float = 0.0
@@ -100,9 +100,13 @@ class Hosts:
         """Return what runs a command on host 0 or 1, put before it."""
         return (IP, "netns", "exec", self.namespaces[host])
 
-    def set(self, weather: Weather) -> None:
-        """From now on the wire does as ``weather`` says; what is under way arrives as it was."""
-        self._wire.weather = weather
+    def set(self, weather: Weather, *sources: int) -> None:
+        """From now on the wire does as ``weather`` says; what is under way arrives as it was.
+
+        To what comes from ``sources`` (host 0 or 1), or from both if none is named.
+        """
+        for source in sources or (0, 1):
+            self._wire.weather[source] = weather
 
     def link(self, host: int, *, up: bool) -> None:
         """Plug a host's cable in or out: it has no link then, and no way to say so."""
@@ -146,7 +150,7 @@ class _Wire:
     """Forwards frames between two devices on a thread of its own."""
 
     def __init__(self, devices: list[str], rng: Random) -> None:
-        self.weather = FAIR
+        self.weather = [FAIR, FAIR]  # By which host sends.
         self.counts = Counts()
         self._rng = rng
         self._order = itertools.count()  # Of equal instants, the first goes first.
@@ -185,10 +189,11 @@ class _Wire:
             except OSError:  # Nothing is left; or the device is down just now.
                 return
             self.counts.taken += 1
-            if self._rng.random() < self.weather.loss or len(self._under_way) >= _QUEUE_MAX_FRAMES:
+            weather = self.weather[1 - to]
+            if self._rng.random() < weather.loss or len(self._under_way) >= _QUEUE_MAX_FRAMES:
                 self.counts.lost += 1
                 continue
-            due_at = monotonic() + self._delay_s(self.weather)
+            due_at = monotonic() + self._delay_s(weather)
             self.counts.overtaken += bool(self._under_way) and due_at < max(self._under_way)[0]
             heapq.heappush(self._under_way, (due_at, next(self._order), to, frame))
 

@@ -1,6 +1,6 @@
 """Two parties on two hosts that exchange items, and fund a channel meanwhile."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
 from time import monotonic
@@ -42,7 +42,7 @@ def exchange_between(
             report_interval_s=0.02,
             limits=limits,
             chain=str(folder / "chain.db"),
-            proposes=index == 0,
+            proposes=plan.channels > 0 and index == 0,
         )
         return Party(name, task, folder / f"{name}.err", hosts.prefix(index))
 
@@ -50,10 +50,17 @@ def exchange_between(
 
 
 class Outage:
-    """One host's cable is unplugged, once, when part of the exchange is done; nobody is told."""
+    """Once, when part of the exchange is done, the network breaks and heals; nobody is told."""
 
-    def __init__(self, hosts: Hosts, *, at_progress: float, duration_s: float) -> None:
-        self._hosts = hosts
+    def __init__(
+        self,
+        breaks: Callable[[], None],
+        heals: Callable[[], None],
+        *,
+        at_progress: float,
+        duration_s: float,
+    ) -> None:
+        self._breaks, self._heals = breaks, heals
         self._at_progress = at_progress
         self._duration_s = duration_s
         self._look_s = 0.01
@@ -64,7 +71,7 @@ class Outage:
         if self.began_at < inf:
             self.end()
         elif progress >= self._at_progress:
-            self._hosts.link(0, up=False)
+            self._breaks()
             self.began_at = monotonic()
             self.next_at = self.began_at + self._duration_s
         else:
@@ -72,6 +79,6 @@ class Outage:
 
     def end(self) -> None:
         if self.began_at < inf and self.healed_at == inf:
-            self._hosts.link(0, up=True)
+            self._heals()
             self.healed_at = monotonic()
         self.next_at = inf

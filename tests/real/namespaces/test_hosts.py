@@ -106,6 +106,19 @@ def test_a_dark_wire_and_an_unplugged_host_pass_nothing_until_they_heal(hosts: H
     assert ask(hosts)[0] == 100
 
 
+def test_a_wire_may_be_dark_in_one_direction_only(hosts: Hosts) -> None:
+    """What comes back is lost, what goes there is not: the other host's answers are counted."""
+    hosts.set(DARK, 1)
+    before = hosts.counts.taken
+    assert ask(hosts)[0] == 0
+    assert hosts.counts.taken - before >= 200
+    hosts.set(DARK, 0)
+    hosts.set(FAIR, 1)
+    before = hosts.counts.taken
+    assert ask(hosts)[0] == 0
+    assert 100 <= hosts.counts.taken - before < 200
+
+
 def fail_within() -> None:
     with Hosts():
         assert left_behind()

@@ -28,6 +28,7 @@ def link_of(*, curve_key: CurveKey | None = None, expected: Address | None = Non
         heard_at=0.0,
         pinged_at=0.0,
         greeted_at=0.0,
+        hello_within_s=2.0,
     )
 
 

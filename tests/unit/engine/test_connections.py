@@ -41,7 +41,7 @@ from zmqp2p.wire.frames import (
     Pong,
     Who,
 )
-from zmqp2p.wire.link import DownReason, LinkDown, Received
+from zmqp2p.wire.link import DownReason, LinkUp, Received
 
 LINK = 1
 
@@ -263,27 +263,108 @@ def test_another_address_than_the_dialed_one_is_refused() -> None:
     assert HIGH.address not in sut.statuses()
 
 
-def test_a_dial_that_fails_is_repeated_after_a_growing_while() -> None:
+def test_a_dial_that_fails_is_repeated_soon() -> None:
     """Each attempt takes the next endpoint."""
-    sut = middle(Limits(redial_min_s=0.02, redial_max_s=5.0))
+    sut = middle()
     sut.engine.add_contact(record_of(LOW, endpoints=("tcp://h:1", "tcp://h:2")))
     output = sut.turn()
-    for endpoint, wait_s in (("tcp://h:1", 0.01), ("tcp://h:2", 0.02), ("tcp://h:1", 0.04)):
+    for endpoint in ("tcp://h:1", "tcp://h:2", "tcp://h:1"):
         assert [dial.endpoint for dial in output.dials] == [endpoint]
-        sut.turn(LinkDown(LinkId(sut.last_link), DownReason.UNREACHABLE, ""))
-        assert sut.statuses() == {LOW.address: "unreachable"}
-        assert sut.engine.deadline() == pytest.approx(sut.now + wait_s)
-        assert sut.turn(later_s=wait_s * 0.9).dials == []
-        output = sut.turn(later_s=wait_s * 0.2)
+        sut.down(sut.last_link, DownReason.UNREACHABLE)
+        assert sut.statuses() == {LOW.address: "unreachable: the wire broke"}
+        assert sut.until(sut.now + 0.039).dials == []
+        output = sut.until(sut.now + 0.002)
+
+
+def test_what_answers_but_is_no_peer_is_dialed_less_and_less() -> None:
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW))
+    dials = 0
+    for _ in range(1000):
+        dials += len(sut.turn(later_s=0.02).dials)
+        sut.down(sut.last_link, DownReason.NOT_ZP2P)
+    assert 40 < dials < 90  # In 20 s; where nobody listens it would be 400.
 
 
 def test_a_dial_that_cannot_start_is_repeated_too() -> None:
     sut = middle()
     sut.engine.add_contact(record_of(LOW))
-    sut.turn()
+    sut.begin()
+    sut.engine.tick()
+    assert [dial.peer for dial in sut.engine.settle().dials] == [LOW.address]
     sut.engine.dial_failed(LOW.address, "no such host")
     assert sut.statuses() == {LOW.address: "no such host"}
-    assert [dial.peer for dial in sut.turn(later_s=0.02).dials] == [LOW.address]
+    assert [dial.peer for dial in sut.turn(later_s=0.05).dials] == [LOW.address]
+
+
+def test_while_nobody_answers_attempts_overlap_and_the_first_one_up_wins() -> None:
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW))
+    sut.turn()
+    first = sut.last_link
+    sut.until(sut.now + 0.3)
+    assert sut.last_link == first + 2
+    output = sut.up(first, curve_of(LOW), dialed=True)
+    assert output.closes == [first + 1, first + 2]
+    assert [type(frame) for frame in frames_on(output, first)] == [Hello]
+    assert sut.until(sut.now + 1.0).dials == []
+    sut.hear(first, hello_of(LOW))
+    assert sut.statuses() == {LOW.address: "connected"}
+
+
+def test_an_attempt_that_makes_room_is_closed() -> None:
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW))
+    sut.turn()
+    first = sut.last_link
+    assert sut.until(sut.now + 0.6).closes == [first + 1]
+    assert sut.down(first + 1).events == []  # It was told already.
+    assert sut.statuses() == {LOW.address: ""}
+
+
+def test_of_two_attempts_that_come_up_in_one_turn_one_is_closed() -> None:
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW))
+    sut.turn()
+    first = sut.last_link
+    sut.until(sut.now + 0.13)
+    ups = [LinkUp(LinkId(link), curve_of(LOW), "there", True) for link in (first, first + 1)]
+    output = sut.turn(*ups)
+    assert output.closes == [first + 1, first + 1]  # Once given up, once not asked for.
+    assert [link for link, _ in output.frames] == [first]
+
+
+def test_one_attempt_that_fails_ends_no_other() -> None:
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW))
+    sut.turn()
+    first = sut.last_link
+    sut.until(sut.now + 0.13)
+    sut.down(first + 1, DownReason.UNREACHABLE)
+    sut.up(first, curve_of(LOW), dialed=True)
+    sut.hear(first, hello_of(LOW))
+    assert sut.statuses() == {LOW.address: "connected"}
+
+
+def test_attempts_beyond_the_budget_wait_for_their_turn() -> None:
+    sut = middle(Limits(attempts_max=1))
+    sut.engine.add_contact(record_of(LOW))
+    assert len(sut.until(sut.now + 1.0).dials) == 1
+    sut.engine.add_contact(record_of(HIGH))
+    assert [dial.peer for dial in sut.until(sut.now + 1.0).dials] == [HIGH.address]
+
+
+def test_a_way_that_took_long_to_dial_may_take_long_to_answer() -> None:
+    """HEL-7: as long a way as the handshake below shows it to be."""
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW))
+    sut.turn()
+    first = sut.last_link
+    sut.until(sut.now + 8.0)
+    sut.up(first, curve_of(LOW), dialed=True)
+    assert sut.until(sut.now + 7.9).closes == []
+    assert sut.until(sut.now + 0.2).closes == [first]
+    assert sut.statuses()[LOW.address].startswith("no HELLO within 8")
 
 
 def test_why_a_dial_failed_is_told_with_its_detail() -> None:
@@ -450,15 +531,16 @@ def test_the_listener_does_not_introduce_itself_first() -> None:
     sut.up(LINK, curve_of(LOW))
     assert frames_on(sut.hear(LINK, Who()), LINK) == []
     sut.hear(LINK, hello_of(LOW))
-    assert frames_on(sut.hear(LINK, Who(), later_s=0.3), LINK) == []
+    frames = frames_on(sut.hear(LINK, Who(), later_s=0.3), LINK)
+    assert [type(frame) for frame in frames] == [Ping]
 
 
-def test_a_link_that_nobody_asked_for_is_not_greeted() -> None:
+def test_a_link_that_nobody_asked_for_is_closed() -> None:
     """The transport says it dialed; but whom, this engine does not know."""
     sut = middle()
-    assert sut.up(LINK, curve_of(LOW), dialed=True).frames == []
-    assert frames_on(sut.hear(LINK, Who(), later_s=0.3), LINK) == []
-    assert sut.until(sut.now + 2.0).closes == [LINK]
+    output = sut.up(LINK, curve_of(LOW), dialed=True)
+    assert (output.frames, output.closes) == ([], [LINK])
+    assert sut.hear(LINK, Who(), later_s=0.3).frames == []
 
 
 def test_a_restarted_listener_is_introduced_again_and_nothing_is_lost() -> None:
@@ -615,14 +697,22 @@ def test_who_says_no_hello_is_given_up_after_a_while(dialed: bool) -> None:
         assert sut.statuses() == {LOW.address: "no HELLO within 2 s"}
 
 
+def measured(key: SecretKey = LOW) -> Sut:
+    """Return an engine to which ``key``'s owner has come in, with a round trip of 0.01 s."""
+    sut = connected(key)
+    sut.until(sut.now + 0.02)
+    sut.hear(LINK, Pong(1, progress_of()), later_s=0.01)
+    return sut
+
+
 def test_a_quiet_link_is_pinged_and_a_silent_one_given_up() -> None:
     """LIV-1, LIV-2: at 0.5 s and 1.0 s a PING, at 1.5 s the end."""
-    sut = connected()
+    sut = measured()
     start = sut.now
     assert sut.until(start + 0.499).frames == []
-    assert frames_on(sut.until(start + 0.501), LINK) == [Ping(1)]
+    assert frames_on(sut.until(start + 0.501), LINK) == [Ping(2)]
     assert sut.until(start + 0.999).frames == []
-    assert frames_on(sut.until(start + 1.002), LINK) == [Ping(2)]
+    assert frames_on(sut.until(start + 1.002), LINK) == [Ping(3)]
     assert sut.until(start + 1.499).closes == []
     output = sut.until(start + 1.501)
     assert output.closes == [LINK]
@@ -632,19 +722,179 @@ def test_a_quiet_link_is_pinged_and_a_silent_one_given_up() -> None:
 
 def test_whatever_is_heard_is_a_sign_of_life() -> None:
     """LIV-1."""
-    sut = connected()
+    sut = measured()
     for _ in range(20):
         output = sut.hear(LINK, Ack(progress_of()), later_s=0.4)
         assert (output.frames, output.closes) == ([], [])
     status = sut.engine.peer_statuses()[0]
-    assert status.last_seen_ms == START_MS + 8000
+    assert status.last_seen_ms == START_MS + 8030
+
+
+def test_who_came_in_is_pinged_soon_whatever_is_heard() -> None:
+    """LIV-1, LIV-4: until a round trip is measured nothing is known of the path."""
+    sut = connected()
+    assert frames_on(sut.until(sut.now + 0.019), LINK) == []
+    assert frames_on(sut.hear(LINK, Ack(progress_of()), later_s=0.002), LINK) == [Ping(1)]
+    assert frames_on(sut.hear(LINK, Ack(progress_of()), later_s=0.501), LINK) == [Ping(2)]
+    sut.hear(LINK, Pong(1, progress_of()))
+    assert frames_on(sut.until(sut.now + 0.49), LINK) == []
+
+
+def test_who_was_dialed_or_has_acknowledged_a_message_is_not_pinged_for_it() -> None:
+    """LIV-1: the round trip is measured already."""
+    sut = middle()
+    link = sut.dial(LOW)
+    sut.hear(link, hello_of(LOW))
+    assert sut.until(sut.now + 0.1).frames == []
+    sut = connected()
+    sut.engine.send(LOW.address, note("hello"))
+    sut.turn()
+    sut.hear(LINK, Ack(progress_of(received=1)), later_s=0.01)
+    assert sut.until(sut.now + 0.1).frames == []
+
+
+def test_a_link_that_was_not_measured_is_given_more_time_and_the_next_one_yet_more() -> None:
+    """LIV-4: or a way longer than the limit would be given up over and over."""
+    sut = connected()
+    for link, limit_s in ((LINK, 2.0), (2, 4.0), (3, 8.0), (4, 16.0), (5, 20.0)):
+        start = sut.now
+        assert sut.until(start + limit_s - 0.01).closes == []
+        assert sut.until(start + limit_s + 0.01).closes == [link]
+        sut.meet(link + 1, LOW)
+    sut.until(sut.now + 0.02)
+    sut.hear(6, Pong(1, progress_of()), later_s=0.01)
+    sut.down(6)
+    sut.meet(7, LOW)
+    assert sut.until(sut.now + 2.01).closes == [7]
+
+
+def test_a_round_trip_of_two_seconds_is_no_silence() -> None:
+    """LIV-4: three timeouts, after the first PONG 3 * (2 + 4) s, and that is the end of it."""
+    sut = connected()
+    sut.until(sut.now + 2.01)
+    sut.meet(2, LOW)
+    sut.until(sut.now + 2.02)
+    sut.hear(2, Pong(1, progress_of()))
+    assert sut.until(sut.now + 17.9).closes == []
+    assert sut.until(sut.now + 0.2).closes == [2]
+    assert sut.statuses()[LOW.address].startswith("silent for 18")
+
+
+def test_what_was_sent_and_makes_no_progress_ends_a_link_on_which_the_peer_speaks() -> None:
+    """LIV-5: whether it is sent again or not; the peer is dialed anew."""
+    sut = measured()
+    sut.engine.send(LOW.address, note("hello"))
+    sut.turn()
+    start = sut.now
+    closes: list[int] = []
+    while not closes and sut.now < start + 5.0:
+        closes += sut.hear(LINK, Ping(7), later_s=0.1).closes
+    assert closes == [LINK]
+    assert 1.5 <= sut.now - start < 1.7
+    assert sut.statuses() == {LOW.address: "no progress for 1.5 s"}
+    assert len(sut.turn(later_s=0.02).dials) == 1
+
+
+def test_a_peer_that_holds_what_it_does_not_process_is_not_dead() -> None:
+    """LIV-5: its handler is slow, and its window is full."""
+    sut = connected()
+    for number in range(1, 6):
+        sut.engine.send(LOW.address, note(str(number)))
+    full = progress_of(received=3, window=(0, 0))
+    sut.turn()
+    sut.hear(LINK, Ack(full), later_s=0.01)
+    sut.hear(LINK, Gap(full), later_s=0.01)
+    for _ in range(100):
+        assert sut.hear(LINK, Ping(7), later_s=0.1).closes == []
+    assert sut.statuses() == {LOW.address: "connected"}
+
+
+def test_progress_however_slow_is_no_stall() -> None:
+    """LIV-5."""
+    sut = measured()
+    for number in range(20):
+        sut.engine.send(LOW.address, note(str(number)))
+    sut.turn()
+    for number in range(1, 20):
+        for _ in range(4):
+            assert sut.hear(LINK, Ping(7), later_s=0.3).closes == []
+        sut.hear(LINK, Ack(progress_of(received=number)))
+    assert sut.statuses() == {LOW.address: "connected"}
+
+
+def test_acknowledgements_that_wait_behind_messages_are_waited_for() -> None:
+    """LIV-5: both send much over a slow network."""
+    sut = measured()
+    sut.engine.send(LOW.address, note("hello"))
+    sut.turn()
+    for number in range(1, 60):
+        data = Data(Seq(number), progress_of(), (note(str(number)),))
+        assert sut.hear(LINK, data, later_s=0.1).closes == []
+    assert sut.statuses() == {LOW.address: "connected"}
+
+
+def test_a_link_that_is_not_sent_on_does_not_stall() -> None:
+    """LIV-5: what was sent goes over the other one."""
+    sut = measured()
+    sut.meet(2, LOW)
+    sut.engine.send(LOW.address, note("hello"))
+    sut.turn()
+    closes: list[int] = []
+    for _ in range(50):
+        closes += [link for link in stay(sut, 0.1, LINK, 2).closes if link in (LINK, 2)]
+    assert closes == [2, LINK]  # Then it is sent over the first, which stalls in its turn.
+
+
+# --- Pauses of this node ------------------------------------------------------------------------
+
+
+def test_a_link_survives_that_this_node_was_stopped() -> None:
+    """LIV-6: the peer may have spoken meanwhile, or waited for a PING; nothing is sent again."""
+    sut = measured()
+    sut.engine.send(LOW.address, note("hello"))
+    sut.turn()
+    sut.turn(later_s=10.0)
+    output = sut.turn(later_s=0.01)
+    assert [type(frame) for frame in frames_on(sut.done, LINK)][-2:] == [Data, Ping]
+    assert (output.closes, sut.done.closes) == ([], [])
+    assert sut.engine.peer_statuses()[0].resent == 0
+    sut.hear(LINK, Pong(2, progress_of(received=1)), later_s=0.01)
+    assert sut.engine.peer_statuses()[0].rtt_s == pytest.approx(0.01, abs=0.005)
+    assert sut.until(sut.now + 1.0).closes == []
+
+
+def test_what_was_not_heard_before_and_after_a_pause_is_silence() -> None:
+    """LIV-6: a peer that died meanwhile is noticed in the usual time."""
+    sut = measured()
+    sut.turn(later_s=10.0)
+    assert sut.until(sut.now + 0.9).closes == []
+    assert sut.until(sut.now + 0.2).closes == [LINK]
+
+
+def test_a_node_that_is_always_late_gives_up_the_dead_all_the_same() -> None:
+    """LIV-6: of each turn an interval counts."""
+    sut = measured()
+    turns = 0
+    while not sut.turn(later_s=2.0).closes:
+        turns += 1
+        assert turns < 10
+    assert turns >= 2
+
+
+def test_a_node_that_slept_because_nothing_was_due_has_not_overslept() -> None:
+    """LIV-6: the deadline says when it should have run."""
+    sut = connected()
+    sut.down(LINK)
+    sut.turn(later_s=1000.0)
+    sut.meet(2, LOW)
+    assert sut.until(sut.now + 2.01).closes == [2]
 
 
 def test_a_pong_is_a_sign_of_life_and_measures_the_round_trip() -> None:
-    """RTO-1: only the answer to the last PING, since older ones say nothing about now."""
+    """RTO-1: each PING once."""
     sut = connected()
     for number in (1, 2, 3, 4):
-        frames = frames_on(sut.until(sut.now + 0.5), LINK)
+        frames = frames_on(sut.until(sut.now + (0.02 if number == 1 else 0.5)), LINK)
         assert frames == [Ping(number)]
         sut.hear(LINK, Pong(number - 1, progress_of()))
         assert sut.engine.peer_statuses()[0].rtt_s == (None if number == 1 else 0.125)

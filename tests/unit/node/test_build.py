@@ -182,7 +182,7 @@ def test_a_node_runs_on_what_it_is_given() -> None:
 
 def test_a_record_is_newer_than_the_last_one_though_the_clock_went_back() -> None:
     """Peers refuse a record that is older than one they know."""
-    store, future_ms = MemoryStore(), utc_ms() + 10**6
+    store, future_ms = MemoryStore(), utc_ms() + 10**5
     store.open(ME.address, 1)
     store.apply([PutIssued(future_ms)])
     store.commit()

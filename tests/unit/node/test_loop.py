@@ -39,6 +39,7 @@ class World:
     def __init__(self) -> None:
         """Start both; nothing is dialed yet."""
         self.now = 1000.0
+        self.ahead_s = 1_000_000.0  # Of the wall clock to the steady one.
         self.network = MemoryNetwork()
         self.alice, self.bob = Side(self, "alice"), Side(self, "bob")
 
@@ -60,6 +61,7 @@ class Side:
 
     def __init__(self, world: World, name: str) -> None:
         """Start it, listening at an endpoint of its own name."""
+        self.astray_s = 0.0  # How far its own wall clock is ahead of the others'.
         self.identity = Identity.generate()
         self.world, self.name = world, name
         self.transport = MemoryTransport(
@@ -88,7 +90,7 @@ class Side:
 
     def utc_ms(self) -> int:
         """The wall clock."""
-        return int(self.world.now * 1000)
+        return int((self.world.now + self.world.ahead_s + self.astray_s) * 1000)
 
     def record_of(self, issued_ms: int) -> PeerRecord:
         """The record, valid for two days."""
@@ -134,6 +136,136 @@ def test_a_wall_clock_set_back_does_not_take_the_record_back(world: World) -> No
     world.now -= 100.0
     world.alice.start()
     assert world.alice.loop.record.issued_ms == first.issued_ms + 1
+
+
+# --- Clocks that are set (REC-8) ----------------------------------------------------------------
+
+
+def connected(side: Side) -> bool:
+    """Whether ``side`` is connected to whoever else there is."""
+    return all(status.connected for status in side.loop.engine.peer_statuses())
+
+
+def restart(side: Side) -> None:
+    """End a run of ``side`` and begin the next, on the same store."""
+    side.transport.close()
+    side.store.close()
+    side.transport = MemoryTransport(
+        side.world.network, curve_public=side.identity.curve_public, host=side.name
+    )
+    side.transport.listen(side.endpoint)
+    side.start()
+
+
+def meet(world: World) -> None:
+    """Let Alice know Bob and be connected."""
+    world.alice.loop.engine.add_contact(world.bob.loop.record)
+    world.run()
+    assert connected(world.alice)
+    assert connected(world.bob)
+
+
+def settle(world: World, seconds: float) -> None:
+    """Let time pass in steps."""
+    for _ in range(int(seconds / 0.1)):
+        world.now += 0.1
+        world.run(2)
+
+
+@pytest.mark.parametrize("ahead_s", [400.0, 10 * 365 * 86_400.0])
+def test_a_record_from_a_time_that_was_never_there_is_not_followed_by_a_later_one(
+    ahead_s: float, world: World
+) -> None:
+    """REC-8: the clock was ahead in an earlier run; nobody would take what comes after that."""
+    alice = world.alice
+    alice.astray_s = ahead_s
+    restart(alice)
+    assert alice.loop.record.issued_ms > alice.utc_ms() - 1000
+    alice.astray_s = 0.0
+    restart(alice)
+    assert alice.loop.record.issued_ms == alice.utc_ms()
+    meet(world)
+
+
+def test_a_record_a_little_in_the_future_is_followed_by_a_later_one(world: World) -> None:
+    """REC-8, IDN-4: others take it; an older one they would refuse."""
+    alice = world.alice
+    alice.astray_s = 299.0
+    restart(alice)
+    first = alice.loop.record.issued_ms
+    alice.turn()
+    alice.astray_s = 0.0
+    restart(alice)
+    assert alice.loop.record.issued_ms == first + 1
+
+
+def test_a_clock_that_is_set_right_while_a_node_runs_makes_its_record_right(world: World) -> None:
+    """REC-8: refused until then, it is taken at once, and nobody restarts anything."""
+    alice, bob = world.alice, world.bob
+    alice.astray_s = 86_400.0
+    restart(alice)
+    alice.loop.engine.add_contact(bob.loop.record)
+    settle(world, 1.0)
+    assert not connected(alice)
+    alice.astray_s = 0.0
+    settle(world, 0.5)
+    assert alice.loop.record.issued_ms <= alice.utc_ms()
+    assert connected(alice)
+    assert connected(bob)
+
+
+@pytest.mark.parametrize("by_s", [-86_400.0, 86_400.0, 20 * 86_400.0])
+def test_a_clock_that_is_set_wrong_ends_no_link_and_one_set_right_heals_all(
+    by_s: float, world: World
+) -> None:
+    """REC-8: a link goes on with the record it began with; new ones wait for the right time."""
+    alice, bob = world.alice, world.bob
+    meet(world)
+    alice.astray_s = by_s
+    settle(world, 3.0)
+    assert abs(alice.loop.record.issued_ms - alice.utc_ms()) < 4000
+    assert connected(alice)
+    assert alice.loop.engine.peer_statuses()[0].reconnects == 0
+    alice.astray_s = 0.0
+    settle(world, 0.2)
+    world.network.sever("alice", "bob")
+    settle(world, 6.0)
+    assert connected(alice)
+    assert connected(bob)
+
+
+def test_a_clock_that_is_set_a_little_changes_nothing(world: World) -> None:
+    """REC-8: within the skew that others allow for."""
+    alice = world.alice
+    first = alice.loop.record
+    for by_s in (299.0, -299.0):
+        alice.astray_s = by_s
+        alice.turn()
+        assert alice.loop.record is first
+
+
+def test_whoever_took_a_record_from_the_future_takes_the_right_one_later(world: World) -> None:
+    """REC-8, IDN-4: both clocks were wrong, as on machines that share one, and are set right."""
+    world.ahead_s += 86_400.0
+    world.run(1)
+    restart(world.alice)
+    restart(world.bob)
+    meet(world)
+    world.ahead_s -= 86_400.0
+    settle(world, 0.2)
+    world.network.sever("alice", "bob")
+    settle(world, 6.0)
+    assert connected(world.alice)
+    assert connected(world.bob)
+    for one, other in ((world.alice, world.bob), (world.bob, world.alice)):
+        book = one.loop.engine._connections.peers  # noqa: SLF001  # What would be dialed.
+        known = book.peer(other.identity.address).contact
+        assert isinstance(known, PeerRecord)
+        assert known == other.loop.record
+        assert known.issued_ms <= one.utc_ms()
+
+
+# --- Runs that end ------------------------------------------------------------------------------
 
 
 def test_what_a_handler_did_for_a_run_that_is_over_counts_for_nothing(world: World) -> None:

@@ -452,3 +452,81 @@ def test_progress_ends_the_back_off() -> None:
     batches(outbox, now=1.0)
     receive(outbox, 1, now=1.5)
     assert outbox.deadline == 2.5
+
+
+# --- Progress, and pauses of this node ----------------------------------------------------------
+
+
+def test_what_is_under_way_stalls_from_when_it_left_or_something_arrived() -> None:
+    """LIV-5."""
+    outbox = outbox_of(*[b"x"] * 600)
+    seen = [outbox.stalled_since]
+    batches(outbox, 1.0)
+    seen.append(outbox.stalled_since)
+    receive(outbox, 300, 2.0)
+    seen.append(outbox.stalled_since)
+    receive(outbox, 300, 2.5, ack=200)  # That it processes is not news of what is under way.
+    seen.append(outbox.stalled_since)
+    receive(outbox, 600, 3.0)
+    seen.append(outbox.stalled_since)
+    assert seen == [None, 1.0, 2.0, 2.0, None]
+
+
+def test_sending_again_is_no_progress() -> None:
+    """LIV-5: or a stall would never be seen, since the timer runs out before."""
+    outbox = outbox_of(b"1", b"2")
+    batches(outbox, 1.0)
+    for at in (2.0, 4.5, 9.9):
+        outbox.tick(at)
+        batches(outbox, at)
+        assert outbox.stalled_since == 1.0
+    outbox.go_back()
+    batches(outbox, 10.0)
+    assert outbox.stalled_since == 1.0
+
+
+def test_nothing_stalls_without_a_link_and_a_new_one_begins_anew() -> None:
+    """RTO-2, LIV-5."""
+    outbox = outbox_of(b"1")
+    batches(outbox, 1.0)
+    outbox.pause()
+    assert outbox.stalled_since is None
+    outbox.resume(Seq(0), *WIDE)
+    assert outbox.stalled_since is None
+    batches(outbox, 5.0)
+    assert outbox.stalled_since == 5.0
+
+
+def test_what_the_window_holds_back_does_not_stall() -> None:
+    """LIV-5: a peer that is slow."""
+    outbox = outbox_of(b"1", b"2", window=(1, 1000))
+    batches(outbox, 1.0)
+    outbox.acknowledge(progress_of(received=1, window=(0, 0)), 1.5)
+    assert batches(outbox, 2.0) == []
+    assert outbox.stalled_since is None
+
+
+def test_after_a_pause_the_timer_starts_again_and_what_was_timed_does_not_count() -> None:
+    """LIV-6."""
+    outbox = outbox_of(b"1")
+    batches(outbox, 1.0)
+    assert outbox.deadline == 2.0
+    outbox.postpone(100.0, 101.5)
+    assert (outbox.deadline, outbox.stalled_since) == (102.5, 101.0)
+    assert outbox.tick(102.0) == 0
+    receive(outbox, 1, 102.0)
+    assert outbox.timer.smoothed_s is None
+
+
+def test_a_timer_is_put_off_once_until_it_starts_again() -> None:
+    """LIV-6: a node that is always late must send again all the same."""
+    outbox = outbox_of(b"1")
+    outbox.postpone(5.0, 0.5)
+    batches(outbox, 1.0)
+    outbox.postpone(5.0, 8.0)
+    outbox.postpone(5.0, 16.0)
+    assert outbox.deadline == 9.0
+    assert outbox.tick(16.0) == 1
+    batches(outbox, 16.0)
+    outbox.postpone(5.0, 30.0)
+    assert (outbox.deadline or 0.0) > 30.0

@@ -99,3 +99,48 @@ def test_only_a_backed_off_timeout_is_jittered_and_only_upwards() -> None:
     assert timer.timeout_s() == 1.0
     timer.expired()
     assert timer.timeout_s() == pytest.approx(2.5)
+
+
+# --- How long a link may be silent --------------------------------------------------------------
+
+LIVENESS = Limits(silence_max_s=1.5, silence_slow_max_s=20.0)
+
+
+def silence_of(*samples_s: float) -> float:
+    """Return how long a link may be silent after ``samples_s``, with default timers."""
+    timer = ResendTimer(LIVENESS, Least())
+    for sample_s in samples_s:
+        timer.sample(sample_s)
+    return timer.silence_s()
+
+
+def test_a_link_may_be_silent_for_three_timeouts_but_no_less_than_the_limit() -> None:
+    """LIV-4."""
+    assert silence_of(*[0.1] * 50) == 1.5
+    assert silence_of(0.5) == pytest.approx(3 * 1.5)
+    assert silence_of(*[2.0] * 100) == pytest.approx(6.0, abs=0.1)
+    assert silence_of(10.0) == 20.0
+
+
+def test_the_back_off_does_not_lengthen_the_silence() -> None:
+    """LIV-4: it grows because nothing comes."""
+    timer = ResendTimer(LIVENESS, Least())
+    timer.sample(0.01)
+    for _ in range(10):
+        timer.expired()
+    assert timer.silence_s() == 1.5
+
+
+def test_before_it_is_measured_a_link_has_two_seconds_and_then_twice_as_long() -> None:
+    """LIV-4: until an answer comes."""
+    timer = ResendTimer(LIVENESS, Least())
+    limits_s = []
+    for _ in range(5):
+        limits_s.append(timer.unmeasured_silence_s())
+        timer.died_unmeasured()
+    assert limits_s == [2.0, 4.0, 8.0, 16.0, 20.0]
+    timer.sample(0.01)
+    assert timer.unmeasured_silence_s() == 2.0
+    timer.sample(3.0)
+    assert timer.unmeasured_silence_s() == timer.silence_s() > 3.0
+    assert timer.samples == 2
