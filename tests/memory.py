@@ -20,6 +20,8 @@ from zmqp2p.persistence import (
     PutOutStream,
     PutPeerRun,
     PutRefusal,
+    PutSigned,
+    Signed,
     Snapshot,
     Write,
 )
@@ -39,6 +41,8 @@ def remember(snapshot: Snapshot, writes: Iterable[Write]) -> None:
                 snapshot.objectives[channel] = data
             case DropObjective(channel):
                 del snapshot.objectives[channel]
+            case PutSigned(channel, turn_num, state_hash):
+                snapshot.signed[channel] = Signed(turn_num, state_hash)
             case _:
                 memory = snapshot.peers.setdefault(write.peer, PeerSnapshot())
                 remember_of_peer(memory, write)
