@@ -256,6 +256,18 @@ def test_while_a_channel_is_funded_only_its_funding_signs_for_it() -> None:
     assert world.suts[0].memory.signed[one] == Signed(TurnNum(2), state_hash(LATER))
 
 
+def test_what_its_funding_has_signed_for_good_does_not_bind_the_application() -> None:
+    """All that this node signs for the funding is signed; the others' postfund may never come."""
+    sut = alice()
+    channels = sut.engine.channels
+    channels.receive(BOB.address, acceptance_of(state_of(FIXED, OUTCOME, app=b""), BOB))
+    channels.holdings(CHANNEL, ETHER, 12)
+    assert channels.get(CHANNEL).status is Status.APPROVED
+    channels.sign_state(LATER)
+    sut.settle()
+    assert [row.turn_num for row in signed(sut)] == [0, 1, 2]
+
+
 def test_what_was_signed_before_stands_against_a_proposal() -> None:
     """SIG-2: the application signed a later turn; the funding then cannot begin, on either side."""
     sut = bob()
