@@ -1,5 +1,6 @@
 """Signing states on both faces: what is on record when, after kills, failures and a close."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -32,12 +33,13 @@ from zmqp2p import (
     Rejected,
     ServiceClosed,
     SignedAlready,
+    aio,
     approve_all,
 )
 from zmqp2p.chain import SimulatedChain
 from zmqp2p.codes import RefusalCode
 from zmqp2p.crypto import Signature
-from zmqp2p.ids import TurnNum
+from zmqp2p.ids import ChannelId, TurnNum
 from zmqp2p.persistence import Signed
 from zmqp2p.state import (
     FixedPart,
@@ -53,16 +55,16 @@ from zmqp2p.store import SqliteStore
 ROOT = Path(__file__).parents[2]
 
 
-def recorded(store: Path, owner: Identity) -> dict[bytes, Signed]:
+def recorded(store: Path, owner: Identity) -> dict[ChannelId, Signed]:
     """Return what is signed by the store of a node that has ended."""
     opened = SqliteStore(store)
     try:
-        return {**opened.open(owner.address, 1).signed}
+        return opened.open(owner.address, 1).signed
     finally:
         opened.close()
 
 
-def row_of(owner: Identity, turn: int, app_data: bytes = b"") -> dict[bytes, Signed]:
+def row_of(owner: Identity, turn: int, app_data: bytes = b"") -> dict[ChannelId, Signed]:
     state = state_of(owner.address, turn, app_data)
     return {channel_id(state.fixed): Signed(TurnNum(turn), state_hash(state))}
 
@@ -113,11 +115,25 @@ def test_what_is_no_state_of_this_node_is_not_signed(alone: Alone) -> None:
         alone.face.sign_state(state_of(Identity.generate().address, 1))
 
 
-def test_a_closed_service_signs_nothing(alone: Alone) -> None:
-    alone.face.close()
+def test_a_closed_service_signs_nothing(parties: Parties) -> None:
+    service = parties.start("alice", None, store=parties.store("alice"))
+    service.close()
     with pytest.raises(ServiceClosed):
-        alone.face.sign_state(state_of(alone.identity.address, 1))
-    assert recorded(alone.store, alone.identity) == {}
+        service.sign_state(state_of(service.address, 1))
+    assert recorded(parties.store("alice"), parties.identity("alice")) == {}
+
+
+def test_a_closed_service_for_asyncio_signs_nothing(parties: Parties) -> None:
+    identity, store = parties.identity("alice"), parties.store("alice")
+
+    async def close_and_sign() -> None:
+        async with aio.P2PService(None, identity=identity, store=store) as service:
+            await service.close()
+            with pytest.raises(ServiceClosed):
+                await service.sign_state(state_of(identity.address, 1))
+
+    asyncio.run(close_and_sign())
+    assert recorded(store, identity) == {}
 
 
 def test_of_many_threads_that_sign_one_turn_one_succeeds(alone: Alone) -> None:
