@@ -1,7 +1,7 @@
 """What is signed when the node commits no more: nothing, not even on its own thread."""
 
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -72,9 +72,11 @@ def test_every_signature_given_on_the_nodes_thread_is_on_record_when_it_has_clos
     assert rows[channel_id(FIXED)].turn_num == signed[-1]
 
 
+@pytest.mark.parametrize("fails", [False, True])
 def test_a_receipts_callback_after_the_last_commit_gets_no_signature(
-    node: Node, store: MemoryStore
+    node: Node, store: MemoryStore, *, fails: bool
 ) -> None:
+    """Whether the node was closed or has failed."""
     endpoint = "tcp://127.0.0.1:1"
     node.add_contact(PeerUri(PEER.address, PEER.curve_public, endpoint)).result(PATIENCE_S)
     receipt = node.send(PEER.address, b"body", 0)
@@ -87,7 +89,11 @@ def test_a_receipts_callback_after_the_last_commit_gets_no_signature(
         caught.append(fault.value)
 
     receipt.add_done_callback(ended)
-    node.stop(PATIENCE_S)
+    if fails:
+        node.call(lambda _engine: 1 // 0)
+        node.ended.result(PATIENCE_S)
+    with suppress(ZeroDivisionError):
+        node.stop(PATIENCE_S)
     assert len(caught) == 1
     with closing(store):
         assert store.open(ME.address, 1).signed == {}
