@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 
 from zmqp2p.chain.base import ChainService
 from zmqp2p.codes import RejectCode
+from zmqp2p.crypto import Signature
 from zmqp2p.engine.peers import PeerStatus
 from zmqp2p.errors import Backpressure, DeliveryTimeout, LocalError, ServiceClosed, UnknownPeer
 from zmqp2p.events import Event
@@ -45,7 +46,7 @@ from zmqp2p.node.node import Node
 from zmqp2p.node.receipts import Receipt as NodeReceipt
 from zmqp2p.policy import Policy, Proposal, ask
 from zmqp2p.records import Contact, PeerRecord
-from zmqp2p.state import Outcome
+from zmqp2p.state import Outcome, State
 from zmqp2p.state.types import check_channel_id, check_type
 
 _STOP_MAX_S = 10.0  # A node that has just come up runs no handlers that could hold it up.
@@ -344,6 +345,14 @@ class P2PService:
         await _result(
             self._node.call(lambda engine: engine.channels.reject(channel_id, code, reason))
         )
+
+    async def sign_state(self, state: State) -> Signature:
+        """Sign ``state``, and no other one of its turn; see `zmqp2p.P2PService.sign_state`.
+
+        It is on record when this returns, in a handler too: those run on the event loop here.
+        """
+        check_type("state", state, State)
+        return await _result(self._node.sign_state(state))
 
     # --- Inside ---------------------------------------------------------------------------------
 

@@ -42,6 +42,21 @@ class UnknownChannel(LocalError):
     """No objective for this channel id."""
 
 
+class SignedAlready(LocalError):
+    """Another state of that turn is signed, or a later turn: this one is never to be signed.
+
+    ``signed_turn`` and ``signed_hash`` say what was signed last in ``channel``.
+    """
+
+    def __init__(self, channel: bytes, turn_num: int, signed_turn: int, signed_hash: bytes) -> None:
+        which = f"state 0x{signed_hash.hex()} of turn {signed_turn}"
+        super().__init__(f"turn {turn_num} of channel 0x{channel.hex()}: signed already is {which}")
+        self.channel = channel
+        self.turn_num = turn_num
+        self.signed_turn = signed_turn
+        self.signed_hash = signed_hash
+
+
 class Backpressure(LocalError):
     """The outbox to this peer is full and the caller asked not to wait."""
 

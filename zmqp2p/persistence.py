@@ -6,7 +6,16 @@ in one transaction, commits, and only then lets a frame leave.
 
 from dataclasses import dataclass, field
 
-from zmqp2p.ids import Address, ChannelId, InstanceId, Seq, StreamDigest, StreamId
+from zmqp2p.ids import (
+    Address,
+    ChannelId,
+    InstanceId,
+    Seq,
+    StateHash,
+    StreamDigest,
+    StreamId,
+    TurnNum,
+)
 
 # --- Writes -------------------------------------------------------------------------------------
 
@@ -135,6 +144,15 @@ class DropObjective:
 
 
 @dataclass(frozen=True, slots=True)
+class PutSigned:
+    """Remember a state that was signed, in place of one of a lower turn. Never dropped."""
+
+    channel: ChannelId
+    turn_num: TurnNum
+    state_hash: StateHash
+
+
+@dataclass(frozen=True, slots=True)
 class PutIncarnation:
     """Count the runs on this store from ``incarnation`` on."""
 
@@ -168,6 +186,7 @@ Write = (
     | DropHold
     | PutObjective
     | DropObjective
+    | PutSigned
     | PutIncarnation
     | PutChainCursor
     | PutIssued
@@ -196,6 +215,14 @@ class PeerSnapshot:
     held: Held | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """The highest turn of a channel that this node has signed, and the hash of that state."""
+
+    turn_num: TurnNum
+    state_hash: StateHash
+
+
 @dataclass(slots=True)
 class Snapshot:
     """Everything a node remembers, as its last commit left it."""
@@ -205,3 +232,4 @@ class Snapshot:
     chain_cursor: int = 0
     peers: dict[Address, PeerSnapshot] = field(default_factory=dict)
     objectives: dict[ChannelId, bytes] = field(default_factory=dict)
+    signed: dict[ChannelId, Signed] = field(default_factory=dict)

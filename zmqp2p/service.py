@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, overload
 
 from zmqp2p.chain.base import ChainService
 from zmqp2p.codes import RejectCode
+from zmqp2p.crypto import Signature
 from zmqp2p.engine.peers import PeerStatus
 from zmqp2p.errors import (
     DeliveryTimeout,
@@ -47,7 +48,7 @@ from zmqp2p.node.node import Node
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.policy import Policy, Proposal, ask
 from zmqp2p.records import Contact, PeerRecord
-from zmqp2p.state import Outcome
+from zmqp2p.state import Outcome, State
 from zmqp2p.state.types import check_channel_id, check_type
 from zmqp2p.store.base import Store
 
@@ -358,6 +359,25 @@ class P2PService:
             lambda engine: engine.channels.reject(channel_id, RejectCode.DECLINED, reason)
         )
         wait_for(self._node, rejected, None)
+
+    def sign_state(self, state: State) -> Signature:
+        """Sign ``state``, and never another one of its turn or of an earlier turn of its channel.
+
+        The store has it on record when this returns, and remembers it over restarts. In a message
+        handler or callback on the node's own thread it is recorded by the commit that what the
+        handler sends waits for, and also if the handler then fails: so give the signature to
+        others by `send_message` only, not by ways of your own. Signing the same state again
+        gives the same signature. A memory store, or an old copy put in the store's place, does not
+        remember: the copy is noticed when a peer is met (see the spec, RES-7).
+
+        Raises:
+            SignedAlready: another state of that turn, or a later turn, is signed.
+            LocalError: the channel is being funded: wait for `Channel.result`.
+            InvalidValue: no state, or of a channel in which this node takes no part.
+            ServiceClosed: closed, or about to be.
+        """
+        check_type("state", state, State)
+        return wait_for(self._node, self._node.sign_state(state), None)
 
 
 def runner_of(executor: Executor) -> Runner:

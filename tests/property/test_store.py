@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from zmqp2p.ids import Address, ChannelId, InstanceId, Seq, StreamId
+from zmqp2p.ids import Address, ChannelId, InstanceId, Seq, StateHash, StreamId, TurnNum
 from zmqp2p.persistence import (
     DropMessages,
     DropObjective,
@@ -24,6 +24,8 @@ from zmqp2p.persistence import (
     PutOutStream,
     PutPeerRun,
     PutRefusal,
+    PutSigned,
+    Signed,
     Snapshot,
     Write,
 )
@@ -36,6 +38,8 @@ peers = st.sampled_from([Address(bytes([number]) * 20) for number in range(3)])
 channels = st.sampled_from([ChannelId(bytes([number]) * 32) for number in range(3)])
 streams = st.sampled_from([StreamId(bytes([number]) * 16) for number in range(3)])
 numbers = st.integers(1, 6).map(Seq)
+turns = st.integers(0, 3).map(TurnNum)
+hashes = st.sampled_from([StateHash(bytes([number]) * 32) for number in range(2)])
 counters = st.integers(0, 2**63 - 1)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 writes = st.one_of(
@@ -50,6 +54,7 @@ writes = st.one_of(
     st.builds(PutPeerRun, peers, counters, st.binary(min_size=8, max_size=8).map(InstanceId)),
     st.builds(PutObjective, channels, st.binary(max_size=5)),
     st.builds(DropObjective, channels),
+    st.builds(PutSigned, channels, turns, hashes),
     st.builds(PutChainCursor, counters),
     st.builds(PutIssued, counters),
 )
@@ -64,10 +69,14 @@ class Model:
         self.outboxes: dict[Address, dict[Seq, bytes]] = {}
         self.refusals: dict[Address, dict[Seq, tuple[int, str]]] = {}
         self.objectives: dict[ChannelId, bytes] = {}
+        self.signed: dict[ChannelId, Signed] = {}
         self.notes: list[int] = []  # The application's table.
 
     def refuses(self, write: Write) -> bool:
-        """Return True for a message number that is taken."""
+        """Return True for a message number that is taken, or a turn that is signed or passed."""
+        if isinstance(write, PutSigned):
+            row, known = Signed(write.turn_num, write.state_hash), self.signed.get(write.channel)
+            return known is not None and row != known and row.turn_num <= known.turn_num
         return isinstance(write, PutMessage) and write.seq in self.outboxes.get(write.peer, {})
 
     def apply(self, write: Write) -> None:
@@ -81,6 +90,8 @@ class Model:
                 self.objectives[channel] = data
             case DropObjective(channel):
                 self.objectives.pop(channel, None)
+            case PutSigned(channel, turn_num, state_hash):
+                self.signed[channel] = Signed(turn_num, state_hash)
             case _:
                 self.peers.setdefault(write.peer, PeerSnapshot())
                 self._apply_to_outbox(write, self.outboxes.setdefault(write.peer, {}))
@@ -125,7 +136,13 @@ class Model:
                 messages=sorted(self.outboxes[peer].items()),
                 refusals=[(seq, code, reason) for seq, (code, reason) in refused],
             )
-        return Snapshot(incarnation, **self.node, peers=found, objectives=dict(self.objectives))
+        return Snapshot(
+            incarnation,
+            **self.node,
+            peers=found,
+            objectives=dict(self.objectives),
+            signed=dict(self.signed),
+        )
 
 
 class StoreMachine(RuleBasedStateMachine):

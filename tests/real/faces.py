@@ -21,9 +21,10 @@ from zmqp2p import (
     Proposal,
     aio,
 )
+from zmqp2p.crypto import Signature
 from zmqp2p.events import Event
 from zmqp2p.ids import Address, ChannelId, MessageId
-from zmqp2p.state import Outcome
+from zmqp2p.state import Outcome, State
 
 T = TypeVar("T")
 Handle = Callable[[Delivery], object]
@@ -108,6 +109,9 @@ class Face(ABC):
 
     @abstractmethod
     def reject(self, channel_id: ChannelId, reason: str = "declined") -> None: ...
+
+    @abstractmethod
+    def sign_state(self, state: State) -> Signature: ...
 
 
 # --- Blocking -----------------------------------------------------------------------------------
@@ -202,6 +206,9 @@ class BlockingFace(Face):
 
     def reject(self, channel_id: ChannelId, reason: str = "declined") -> None:
         self._service.reject(channel_id, reason)
+
+    def sign_state(self, state: State) -> Signature:
+        return self._service.sign_state(state)
 
 
 # --- asyncio ------------------------------------------------------------------------------------
@@ -334,6 +341,9 @@ class AioFace(Face):
 
     def reject(self, channel_id: ChannelId, reason: str = "declined") -> None:
         self._run(self._service.reject(channel_id, reason))
+
+    def sign_state(self, state: State) -> Signature:
+        return self._run(self._service.sign_state(state))
 
 
 FACES: dict[str, type[BlockingFace] | type[AioFace]] = {"blocking": BlockingFace, "aio": AioFace}

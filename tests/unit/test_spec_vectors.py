@@ -22,6 +22,7 @@ from zmqp2p.crypto import SecretKey, Signature, recover_address
 from zmqp2p.engine.channels import Channels
 from zmqp2p.engine.engine import message_id
 from zmqp2p.engine.output import EngineOutput
+from zmqp2p.engine.signing import SigningLedger
 from zmqp2p.errors import (
     DecodeError,
     EndpointError,
@@ -461,7 +462,8 @@ class Participant:
             fund = self._act(step)
         except RefuseMessage as fault:
             return {"refused": fault.code.value}
-        cranked = fund.crank(self._signer)
+        draft = SigningLedger(self._signer, EngineOutput()).draft()
+        cranked = fund.crank(draft)
         assert isinstance(cranked.objective, DirectFund)
         self._fund = cranked.objective
         result: Case = {"status": self._fund.status.value}
@@ -562,7 +564,9 @@ def test_a_refused_funding_message_counts_as_a_rejection() -> None:
     """Rule FND-11, until the peer has signed."""
     alice, bob = (SecretKey(unhex(key["secret"])) for key in RECORDS["keys"]["cases"][:2])
     sent: list[tuple[Address, bytes]] = []
-    channels = Channels(alice, DEFAULT_LIMITS, EngineOutput(), Post(sent))
+    output = EngineOutput()
+    ledger = SigningLedger(alice, output)
+    channels = Channels(ledger, DEFAULT_LIMITS, output, Post(sent))
     state = state_from_value(parse(FUNDING["cases"][0]["steps"][0]["in"]["state"]))
     channel = channels.propose(state.fixed, state.variable.outcome, state.variable.app_data)
     (to, body) = sent[0]

@@ -1,8 +1,8 @@
 """The objectives of a node: fed with messages, decisions and chain events, cranked, stored.
 
 Whatever changes an objective, the new one and what it sends are written in the same transaction.
-An objective in which this node signed anything is kept for good: that is what keeps it from ever
-signing another state for the same turn.
+An objective in which this node signed anything is kept for good, and what it signed is in the
+signing ledger, which keeps this node from ever signing another state for the same turn.
 """
 
 from collections.abc import Iterable
@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
 from zmqp2p.codes import RefusalCode, RejectCode
-from zmqp2p.crypto import Signer
+from zmqp2p.crypto import Signature
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.output import EngineOutput, Watch
+from zmqp2p.engine.signing import SigningLedger
 from zmqp2p.errors import DecodeError, InvalidValue, LocalError, RefuseMessage, UnknownChannel
 from zmqp2p.ids import Address, ChannelId
 from zmqp2p.limits import Limits
@@ -32,9 +33,9 @@ from zmqp2p.objectives.base import (
     SubmitTransaction,
 )
 from zmqp2p.objectives.direct_fund import DirectFund
-from zmqp2p.objectives.proposal import PREFUND
-from zmqp2p.persistence import DropObjective, PutChainCursor, PutObjective
-from zmqp2p.state import FixedPart, Outcome, channel_id
+from zmqp2p.objectives.proposal import POSTFUND, PREFUND
+from zmqp2p.persistence import DropObjective, PutChainCursor, PutObjective, Signed
+from zmqp2p.state import FixedPart, Outcome, State, channel_id, state_hash
 from zmqp2p.wire.encoding import clip_reason
 from zmqp2p.wire.frames import Refusal
 
@@ -78,10 +79,11 @@ class Peers(Protocol):
 class Channels:
     """One objective per channel.
 
-    Invariant: what is here equals what is stored, after the writes in ``output``.
+    Invariant: what is here equals what is stored, after the writes in ``output``; what an objective
+    has signed is in the ledger, or is below what is there.
     """
 
-    signer: Signer
+    ledger: SigningLedger
     limits: Limits
     output: EngineOutput
     peers: Peers
@@ -92,11 +94,17 @@ class Channels:
     _waiting: dict[Address, int] = field(default_factory=dict)  # Unapproved, by who has signed.
 
     def load(self, stored: dict[ChannelId, bytes]) -> None:
-        """Take up the objectives of an earlier run, and go on with those that are not done."""
+        """Take up the objectives of an earlier run, and go on with those that are not done.
+
+        Raises:
+            StoreError: one of them has signed another state than the ledger says.
+        """
         for channel, data in stored.items():
             objective = DirectFund.decode(data).resumed()
             self.objectives[channel] = objective
             self._count_waiting(None, objective)
+            for turn_num, signed_hash in objective.own_signatures():
+                self.ledger.adopt(channel, Signed(turn_num, signed_hash))
         for objective in list(self.objectives.values()):
             if objective.status is Status.APPROVED:
                 self._watch(objective)
@@ -107,13 +115,14 @@ class Channels:
 
         Raises:
             InvalidValue: it cannot be funded safely, or was proposed before.
+            SignedAlready: another state of it is signed.
         """
-        objective = DirectFund.propose(fixed, outcome, app_data, self.signer.address)
+        objective = DirectFund.propose(fixed, outcome, app_data, self.ledger.address)
         channel = channel_id(fixed)
         if channel in self.objectives:
             raise InvalidValue("channel_nonce", "a channel with these terms was opened before")
-        self._watch(objective)
         self._crank(objective)
+        self._watch(objective)
         return channel
 
     def receive(self, sender: Address, message: ProtocolMessage) -> None:
@@ -127,7 +136,7 @@ class Channels:
             self._crank(known.receive(sender, message))
             return
         assert isinstance(message, ProposeState)  # The router brings nothing else here.
-        objective = DirectFund.from_proposal(self.signer.address, sender, message)
+        objective = DirectFund.from_proposal(self.ledger.address, sender, message)
         if self._waiting.get(sender, 0) >= self.limits.proposals_max_per_peer:
             reason = "busy: too many proposals wait for approval"
             raise RefuseMessage(RefusalCode.PAYLOAD_INVALID, reason)
@@ -139,11 +148,12 @@ class Channels:
         Raises:
             UnknownChannel: there is none.
             LocalError: it was rejected, or its participants are more peers than this node serves.
+            SignedAlready: another state of it is signed; it still waits for a decision.
         """
         objective = self.get(channel).approve()
         self._check_peers(objective)
-        self._watch(objective)
         self._crank(objective)
+        self._watch(objective)
 
     def reject(self, channel: ChannelId, code: RejectCode, reason: str) -> None:
         """Decline a proposed channel; all its participants are told.
@@ -158,7 +168,7 @@ class Channels:
         """Decline at once and forget: nothing was signed, and a peer must not fill the store."""
         objective = self.get(channel)
         rejected = objective.rejected_by_me(RejectCode.DECLINED, clip_reason(reason))
-        effects = rejected.crank(self.signer).effects
+        effects = rejected.crank(self.ledger.draft()).effects
         # Only to those whom this node knows: a proposal may name hundreds who do not exist.
         mail = [(to, body) for to, body in _mail(effects) if self.peers.knows(to)]
         self._carry_out(effects, mail)
@@ -194,6 +204,32 @@ class Channels:
         if objective is None:
             raise UnknownChannel(f"no objective for channel 0x{channel.hex()}")
         return objective
+
+    def sign_state(self, state: State) -> Signature:
+        """Sign a state for the application, which is recorded in this turn.
+
+        Raises:
+            SignedAlready: another state of that turn, or a later turn, is signed.
+            LocalError: the channel is being funded: what its funding signs is not signed yet.
+            InvalidValue: this node takes no part in the channel.
+        """
+        if self.ledger.address not in state.fixed.participants:
+            raise InvalidValue("state", "of a channel in which this node takes no part")
+        channel, turn_num = channel_id(state.fixed), state.variable.turn_num
+        objective = self.objectives.get(channel)
+        if objective is not None and _is_to_sign(objective):
+            # Or its postfund state could never be signed, with everyone's money in the channel.
+            raise LocalError("the channel is being funded: turns 0 and 1 are signed by that")
+        return self.ledger.sign(channel, turn_num, state_hash(state))
+
+    def check(self) -> None:
+        """Assert the invariant, as far as it can be seen from here."""
+        self.ledger.check()
+        for channel, objective in self.objectives.items():
+            for turn_num, signed_hash in objective.own_signatures():
+                last = self.ledger.last(channel)
+                assert last is not None
+                assert last.turn_num > turn_num or last == Signed(turn_num, signed_hash)
 
     # --- The chain ------------------------------------------------------------------------------
 
@@ -234,12 +270,14 @@ class Channels:
     def _crank(self, objective: DirectFund) -> None:
         channel = objective.channel_id
         before = self.objectives.get(channel)
-        cranked = objective.crank(self.signer)
+        draft = self.ledger.draft()
+        cranked = objective.crank(draft)
         after = cranked.objective
         assert isinstance(after, DirectFund)
         if after is before:
             return
         mail = _mail(cranked.effects)  # First: a message that is too large changes nothing.
+        self.ledger.record(draft)
         self.objectives[channel] = after
         self._count_waiting(before, after)
         self.output.writes.append(PutObjective(channel, after.encode()))
@@ -271,10 +309,10 @@ class Channels:
 
         Or two peers could fill the store with channels that they propose and reject.
         """
-        if objective.signatures(PREFUND).get(self.signer.address) is not None:
+        if objective.signatures(PREFUND).get(self.ledger.address) is not None:
             return
         rejection = objective.rejection
-        if rejection is not None and rejection.by != self.signer.address:
+        if rejection is not None and rejection.by != self.ledger.address:
             del self.objectives[objective.channel_id]
             self.output.writes.append(DropObjective(objective.channel_id))
 
@@ -288,6 +326,11 @@ class Channels:
                 # Who has signed it is proven; the proposer may be just a name in it.
                 for signer in objective.signatures(PREFUND):
                     self._waiting[signer] = self._waiting.get(signer, 0) + change
+
+
+def _is_to_sign(objective: DirectFund) -> bool:
+    signed = [turn_num for turn_num, _ in objective.own_signatures()]
+    return objective.status is Status.APPROVED and POSTFUND not in signed
 
 
 def _mail(effects: Iterable[SideEffect]) -> list[tuple[Address, bytes]]:

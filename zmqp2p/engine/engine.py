@@ -17,6 +17,7 @@ from zmqp2p.engine.connections import Connections, Instant, Me
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import Peer, PeerManager, PeerStatus
 from zmqp2p.engine.router import MessageRouter, Nobody, ToSubscriber
+from zmqp2p.engine.signing import SigningLedger
 from zmqp2p.errors import DecodeError, RefuseMessage, UnknownPeer
 from zmqp2p.events import MessageRefused, MessageUndelivered
 from zmqp2p.ids import Address, ChannelId, LinkId, MessageId, Seq, StreamId, address_text
@@ -64,7 +65,8 @@ class Engine:
         self._me = me
         peers = PeerManager(limits, rng)
         self._connections = Connections(self._me, self._clock, limits, rng, self.output, peers)
-        self._channels = Channels(me.signer, limits, self.output, self)
+        self._ledger = SigningLedger(me.signer, self.output)
+        self._channels = Channels(self._ledger, limits, self.output, self)
         self._ready: deque[Session] = deque()
         self._failed: dict[Address, Pending] = {}  # The last attempt, of those that wait.
         self._retries: Agenda[Address] = Agenda()
@@ -81,6 +83,7 @@ class Engine:
         self.output.writes.append(PutIssued(record.issued_ms))
         self._grace_until = self._clock.now + self._limits.subscribe_grace_s
         self._connections.load(memory.peers)
+        self._ledger.load(memory.signed)
         self._channels.load(memory.objectives)
 
     def begin(self, now: float, utc_ms: int) -> None:
@@ -274,6 +277,7 @@ class Engine:
         Raises:
             UnknownPeer: a participant has no contact and no session.
             InvalidValue: it cannot be funded safely, or was opened before.
+            SignedAlready: another state of it is signed.
         """
         for participant in fixed.participants:
             if participant != self._me.signer.address and not self.knows(participant):
@@ -283,6 +287,7 @@ class Engine:
     def check(self) -> None:
         """Assert every invariant; for simulations and tests."""
         self._connections.check()
+        self._channels.check()
 
     # --- Inside ---------------------------------------------------------------------------------
 

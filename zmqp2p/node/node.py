@@ -12,6 +12,7 @@ from random import Random
 from typing import TypeVar
 
 from zmqp2p.chain.base import Deposited
+from zmqp2p.crypto import Signature
 from zmqp2p.engine.engine import Engine
 from zmqp2p.engine.output import Watch
 from zmqp2p.errors import Cancelled, LocalError, ServiceClosed, TooLarge
@@ -25,6 +26,7 @@ from zmqp2p.node.receipts import Receipt
 from zmqp2p.objectives.base import Deposit, Status
 from zmqp2p.policy import Proposal, proposal_of
 from zmqp2p.records import Contact, PeerRecord
+from zmqp2p.state import State
 
 T = TypeVar("T")
 
@@ -43,6 +45,7 @@ class Node:
         self._mailbox: deque[Command] = deque()
         self._awake = False
         self._stopping = False
+        self._last_turn = False  # Nothing that happens from here on is committed.
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._main, name="zmqp2p-node", daemon=True)
@@ -201,6 +204,16 @@ class Node:
         """Return how one channel stands."""
         return self.call(lambda _engine: self._loop.funding.status(channel))
 
+    def sign_state(self, state: State) -> "Future[Signature]":
+        """Return a future of the signature over ``state``: it ends when that is on record.
+
+        On the node's own thread it has ended already, and the turn's commit records it, before
+        anything of that turn leaves.
+        """
+        if self._last_turn and self.on_node_thread():
+            raise ServiceClosed("the service closes: no signature would be recorded any more")
+        return self.call(lambda engine: engine.channels.sign_state(state))
+
     def knows(self, peer: Address) -> bool:
         """Whether messages to ``peer`` can be sent; a snapshot."""
         return self._loop.engine.knows(peer)
@@ -257,6 +270,7 @@ class Node:
                 self._awake = True
                 loop.turn(events, self._commands())
             loop.engine.say_goodbye()
+            self._last_turn = True
             loop.settle()
         except BaseException as fault:  # noqa: BLE001  # Kept for the caller: `stop` raises it.
             self._failed(fault)
@@ -288,7 +302,7 @@ class Node:
 
     def _release(self) -> None:
         """Close what the node owns, and tell what still waits, even if closing fails."""
-        self._stopping = True
+        self._stopping = self._last_turn = True  # Already, unless the loop has failed.
         with ExitStack() as steps:  # All are taken, the last one first, whatever they raise.
             steps.callback(self._end_waiting)
             steps.callback(self._parts.store.close)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from zmqp2p.crypto import Signer
+from zmqp2p.crypto import Signature
 from zmqp2p.events import Event
-from zmqp2p.ids import Address, ChannelId
+from zmqp2p.ids import Address, ChannelId, StateHash, TurnNum
 from zmqp2p.messages import ProtocolMessage
 
 
@@ -84,6 +84,27 @@ class Cranked:
     waiting_for: WaitingFor
 
 
+class StateSigner(Protocol):
+    """One participant's way to sign states, which never signs two of them for one turn.
+
+    Objectives are given nothing else to sign with. What is signed is stored together with the
+    objective, before any effect leaves.
+    """
+
+    @property
+    def address(self) -> Address:
+        """The address that signatures recover to."""
+        ...
+
+    def sign_hash(self, channel: ChannelId, turn_num: TurnNum, state_hash: StateHash) -> Signature:
+        """Return the signature over the state of ``channel`` that has this turn and hash.
+
+        Raises:
+            SignedAlready: another state of that turn, or a later turn, is signed.
+        """
+        ...
+
+
 class Objective(Protocol):
     """One goal for one channel, pursued with the other participants."""
 
@@ -118,8 +139,12 @@ class Objective(Protocol):
         """Return the objective free to submit ``deposit`` again when it still makes sense."""
         ...
 
-    def crank(self, signer: Signer) -> Cranked:
-        """Return what follows. Pure and idempotent; ``signer`` is this participant's key."""
+    def crank(self, signer: StateSigner) -> Cranked:
+        """Return what follows. Pure and idempotent; ``signer`` is this participant's.
+
+        Raises:
+            SignedAlready: ``signer`` refuses to sign what would have to be signed.
+        """
         ...
 
     def encode(self) -> bytes:

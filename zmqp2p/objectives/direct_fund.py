@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from zmqp2p.codes import RefusalCode, RejectCode
-from zmqp2p.crypto import Signature, Signer
+from zmqp2p.crypto import Signature
 from zmqp2p.errors import InvalidValue, LocalError, RefuseMessage, SignatureError
 from zmqp2p.ids import Address, StateHash, TurnNum
 from zmqp2p.messages import AcceptState, ProposeState, ProtocolMessage, RejectProposal
 from zmqp2p.objectives import steps
-from zmqp2p.objectives.base import Cranked, Deposit, SideEffect, Status
+from zmqp2p.objectives.base import Cranked, Deposit, SideEffect, StateSigner, Status
 from zmqp2p.objectives.proposal import (
     POSTFUND,
     PREFUND,
@@ -228,11 +228,12 @@ class DirectFund(FundRecord):
 
     # --- What follows -------------------------------------------------------------------------
 
-    def crank(self, signer: Signer) -> Cranked:
-        """Return what follows. Pure and idempotent; ``signer`` is this participant's key.
+    def crank(self, signer: StateSigner) -> Cranked:
+        """Return what follows. Pure and idempotent; ``signer`` is this participant's.
 
         Raises:
             InvalidValue: ``signer`` has another address.
+            SignedAlready: another state of turn 0 or 1, or a later turn, is signed.
         """
         if signer.address != self.terms.me:
             raise InvalidValue("signer", "not the key of this objective's participant")

@@ -9,7 +9,7 @@ from zmqp2p.codec import Value
 from zmqp2p.codes import RejectCode
 from zmqp2p.crypto import Signature
 from zmqp2p.errors import DecodeError, InvalidValue, LocalError
-from zmqp2p.ids import Address, ChannelId, TurnNum
+from zmqp2p.ids import Address, ChannelId, StateHash, TurnNum
 from zmqp2p.messages import RejectProposal
 from zmqp2p.objectives import stored
 from zmqp2p.objectives.base import Status, WaitingFor
@@ -94,6 +94,15 @@ class FundRecord:
             raise InvalidValue("turn_num", "must be 0 (prefund) or 1 (postfund)")
         pairs = zip(self.participants, self.signed[turn_num], strict=True)
         return {address: signature for address, signature in pairs if signature is not None}
+
+    def own_signatures(self) -> tuple[tuple[TurnNum, StateHash], ...]:
+        """Return which states this node has signed here: turn and hash, ascending."""
+        terms = self.terms
+        return tuple(
+            (turn_num, terms.hashes[turn_num])
+            for turn_num in (PREFUND, POSTFUND)
+            if self.signed[turn_num][terms.my_index] is not None
+        )
 
     def funded_state(self) -> tuple[State, tuple[Signature, ...]]:
         """Return the postfund state and everyone's signature, in the order of the participants.

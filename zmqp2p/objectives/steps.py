@@ -7,7 +7,6 @@ that was taken before does nothing: what it did is on record.
 from dataclasses import replace
 from typing import TypeVar
 
-from zmqp2p.crypto import Signer
 from zmqp2p.events import ChannelFunded, ChannelProposed, ChannelRejected, ChannelStep
 from zmqp2p.ids import address_text
 from zmqp2p.messages import AcceptState, ProposeState
@@ -16,12 +15,12 @@ from zmqp2p.objectives.base import (
     EmitEvent,
     SendMessage,
     SideEffect,
+    StateSigner,
     Status,
     SubmitTransaction,
 )
 from zmqp2p.objectives.proposal import POSTFUND, PREFUND
 from zmqp2p.objectives.record import FundRecord, Told, with_item
-from zmqp2p.state import sign_hash
 
 _Fund = TypeVar("_Fund", bound=FundRecord)
 
@@ -47,7 +46,7 @@ def tell_rejected(fund: _Fund, effects: list[SideEffect]) -> _Fund:
     return replace(fund, told=Told.REJECTED, owed=())
 
 
-def advance(fund: _Fund, signer: Signer, effects: list[SideEffect]) -> _Fund:
+def advance(fund: _Fund, signer: StateSigner, effects: list[SideEffect]) -> _Fund:
     """Take all the steps of an approved objective that can be taken now."""
     fund = _sign_prefund(fund, signer, effects)
     if None in fund.signed[PREFUND]:
@@ -64,11 +63,11 @@ def advance(fund: _Fund, signer: Signer, effects: list[SideEffect]) -> _Fund:
     return replace(fund, status=Status.COMPLETED)
 
 
-def _sign_prefund(fund: _Fund, signer: Signer, effects: list[SideEffect]) -> _Fund:
+def _sign_prefund(fund: _Fund, signer: StateSigner, effects: list[SideEffect]) -> _Fund:
     terms = fund.terms
     if fund.signed[PREFUND][terms.my_index] is not None:
         return fund
-    signature = sign_hash(terms.hashes[PREFUND], signer)
+    signature = signer.sign_hash(fund.channel_id, PREFUND, terms.hashes[PREFUND])
     # The proposer knows the proposal. Everyone else may hear of the channel here first.
     accept = AcceptState(fund.channel_id, PREFUND, terms.hashes[PREFUND], signature)
     proposal = ProposeState(fund.channel_id, fund.prefund, signature)
@@ -101,13 +100,13 @@ def _submit_deposits(fund: _Fund, effects: list[SideEffect]) -> _Fund:
     return fund if outstanding is fund.outstanding else replace(fund, outstanding=outstanding)
 
 
-def _sign_postfund(fund: _Fund, signer: Signer, effects: list[SideEffect]) -> _Fund:
+def _sign_postfund(fund: _Fund, signer: StateSigner, effects: list[SideEffect]) -> _Fund:
     terms = fund.terms
     if fund.signed[POSTFUND][terms.my_index] is not None:
         return fund
     detail = f"all of {len(terms.shares)} asset(s)"
     effects.append(_step(fund, "funded_on_chain", detail))
-    signature = sign_hash(terms.hashes[POSTFUND], signer)
+    signature = signer.sign_hash(fund.channel_id, POSTFUND, terms.hashes[POSTFUND])
     accept = AcceptState(fund.channel_id, POSTFUND, terms.hashes[POSTFUND], signature)
     effects.extend(SendMessage(to, accept) for to in terms.others)
     effects.append(_step(fund, "postfund_signed", f"turn 1, sent to {len(terms.others)}"))

@@ -7,6 +7,7 @@ from zmqp2p.crypto import Signature
 from zmqp2p.state.abi import encode_outcome
 from zmqp2p.state.hashing import channel_id, outcome_hash, state_hash
 from zmqp2p.state.signing import recover_hash_signer, recover_signer, sign_hash, sign_state
+from zmqp2p.state.turns import mover
 from zmqp2p.state.types import (
     Allocation,
     AssetExit,
@@ -30,6 +31,7 @@ __all__ = [
     "destination_of",
     "encode_outcome",
     "is_external",
+    "mover",
     "outcome_hash",
     "recover_hash_signer",
     "recover_signer",

@@ -9,7 +9,10 @@ _PREFIX = b"\x19Ethereum Signed Message:\n32"  # The wrapped message is a hash o
 
 
 def sign_state(state: State, signer: Signer) -> Signature:
-    """Return ``signer``'s signature over ``state``.
+    """Return ``signer``'s signature over ``state``, whatever else it has signed.
+
+    A node signs with `zmqp2p.P2PService.sign_state` instead, which remembers what it has signed and
+    never signs two states for one turn. A key that signs here too is not protected.
 
     Raises:
         InvalidValue: as `zmqp2p.state.channel_id`.

@@ -62,6 +62,18 @@ _TABLES = (
         channel BLOB PRIMARY KEY NOT NULL,
         data BLOB NOT NULL
     ) STRICT""",
+    """CREATE TABLE signed (
+        channel BLOB PRIMARY KEY NOT NULL CHECK (length(channel) = 32),
+        turn_num INTEGER NOT NULL CHECK (turn_num >= 0),
+        state_hash BLOB NOT NULL CHECK (length(state_hash) = 32)
+    ) STRICT, WITHOUT ROWID""",
+    # The ledger refuses this first. If it ever fails to, the turn must not be committed.
+    """CREATE TRIGGER signed_never_twice BEFORE UPDATE ON signed
+    WHEN new.turn_num < old.turn_num
+        OR (new.turn_num = old.turn_num AND new.state_hash <> old.state_hash)
+    BEGIN
+        SELECT RAISE(ABORT, 'a second signature for one turn');
+    END""",
 )
 
 

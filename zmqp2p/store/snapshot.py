@@ -4,7 +4,7 @@ import sqlite3
 
 from zmqp2p.errors import StoreError
 from zmqp2p.ids import Address
-from zmqp2p.persistence import Held, PeerSnapshot, Snapshot
+from zmqp2p.persistence import Held, PeerSnapshot, Signed, Snapshot
 
 _META = "SELECT incarnation, issued_ms, chain_cursor FROM meta"
 _PEERS = """SELECT id, address, contact, dial, out_stream, acked, acked_digest, in_stream, cursor,
@@ -13,6 +13,7 @@ _OUTBOX = "SELECT peer, seq, body FROM outbox ORDER BY peer, seq"
 _REFUSALS = "SELECT peer, seq, code, reason FROM refusals ORDER BY peer, seq"
 _HOLDS = "SELECT peer, code, reason, base, next, cursor, digest FROM holds ORDER BY peer"
 _OBJECTIVES = "SELECT channel, data FROM objectives ORDER BY rowid"
+_SIGNED = "SELECT channel, turn_num, state_hash FROM signed"
 
 
 def load(db: sqlite3.Connection, name: str) -> Snapshot:
@@ -34,6 +35,8 @@ def load(db: sqlite3.Connection, name: str) -> Snapshot:
     except KeyError as fault:
         raise StoreError(f"{name}: damaged, rows for a peer that is not there: {fault}") from None
     snapshot.objectives.update(db.execute(_OBJECTIVES))
+    for channel, turn_num, state_hash in db.execute(_SIGNED):
+        snapshot.signed[channel] = Signed(turn_num, state_hash)
     return snapshot
 
 

@@ -23,6 +23,7 @@ from zmqp2p.persistence import (
     PutOutStream,
     PutPeerRun,
     PutRefusal,
+    PutSigned,
     Write,
 )
 from zmqp2p.store.base import SqlValue
@@ -121,6 +122,15 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
         ),
     ),
     DropObjective: (("DELETE FROM objectives WHERE channel = ?", lambda w, _: (w.channel,)),),
+    # Not REPLACE, which would get round the trigger that lets a row only rise.
+    PutSigned: (
+        (
+            """INSERT INTO signed (channel, turn_num, state_hash) VALUES (?, ?, ?)
+            ON CONFLICT (channel) DO UPDATE
+            SET turn_num = excluded.turn_num, state_hash = excluded.state_hash""",
+            lambda w, _: (w.channel, w.turn_num, w.state_hash),
+        ),
+    ),
     PutIncarnation: (("UPDATE meta SET incarnation = ?", lambda w, _: (w.incarnation,)),),
     PutChainCursor: (("UPDATE meta SET chain_cursor = ?", lambda w, _: (w.block,)),),
     PutIssued: (("UPDATE meta SET issued_ms = ?", lambda w, _: (w.issued_ms,)),),

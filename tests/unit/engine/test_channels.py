@@ -24,6 +24,7 @@ from zmqp2p.codes import RefusalCode, RejectCode
 from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.channels import Channels
 from zmqp2p.engine.output import EngineOutput, Watch
+from zmqp2p.engine.signing import SigningLedger
 from zmqp2p.errors import InvalidValue, LocalError, RefuseMessage, TooLarge, UnknownChannel
 from zmqp2p.events import ChannelFunded, ChannelProposed, ChannelRejected
 from zmqp2p.ids import Address, ChannelId, TurnNum
@@ -37,7 +38,13 @@ from zmqp2p.messages import (
     encode_message,
 )
 from zmqp2p.objectives import Deposit, Status
-from zmqp2p.persistence import DropObjective, PutChainCursor, PutObjective, Snapshot
+from zmqp2p.persistence import (
+    DropObjective,
+    PutChainCursor,
+    PutObjective,
+    PutSigned,
+    Snapshot,
+)
 from zmqp2p.state import Allocation, AssetExit, FixedPart, channel_id, destination_of
 
 FIXED = fixed_of(2)
@@ -59,7 +66,8 @@ class Sut:
         self.limits = limits or Limits(deposit_retry_min_s=0.25, deposit_retry_max_s=1.0)
         self.strangers: set[Address] = set()
         self.places = 100
-        self.channels = Channels(key, self.limits, self.output, self)
+        self.ledger = SigningLedger(key, self.output)
+        self.channels = Channels(self.ledger, self.limits, self.output, self)
 
     def knows(self, peer: Address) -> bool:
         """Everybody but those whom a test makes strangers."""
@@ -81,6 +89,7 @@ class Sut:
         stored = self.memory.objectives
         objectives = self.channels.objectives.items()
         assert {channel: objective.encode() for channel, objective in objectives} == stored
+        self.channels.check()
         drained, empty = EngineOutput(), EngineOutput()
         for name in ("writes", "deposits", "watches", "events"):
             setattr(drained, name, getattr(self.output, name))
@@ -96,6 +105,7 @@ class Sut:
         """Return the channels of the next run."""
         again = Sut(self.key, self.limits)
         again.memory = self.memory
+        again.ledger.load(self.memory.signed)
         again.channels.load(dict(self.memory.objectives))
         return again
 
@@ -129,7 +139,7 @@ def accept_prefund(sut: Sut) -> None:
 def test_a_proposal_is_stored_sent_and_watched() -> None:
     sut = alice()
     output = sut.drain()
-    assert [type(write) for write in output.writes] == [PutObjective]
+    assert [type(write) for write in output.writes] == [PutSigned, PutObjective]
     assert output.watches == [Watch(CHANNEL, (ETHER,))]
     assert sut.mail() == [(BOB, PROPOSAL)]
     assert sut.status() is Status.APPROVED

@@ -8,6 +8,7 @@ import pytest
 from zmqp2p.codes import RejectCode
 from zmqp2p.engine.channels import Channels
 from zmqp2p.engine.output import EngineOutput
+from zmqp2p.engine.signing import SigningLedger
 from zmqp2p.errors import Cancelled, Rejected, UnknownChannel
 from zmqp2p.events import ChannelFunded, ChannelRejected, ChannelStep
 from zmqp2p.identity import Identity
@@ -45,7 +46,9 @@ class World:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
-        self.channels = Channels(ALICE, DEFAULT_LIMITS, EngineOutput(), self)
+        output = EngineOutput()
+        ledger = SigningLedger(ALICE, output)
+        self.channels = Channels(ledger, DEFAULT_LIMITS, output, self)
         self.funding = Funding(self.channels)
         self.channels.propose(FIXED, OUTCOME, b"")
 

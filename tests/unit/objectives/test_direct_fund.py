@@ -13,6 +13,7 @@ from tests.unit.objectives.world import (
     KEYS,
     TOKEN,
     TWO_OUTCOME,
+    Pen,
     World,
     acceptance_of,
     cranked,
@@ -444,7 +445,7 @@ def test_a_message_about_another_channel_is_refused(by: Address) -> None:
 
 def test_only_this_participants_key_cranks() -> None:
     with pytest.raises(InvalidValue) as fault:
-        proposed().crank(BOB_KEY)
+        proposed().crank(Pen(BOB_KEY))
     assert fault.value.field == "signer"
 
 
