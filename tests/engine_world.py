@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tests.chance import Least
-from tests.frames import INSTANCE, STREAM
+from tests.frames import INSTANCE, STREAM, UNSAID, honest, honest_hello
 from tests.memory import remember
 from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.connections import Me
@@ -21,7 +21,7 @@ from zmqp2p.objectives.base import Deposit
 from zmqp2p.persistence import Snapshot
 from zmqp2p.records import PeerRecord
 from zmqp2p.wire.encoding import encode_frame
-from zmqp2p.wire.frames import Frame, Hello
+from zmqp2p.wire.frames import Bye, Frame, Hello, Ignored, Who
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received
 
 START_MS = 1_700_000_000_000
@@ -76,9 +76,12 @@ def hello_of(key: SecretKey, record: PeerRecord | None = None) -> Hello:
         instance=INSTANCE,
         stream=STREAM,
         base=Seq(1),
+        base_digest=UNSAID,
         next=Seq(100),
         seen_stream=StreamId(b""),
         cursor=Seq(0),
+        seen_digest=UNSAID,
+        heard=Seq(1),
         refusals=(),
         window_messages=1000,
         window_bytes=1_000_000,
@@ -133,6 +136,9 @@ class Sut:
         self.begin(later_s)
         for event in events:
             self.engine.take(event)
+        return self._work()
+
+    def _work(self) -> EngineOutput:
         self.engine.tick()
         self.pending += list(self.engine.deliveries(self.limits.turn_max_messages))
         return self.settle()
@@ -175,9 +181,23 @@ class Sut:
         return self.turn(LinkUp(LinkId(link), curve_key, f"link {link}", dialed))
 
     def hear(self, link: int, *frames: Frame, later_s: float = 0.0) -> EngineOutput:
-        """Take in frames over ``link``, in one turn."""
-        events = [Received(LinkId(link), encode_frame(frame)) for frame in frames]
-        return self.turn(*events, later_s=later_s)
+        """Take in frames over ``link``, in one turn; digests left open agree (see `honest`)."""
+        self.begin(later_s)
+        for frame in frames:
+            said = self._honest(LinkId(link), frame)
+            self.engine.take(Received(LinkId(link), encode_frame(said)))
+        return self._work()
+
+    def _honest(self, link: LinkId, frame: Frame) -> Frame:
+        """Return ``frame`` as a peer says it that agrees with this engine's session."""
+        connections = self.engine._connections  # noqa: SLF001  # The other side of it.
+        if isinstance(frame, Hello):
+            speakers = (key.address for key in (LOW, MIDDLE, HIGH) if key.address in frame.record)
+            return honest_hello(frame, connections.sessions.get(next(speakers, Address(b""))))
+        found = connections.links.get(link)
+        if found is None or found.peer is None or isinstance(frame, Bye | Who | Ignored):
+            return frame
+        return honest(frame, connections.sessions[found.peer])
 
     def down(self, link: int, reason: DownReason = DownReason.LOST) -> EngineOutput:
         """Let a link end."""

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
+from zmqp2p.ids import Seq, StreamDigest
 from zmqp2p.persistence import (
+    DropHold,
     DropMessages,
     DropObjective,
     DropRefusals,
@@ -10,6 +12,8 @@ from zmqp2p.persistence import (
     PutChainCursor,
     PutContact,
     PutCursor,
+    PutHold,
+    PutIncarnation,
     PutIssued,
     PutMessage,
     PutObjective,
@@ -25,6 +29,8 @@ def remember(snapshot: Snapshot, writes: Iterable[Write]) -> None:
     """Commit ``writes`` to ``snapshot``."""
     for write in writes:
         match write:
+            case PutIncarnation(incarnation):
+                snapshot.incarnation = incarnation
             case PutIssued(issued_ms):
                 snapshot.issued_ms = issued_ms
             case PutChainCursor(block):
@@ -45,6 +51,10 @@ def remember_of_peer(memory: PeerSnapshot, write: Write) -> None:
             memory.contact, memory.dial = contact, dial
         case PutPeerRun(_, incarnation, instance):
             memory.incarnation, memory.instance = incarnation, instance
+        case PutHold(_, held):
+            memory.held = held
+        case DropHold():
+            memory.held = None
         case PutOutStream() | PutMessage() | DropMessages():
             _remember_outbox(memory, write)
         case PutCursor() | PutRefusal() | DropRefusals():
@@ -57,17 +67,19 @@ def _remember_outbox(memory: PeerSnapshot, write: PutOutStream | PutMessage | Dr
     match write:
         case PutOutStream(_, stream):
             memory.out_stream = stream
+            memory.acked, memory.acked_digest, memory.messages = Seq(0), StreamDigest(b""), []
         case PutMessage(_, seq, body):
             memory.messages.append((seq, body))
-        case DropMessages(_, through):
-            memory.acked = through
+        case DropMessages(_, through, digest):
+            memory.acked, memory.acked_digest = through, digest
             memory.messages = [held for held in memory.messages if held[0] > through]
 
 
 def _remember_inbox(memory: PeerSnapshot, write: PutCursor | PutRefusal | DropRefusals) -> None:
     match write:
-        case PutCursor(_, stream, cursor, base):
+        case PutCursor(_, stream, cursor, digest, base):
             memory.in_stream, memory.cursor, memory.in_base = stream, cursor, base
+            memory.cursor_digest = digest
         case PutRefusal(_, seq, code, reason):
             memory.refusals.append((seq, code, reason))
         case DropRefusals(_, through):

@@ -83,7 +83,7 @@ class Disk:
         match write:
             case PutOutStream():
                 assert not self.memory.out_stream
-            case PutCursor(_, stream, cursor, base):
+            case PutCursor(_, stream, cursor, _, base):
                 now, before = (cursor, base), (self.memory.cursor, self.memory.in_base)
                 assert stream != self.memory.in_stream or (now > before and base >= before[1])
             case PutMessage(_, _, body):

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.chance import seeded
-from tests.frames import STREAM, progress_of, refusal_of
+from tests.frames import STREAM, chain, progress_of, refusal_of
 from tests.sim_pair import PairWorld
 from zmqp2p import limits as bounds
 from zmqp2p.codes import RefusalCode
-from zmqp2p.errors import PeerError
-from zmqp2p.ids import Seq
+from zmqp2p.errors import Contradiction, PeerError
+from zmqp2p.ids import Seq, StreamDigest
 from zmqp2p.limits import Limits
 from zmqp2p.session.inbox import Accepted, Inbox
 from zmqp2p.session.outbox import Outbox
@@ -35,14 +35,22 @@ class OutboxModel(RuleBasedStateMachine):
     def load(self, acked: int, stored: int) -> None:
         """Begin with what an earlier run left."""
         self.bodies = [b""] * acked + [b"stored"] * stored  # Message n is bodies[n - 1].
+        self.digests = [chain(STREAM)]
         limits = Limits(rto_max_s=8.0)
-        self.outbox = Outbox(STREAM, Seq(acked), self.bodies[acked:], limits, seeded(1))
+        before = (Seq(acked), self.digest_at(acked))
+        self.outbox = Outbox(STREAM, before, self.bodies[acked:], limits, seeded(1))
         self.now = 0.0
         self.acked = self.received = self.left = acked
         self.ever = len(self.bodies)
         self.window = (0, 0)
         self.probing = False
         self.went_back_to = 0
+
+    def digest_at(self, seq: int) -> StreamDigest:
+        """Return the digest after message ``seq``."""
+        for body in self.bodies[len(self.digests) - 1 :]:
+            self.digests.append(chain(self.digests[-1], body))
+        return self.digests[seq]
 
     @rule(size=sizes, times=st.sampled_from([1, 1, 1, 300]))
     def append(self, size: int, times: int) -> None:
@@ -56,13 +64,13 @@ class OutboxModel(RuleBasedStateMachine):
     def take(self) -> None:
         """Let all leave that may, and compare each batch."""
         while (expected := self._expected_batch()) is not None:
-            _, batch = expected
+            _, _, batch = expected
             assert self.outbox.take_batch(self.now) == expected
             self.left += len(batch)
             self.ever = max(self.ever, self.left)
         assert self.outbox.take_batch(self.now) is None
 
-    def _expected_batch(self) -> tuple[int, list[bytes]] | None:
+    def _expected_batch(self) -> tuple[int, StreamDigest, list[bytes]] | None:
         if self.probing and self.left > self.received:
             return None
         messages, size_bytes = self.window
@@ -77,7 +85,8 @@ class OutboxModel(RuleBasedStateMachine):
             if len(batch) == bounds.BATCH_MAX_MESSAGES:
                 break
             batch.append(body)
-        return (self.left + 1, batch) if batch else None
+        last = self.left + len(batch)
+        return (self.left + 1, self.digest_at(last), batch) if batch else None
 
     @rule(data=st.data(), window=windows)
     def hear(self, data: st.DataObject, window: tuple[int, int]) -> None:
@@ -86,7 +95,13 @@ class OutboxModel(RuleBasedStateMachine):
         ack = data.draw(st.integers(0, received))
         refused = data.draw(st.sets(st.integers(1, ack), max_size=2)) if ack else set()
         refusals = tuple(refusal_of(seq) for seq in sorted(refused))
-        progress = progress_of(ack=ack, received=received, window=window, refusals=refusals)
+        progress = progress_of(
+            ack=ack,
+            received=received,
+            window=window,
+            refusals=refusals,
+            digest=self.digest_at(ack),
+        )
         processed = self.outbox.acknowledge(progress, self.now)
         if received >= self.received:
             self.window = window
@@ -108,6 +123,16 @@ class OutboxModel(RuleBasedStateMachine):
         """ACK-1: what was never sent cannot have been received."""
         with pytest.raises(PeerError, match="ACK-1"):
             self.outbox.acknowledge(progress_of(received=self.ever + beyond), self.now)
+
+    @rule(data=st.data())
+    def hear_of_others(self, data: st.DataObject) -> None:
+        """RES-11: other messages were processed than were sent, and nothing comes of it."""
+        ack = data.draw(st.integers(0, self.ever))
+        other = progress_of(ack=ack, received=self.ever, digest=chain(b"another"))
+        if ack < self.acked:  # Too long ago to compare.
+            return
+        with pytest.raises(Contradiction):
+            self.outbox.acknowledge(other, self.now)
 
     @rule(data=st.data(), window=windows)
     def resume(self, data: st.DataObject, window: tuple[int, int]) -> None:
@@ -160,6 +185,11 @@ def body_of(seq: int) -> bytes:
     return b"%d," % seq * (1 + seq % 4)
 
 
+def digest_after(seq: int) -> StreamDigest:
+    """Return the digest of the stream after message ``seq``."""
+    return chain(STREAM, *map(body_of, range(1, seq + 1)))
+
+
 class InboxModel(RuleBasedStateMachine):
     """An inbox beside three numbers and a list of refusals."""
 
@@ -167,7 +197,7 @@ class InboxModel(RuleBasedStateMachine):
     def load(self, cursor: int) -> None:
         """Begin with what an earlier run left."""
         limits = Limits(inbox_max_messages=6, inbox_max_bytes=40)
-        self.inbox = Inbox(STREAM, Seq(cursor), [], limits)
+        self.inbox = Inbox(STREAM, (Seq(cursor), digest_after(cursor)), [], limits)
         self.cursor = self.taken = self.received = cursor
         self.refused: list[int] = []
 
@@ -177,18 +207,21 @@ class InboxModel(RuleBasedStateMachine):
         seq = data.draw(st.integers(max(1, self.received - 4), self.received + 3))
         batch = tuple(body_of(number) for number in range(seq, seq + count))
         last = seq + count - 1
+        digest = digest_after(last)
         if seq > self.received + 1:
-            assert self.inbox.accept(Seq(seq), batch) is Accepted.GAP
+            assert self.inbox.accept(Seq(seq), batch, digest) is Accepted.GAP
             return
         if last <= self.received:
-            assert self.inbox.accept(Seq(seq), batch) is Accepted.KNOWN
+            assert self.inbox.accept(Seq(seq), batch, digest) is Accepted.KNOWN
             return
         held = sum(len(body_of(number)) for number in range(self.cursor + 1, last + 1))
         if last - self.cursor > 6 or held > 40:
             with pytest.raises(PeerError, match="WIN-1"):
-                self.inbox.accept(Seq(seq), batch)
+                self.inbox.accept(Seq(seq), batch, digest)
             return
-        assert self.inbox.accept(Seq(seq), batch) is Accepted.NEW
+        with pytest.raises(Contradiction):
+            self.inbox.accept(Seq(seq), batch, chain(b"another"))
+        assert self.inbox.accept(Seq(seq), batch, digest) is Accepted.NEW
         self.received = last
 
     @precondition(lambda self: self.taken == self.cursor)
@@ -232,6 +265,7 @@ class InboxModel(RuleBasedStateMachine):
         """What it holds is what the numbers say."""
         self.inbox.check()
         assert (self.inbox.cursor, self.inbox.received) == (self.cursor, self.received)
+        assert self.inbox.digest == digest_after(self.cursor)
         assert [refusal.seq for refusal in self.inbox.refusals] == self.refused
         held = sum(len(body_of(number)) for number in range(self.cursor + 1, self.received + 1))
         assert self.inbox.window() == (6 - (self.received - self.cursor), 40 - held)

@@ -2,14 +2,17 @@
 
 import pytest
 
-from tests.frames import STREAM, refusal_of
+from tests.frames import STREAM, chain, following, refusal_of
 from zmqp2p import limits as bounds
 from zmqp2p.codes import RefusalCode
-from zmqp2p.errors import PeerError
+from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.ids import Seq
 from zmqp2p.limits import Limits
 from zmqp2p.session.inbox import Accepted, Inbox
 from zmqp2p.wire.frames import Refusal
+
+
+START = chain(STREAM, b"all that was processed before")
 
 
 def inbox_of(
@@ -21,12 +24,12 @@ def inbox_of(
 ) -> Inbox:
     """Return an inbox with room for ``messages`` of ``size_bytes`` in all."""
     limits = Limits(inbox_max_messages=messages, inbox_max_bytes=size_bytes)
-    return Inbox(STREAM, Seq(cursor), list(refusals), limits)
+    return Inbox(STREAM, (Seq(cursor), START), list(refusals), limits)
 
 
 def accept(inbox: Inbox, seq: int, *bodies: bytes) -> Accepted:
-    """Take in a batch, and check the invariant."""
-    accepted = inbox.accept(Seq(seq), bodies)
+    """Take in a batch of a sender who agrees, and check the invariant."""
+    accepted = inbox.accept(Seq(seq), bodies, following(inbox, Seq(seq), bodies))
     inbox.check()
     return accepted
 
@@ -209,3 +212,56 @@ def test_processing_pauses_while_too_many_refusals_are_unheard() -> None:
     assert inbox.ready()
     process(inbox, refuse=True)
     assert len(inbox.refusals) == count
+
+
+# --- The digest (RES-11) ------------------------------------------------------------------------
+
+
+def test_the_digest_goes_with_the_cursor() -> None:
+    """RES-11: it is that of what was processed, not of what waits or is in progress."""
+    inbox = inbox_of()
+    accept(inbox, 1, b"1", b"2")
+    inbox.take()
+    assert (inbox.cursor, inbox.digest) == (0, START)
+    inbox.put_back(b"1")
+    assert process(inbox) == (1, b"1")
+    assert inbox.digest == chain(START, b"1")
+    assert process(inbox, refuse=True) == (2, b"2")
+    assert inbox.digest == chain(START, b"1", b"2")
+
+
+def test_a_batch_that_does_not_follow_on_the_stream_is_not_kept() -> None:
+    """RES-11: its sender has sent other messages before it than have come here."""
+    inbox = inbox_of()
+    accept(inbox, 1, b"1")
+    before = inbox.window()
+    with pytest.raises(Contradiction, match="message 3 does not follow on what came before it"):
+        inbox.accept(Seq(2), (b"2", b"3"), chain(START, b"another 1", b"2", b"3"))
+    inbox.check()
+    assert (inbox.received, inbox.window()) == (1, before)
+    assert accept(inbox, 2, b"2", b"3") is Accepted.NEW
+
+
+def test_a_batch_whose_first_part_is_known_must_follow_on_it_too() -> None:
+    """RES-11: a digest before the batch would not tell; the known part is not looked at again."""
+    inbox = inbox_of()
+    accept(inbox, 1, b"1", b"2")
+    with pytest.raises(Contradiction):
+        inbox.accept(Seq(2), (b"another 2", b"3"), chain(START, b"1", b"another 2", b"3"))
+    inbox.check()
+    assert inbox.received == 2
+
+
+def test_a_batch_of_which_nothing_is_new_is_not_compared() -> None:
+    """RES-11: it is answered with the digest at the cursor, by which its sender will know."""
+    inbox = inbox_of()
+    accept(inbox, 1, b"1", b"2")
+    assert inbox.accept(Seq(1), (b"another",), chain(START, b"another")) is Accepted.KNOWN
+    assert inbox.accept(Seq(9), (b"far",), chain(START, b"far")) is Accepted.GAP
+
+
+def test_the_window_is_looked_at_before_anything_is_hashed() -> None:
+    """WIN-1: a violation is the peer's fault; a contradiction is nobody's."""
+    inbox = inbox_of(messages=1)
+    with pytest.raises(PeerError, match="WIN-1"):
+        inbox.accept(Seq(1), (b"1", b"2"), chain(START, b"wrong"))

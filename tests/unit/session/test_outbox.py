@@ -3,15 +3,17 @@
 import pytest
 
 from tests.chance import seeded
-from tests.frames import STREAM, progress_of, refusal_of
+from tests.frames import STREAM, agreeing, chain, progress_of, refusal_of
 from zmqp2p import limits as bounds
-from zmqp2p.errors import PeerError
+from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.ids import Seq
 from zmqp2p.limits import Limits
-from zmqp2p.session.outbox import Outbox
+from zmqp2p.session.outbox import Outbox, Processed
+from zmqp2p.wire.frames import Progress
 
 LIMITS = Limits(rto_initial_s=1.0, rto_min_s=0.05, rto_max_s=60.0)
 WIDE = (10_000, 100_000_000)
+START = chain(STREAM, b"all that was processed before")
 
 
 def outbox_of(
@@ -21,7 +23,8 @@ def outbox_of(
 
     Otherwise they are what an earlier run stored.
     """
-    outbox = Outbox(STREAM, Seq(acked), [] if new else list(bodies), LIMITS, seeded(1))
+    before = (Seq(acked), START)
+    outbox = Outbox(STREAM, before, [] if new else list(bodies), LIMITS, seeded(1))
     if window is not None:
         outbox.resume(Seq(acked), *window)
     for body in bodies if new else ():
@@ -35,13 +38,18 @@ def batches(outbox: Outbox, now: float = 0.0) -> list[tuple[int, int]]:
     taken: list[tuple[int, int]] = []
     while (batch := outbox.take_batch(now)) is not None:
         outbox.check()
-        taken.append((batch[0], len(batch[1])))
+        taken.append((batch[0], len(batch[2])))
     return taken
+
+
+def hear(outbox: Outbox, progress: Progress, now: float) -> Processed | None:
+    """Take in the progress of a peer that agrees."""
+    return outbox.acknowledge(agreeing(progress, outbox), now)
 
 
 def receive(outbox: Outbox, received: int, now: float = 0.0, *, ack: int = 0) -> None:
     """Take in that the peer holds up to ``received``, and has processed up to ``ack``."""
-    outbox.acknowledge(progress_of(ack=ack, received=received, window=WIDE), now)
+    hear(outbox, progress_of(ack=ack, received=received, window=WIDE), now)
     outbox.check()
 
 
@@ -60,7 +68,11 @@ def test_a_stored_outbox_goes_on_where_it_was() -> None:
     assert (outbox.base, outbox.next, outbox.size_bytes) == (4, 6, 8)
     assert outbox.body(Seq(5)) == b"five"
     assert outbox.append(b"six") == 6
-    assert outbox.take_batch(0.0) == (4, [b"four", b"five", b"six"])
+    assert outbox.take_batch(0.0) == (
+        4,
+        chain(START, b"four", b"five", b"six"),
+        [b"four", b"five", b"six"],
+    )
 
 
 def test_nothing_leaves_before_a_link_is_there() -> None:
@@ -71,9 +83,9 @@ def test_nothing_leaves_before_a_link_is_there() -> None:
 
 def test_messages_leave_in_order_and_once() -> None:
     outbox = outbox_of(b"1", b"2")
-    assert outbox.take_batch(0.0) == (1, [b"1", b"2"])
+    assert outbox.take_batch(0.0) == (1, chain(START, b"1", b"2"), [b"1", b"2"])
     outbox.append(b"3")
-    assert outbox.take_batch(0.0) == (3, [b"3"])
+    assert outbox.take_batch(0.0) == (3, chain(START, b"1", b"2", b"3"), [b"3"])
     assert outbox.take_batch(0.0) is None
 
 
@@ -105,7 +117,7 @@ def test_no_more_messages_leave_than_the_window_allows() -> None:
     """WIN-2."""
     outbox = outbox_of(*[b"x"] * 10, window=(3, 1000))
     assert batches(outbox) == [(1, 3)]
-    outbox.acknowledge(progress_of(received=2, window=(3, 1000)), 0.0)
+    hear(outbox, progress_of(received=2, window=(3, 1000)), 0.0)
     assert batches(outbox) == [(4, 2)]
 
 
@@ -113,11 +125,11 @@ def test_no_more_bytes_are_in_flight_than_the_window_allows() -> None:
     """WIN-2: what has left and was not received counts against it."""
     outbox = outbox_of(*[b"12345"] * 10, window=(100, 12))
     assert batches(outbox) == [(1, 2)]
-    outbox.acknowledge(progress_of(received=1, window=(100, 10)), 0.0)
+    hear(outbox, progress_of(received=1, window=(100, 10)), 0.0)
     assert batches(outbox) == [(3, 1)]
-    outbox.acknowledge(progress_of(received=3, window=(100, 4)), 0.0)
+    hear(outbox, progress_of(received=3, window=(100, 4)), 0.0)
     assert batches(outbox) == []
-    outbox.acknowledge(progress_of(ack=3, window=(100, 5)), 0.0)
+    hear(outbox, progress_of(ack=3, window=(100, 5)), 0.0)
     assert batches(outbox) == [(4, 1)]
 
 
@@ -129,7 +141,7 @@ def test_a_message_that_does_not_fit_lets_none_pass_it() -> None:
 def test_a_window_may_be_closed() -> None:
     outbox = outbox_of(b"x", window=(0, 1000))
     assert batches(outbox) == []
-    outbox.acknowledge(progress_of(window=(1, 1000)), 0.0)
+    hear(outbox, progress_of(window=(1, 1000)), 0.0)
     assert batches(outbox) == [(1, 1)]
 
 
@@ -137,8 +149,8 @@ def test_a_stale_window_is_not_used() -> None:
     """ACK-5: it counts from a number that lies behind, and would allow other than is meant."""
     outbox = outbox_of(*[b"x"] * 10, window=(4, 1000))
     batches(outbox)
-    outbox.acknowledge(progress_of(received=4, window=(2, 1000)), 0.0)
-    outbox.acknowledge(progress_of(received=3, window=(6, 1000)), 0.0)
+    hear(outbox, progress_of(received=4, window=(2, 1000)), 0.0)
+    hear(outbox, progress_of(received=3, window=(6, 1000)), 0.0)
     assert batches(outbox) == [(5, 2)]
 
 
@@ -148,7 +160,7 @@ def test_a_stale_window_is_not_used() -> None:
 def test_what_was_processed_is_dropped() -> None:
     outbox = outbox_of(b"1", b"22", b"333")
     batches(outbox)
-    processed = outbox.acknowledge(progress_of(ack=2), 0.0)
+    processed = hear(outbox, progress_of(ack=2), 0.0)
     outbox.check()
     assert processed is not None
     assert (processed.first, processed.last, processed.size_bytes) == (1, 2, 3)
@@ -160,7 +172,7 @@ def test_what_was_received_only_is_kept() -> None:
     """ACK-3: received is in the peer's memory; a crash there loses it."""
     outbox = outbox_of(b"1", b"2")
     batches(outbox)
-    assert outbox.acknowledge(progress_of(ack=0, received=2), 0.0) is None
+    assert hear(outbox, progress_of(ack=0, received=2), 0.0) is None
     assert (outbox.base, len(outbox)) == (1, 2)
     outbox.resume(Seq(0), *WIDE)
     assert batches(outbox) == [(1, 2)]
@@ -171,7 +183,7 @@ def test_a_refusal_comes_with_the_ack_that_covers_it() -> None:
     outbox = outbox_of(b"1", b"2", b"3")
     batches(outbox)
     progress = progress_of(ack=2, refusals=(refusal_of(2),))
-    processed = outbox.acknowledge(progress, 0.0)
+    processed = hear(outbox, progress, 0.0)
     assert processed is not None
     assert processed.refused == {2: (refusal_of(2), b"2")}
 
@@ -179,8 +191,8 @@ def test_a_refusal_comes_with_the_ack_that_covers_it() -> None:
 def test_a_refusal_that_is_repeated_is_reported_once() -> None:
     outbox = outbox_of(b"1", b"2")
     batches(outbox)
-    outbox.acknowledge(progress_of(ack=1, refusals=(refusal_of(1),)), 0.0)
-    again = outbox.acknowledge(progress_of(ack=2, refusals=(refusal_of(1), refusal_of(2))), 0.0)
+    hear(outbox, progress_of(ack=1, refusals=(refusal_of(1),)), 0.0)
+    again = hear(outbox, progress_of(ack=2, refusals=(refusal_of(1), refusal_of(2))), 0.0)
     assert again is not None
     assert list(again.refused) == [2]
 
@@ -189,9 +201,9 @@ def test_an_ack_is_news_once() -> None:
     """ACK-4, ACK-5."""
     outbox = outbox_of(b"1", b"2")
     batches(outbox)
-    assert outbox.acknowledge(progress_of(ack=2), 0.0) is not None
-    assert outbox.acknowledge(progress_of(ack=2), 0.0) is None
-    assert outbox.acknowledge(progress_of(ack=1), 0.0) is None
+    assert hear(outbox, progress_of(ack=2), 0.0) is not None
+    assert hear(outbox, progress_of(ack=2), 0.0) is None
+    assert hear(outbox, progress_of(ack=1), 0.0) is None
     outbox.check()
     assert outbox.base == 3
 
@@ -202,23 +214,23 @@ def test_what_was_never_sent_cannot_be_acknowledged(ack: int) -> None:
     outbox = outbox_of(b"1", b"2", b"3", window=(2, 1000))
     batches(outbox)
     with pytest.raises(PeerError) as caught:
-        outbox.acknowledge(progress_of(ack=ack, received=3), 0.0)
+        hear(outbox, progress_of(ack=ack, received=3), 0.0)
     assert caught.value.rule == "ACK-1"
     outbox.check()
     assert len(outbox) == 3
-    outbox.acknowledge(progress_of(ack=2), 0.0)
+    hear(outbox, progress_of(ack=2), 0.0)
 
 
 def test_what_an_earlier_run_stored_may_be_acknowledged() -> None:
     """It may have been sent before the restart."""
     outbox = outbox_of(b"1", b"2", new=False, window=None)
     outbox.append(b"3")
-    processed = outbox.acknowledge(progress_of(ack=2), 0.0)
+    processed = hear(outbox, progress_of(ack=2), 0.0)
     assert processed is not None
     assert processed.last == 2
     outbox.check()
     with pytest.raises(PeerError, match="ACK-1"):
-        outbox.acknowledge(progress_of(ack=3), 0.0)
+        hear(outbox, progress_of(ack=3), 0.0)
 
 
 def test_an_ack_beyond_what_left_on_this_link_moves_the_sending_on() -> None:
@@ -400,7 +412,7 @@ def test_a_batch_is_measured_by_what_is_new_in_it() -> None:
     batches(outbox, now=0.0)
     outbox.go_back()
     outbox.append(b"2")
-    outbox.acknowledge(progress_of(window=WIDE), 0.1)
+    hear(outbox, progress_of(window=WIDE), 0.1)
     assert batches(outbox, now=0.2) == [(1, 2)]
     receive(outbox, 1, now=0.3)
     assert outbox.timer.smoothed_s is None
@@ -452,3 +464,62 @@ def test_progress_ends_the_back_off() -> None:
     batches(outbox, now=1.0)
     receive(outbox, 1, now=1.5)
     assert outbox.deadline == 2.5
+
+
+# --- The digest (RES-11) ------------------------------------------------------------------------
+
+
+def test_the_digest_is_known_at_all_that_is_held_and_where_the_peer_has_come_to() -> None:
+    """RES-11."""
+    outbox = outbox_of(b"1", b"2", b"3")
+    batches(outbox)
+    assert outbox.digest_at(Seq(0)) == START
+    assert outbox.digest_at(Seq(3)) == chain(START, b"1", b"2", b"3")
+    assert outbox.digest_at(Seq(4)) is None
+    receive(outbox, 2, ack=2)
+    assert outbox.digest_at(Seq(1)) is None
+    assert outbox.digest_at(Seq(2)) == chain(START, b"1", b"2")
+    assert outbox.append(b"4") == 4
+    assert outbox.digest_at(Seq(4)) == chain(START, b"1", b"2", b"3", b"4")
+
+
+def test_a_stored_outbox_goes_on_with_the_digest_where_it_was() -> None:
+    """RES-11."""
+    outbox = outbox_of(b"four", acked=3, new=False)
+    outbox.append(b"five")
+    assert outbox.digest_at(Seq(5)) == chain(START, b"four", b"five")
+
+
+def test_each_batch_comes_with_the_digest_at_its_end() -> None:
+    """RES-11: also of the first of several that leave in one turn, and when it is sent again."""
+    bulk = bytes(bounds.BULK_MIN_BYTES)
+    outbox = outbox_of(b"1", bulk, b"3")
+    expected = [(1, [b"1"]), (2, [bulk]), (3, [b"3"])]
+    sent = [b"1", bulk, b"3"]
+    for _ in range(2):
+        for seq, bodies in expected:
+            assert outbox.take_batch(0.0) == (seq, chain(START, *sent[:seq]), bodies)
+        outbox.go_back()
+
+
+@pytest.mark.parametrize("ack", [0, 1, 2])
+def test_an_ack_of_other_messages_than_were_sent_changes_nothing(ack: int) -> None:
+    """RES-11: at the base - 1 too, where nothing is new."""
+    outbox = outbox_of(b"1", b"2", b"3")
+    batches(outbox)
+    other = progress_of(ack=ack, received=3, digest=chain(START, b"another"), window=(0, 0))
+    with pytest.raises(Contradiction) as caught:
+        outbox.acknowledge(other, 0.0)
+    assert str(caught.value) == f"RES-11: other messages up to {ack} than were sent"
+    outbox.check()
+    assert (outbox.base, len(outbox)) == (1, 3)
+    outbox.append(b"4")
+    assert batches(outbox) == [(4, 1)]  # Neither received nor the window has changed.
+
+
+def test_an_ack_from_before_what_is_held_is_not_compared() -> None:
+    """RES-11, ACK-5: late news of another link; the digest there is not known any more."""
+    outbox = outbox_of(b"1", b"2")
+    batches(outbox)
+    receive(outbox, 2, ack=2)
+    assert outbox.acknowledge(progress_of(ack=1, digest=chain(b"any")), 0.0) is None

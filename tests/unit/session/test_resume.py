@@ -4,13 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from tests.frames import INSTANCE, OTHER_INSTANCE, OTHER_STREAM, STREAM
+from tests.frames import INSTANCE, OTHER_INSTANCE, OTHER_STREAM, STREAM, chain
 from zmqp2p.codes import ByeCode
 from zmqp2p.ids import InstanceId, Seq, StreamId
 from zmqp2p.session.resume import Hold, Memory, Resume, resume
 from zmqp2p.wire.frames import Hello
 
 MINE = StreamId(b"m" * 16)
+
+# Wherever the two digests of a stream are compared here, they are the same unless a test says so.
+OF_MINE, OF_THEIRS, ANOTHER = chain(MINE), chain(STREAM), chain(OTHER_STREAM)
 
 # I have sent them 1 to 9, of which they have acknowledged 4; of theirs I have processed 6.
 MEMORY = Memory(
@@ -21,6 +24,9 @@ MEMORY = Memory(
     cursor=Seq(6),
     incarnation=3,
     instance=INSTANCE,
+    in_base=Seq(4),
+    out_digest=OF_MINE,
+    in_digest=OF_THEIRS,
 )
 HELLO = Hello(
     versions=(1,),
@@ -29,9 +35,12 @@ HELLO = Hello(
     instance=INSTANCE,
     stream=STREAM,
     base=Seq(4),
+    base_digest=OF_THEIRS,
     next=Seq(9),
     seen_stream=MINE,
     cursor=Seq(7),
+    seen_digest=OF_MINE,
+    heard=Seq(5),
     refusals=(),
     window_messages=100,
     window_bytes=1000,
@@ -46,7 +55,7 @@ def code_of(decision: Resume | Hold) -> ByeCode:
 
 def test_both_go_on_from_what_the_other_has_processed() -> None:
     """RES-1."""
-    assert resume(MEMORY, HELLO) == Resume(Seq(7), None)
+    assert resume(MEMORY, HELLO) == Resume(Seq(7), anew=False)
 
 
 # --- The run (RES-3, RES-4) ---------------------------------------------------------------------
@@ -54,7 +63,7 @@ def test_both_go_on_from_what_the_other_has_processed() -> None:
 
 def test_a_later_incarnation_is_a_restart() -> None:
     hello = replace(HELLO, incarnation=4, instance=OTHER_INSTANCE)
-    assert resume(MEMORY, hello) == Resume(Seq(7), None)
+    assert resume(MEMORY, hello) == Resume(Seq(7), anew=False)
 
 
 def test_an_earlier_incarnation_is_a_store_that_was_rolled_back() -> None:
@@ -75,13 +84,13 @@ def test_a_peer_met_for_the_first_time_may_be_in_any_incarnation() -> None:
     unknown = replace(MEMORY, incarnation=0, instance=InstanceId(b""))
     for incarnation in (0, 1, 2**64 - 1):
         hello = replace(HELLO, incarnation=incarnation)
-        assert resume(unknown, hello) == Resume(Seq(7), None)
+        assert resume(unknown, hello) == Resume(Seq(7), anew=False)
 
 
 def test_a_peer_that_counts_from_zero_is_told_from_its_copy() -> None:
     """RES-4: once known, 0 is an incarnation like any other."""
     known = replace(MEMORY, incarnation=0)
-    assert resume(known, replace(HELLO, incarnation=0)) == Resume(Seq(7), None)
+    assert resume(known, replace(HELLO, incarnation=0)) == Resume(Seq(7), anew=False)
     decision = resume(known, replace(HELLO, incarnation=0, instance=OTHER_INSTANCE))
     assert code_of(decision) is ByeCode.DUPLICATE_INSTANCE
 
@@ -92,7 +101,7 @@ def test_a_peer_that_counts_from_zero_is_told_from_its_copy() -> None:
 @pytest.mark.parametrize("base", [1, 6, 7])
 def test_their_stream_goes_on_while_they_hold_what_i_have_not_processed(base: int) -> None:
     """RES-5: I have processed 6; from 7 on at the latest they must hold it."""
-    assert resume(MEMORY, replace(HELLO, base=Seq(base))) == Resume(Seq(7), None)
+    assert resume(MEMORY, replace(HELLO, base=Seq(base))) == Resume(Seq(7), anew=False)
 
 
 def test_if_they_have_dropped_what_i_miss_my_store_was_rolled_back() -> None:
@@ -106,7 +115,7 @@ def test_if_they_have_dropped_what_i_miss_my_store_was_rolled_back() -> None:
 def test_if_they_never_sent_what_i_have_processed_their_outbox_was_rolled_back() -> None:
     """RES-5: they would use a number a second time, and I would take the message for known."""
     restarted = replace(HELLO, incarnation=4, instance=OTHER_INSTANCE)
-    assert resume(MEMORY, replace(restarted, next=Seq(7))) == Resume(Seq(7), None)
+    assert resume(MEMORY, replace(restarted, next=Seq(7))) == Resume(Seq(7), anew=False)
     decision = resume(MEMORY, replace(restarted, next=Seq(6)))
     assert code_of(decision) is ByeCode.DATA_LOSS
     assert isinstance(decision, Hold)
@@ -119,9 +128,9 @@ def test_if_they_never_sent_what_i_have_processed_their_outbox_was_rolled_back()
 def test_a_stream_that_i_do_not_know_begins_at_its_base(base: int) -> None:
     """RES-2: whatever I have processed of the old one."""
     hello = replace(HELLO, stream=OTHER_STREAM, base=Seq(base))
-    assert resume(MEMORY, hello) == Resume(Seq(7), (OTHER_STREAM, Seq(base - 1)))
+    assert resume(MEMORY, hello) == Resume(Seq(7), anew=True)
     new = replace(MEMORY, in_stream=StreamId(b""), cursor=Seq(0))
-    assert resume(new, hello) == Resume(Seq(7), (OTHER_STREAM, Seq(base - 1)))
+    assert resume(new, hello) == Resume(Seq(7), anew=True)
 
 
 # --- My stream (RES-1, RES-6) -------------------------------------------------------------------
@@ -131,13 +140,13 @@ def test_a_stream_that_i_do_not_know_begins_at_its_base(base: int) -> None:
 def test_if_they_do_not_know_my_stream_it_begins_at_my_base(seen: bytes) -> None:
     """RES-1: their cursor then says nothing about it."""
     hello = replace(HELLO, seen_stream=StreamId(seen), cursor=Seq(99 if seen else 0))
-    assert resume(MEMORY, hello) == Resume(Seq(4), None)
+    assert resume(MEMORY, hello) == Resume(Seq(4), anew=False)
 
 
 @pytest.mark.parametrize("cursor", [4, 9])
 def test_my_stream_goes_on_within_what_i_sent_and_hold(cursor: int) -> None:
     """RES-6."""
-    assert resume(MEMORY, replace(HELLO, cursor=Seq(cursor))) == Resume(Seq(cursor), None)
+    assert resume(MEMORY, replace(HELLO, cursor=Seq(cursor))) == Resume(Seq(cursor), anew=False)
 
 
 def test_if_they_have_processed_what_i_never_sent_my_outbox_was_rolled_back() -> None:
@@ -153,7 +162,7 @@ def test_if_they_have_processed_what_i_never_sent_my_outbox_was_rolled_back() ->
 def test_if_they_forgot_what_they_had_processed_they_were_rolled_back() -> None:
     """RES-6: they acknowledged 4, so I no longer hold it."""
     restarted = replace(HELLO, incarnation=4, instance=OTHER_INSTANCE)
-    assert resume(MEMORY, replace(restarted, cursor=Seq(4))) == Resume(Seq(4), None)
+    assert resume(MEMORY, replace(restarted, cursor=Seq(4))) == Resume(Seq(4), anew=False)
     decision = resume(MEMORY, replace(restarted, cursor=Seq(3)))
     assert code_of(decision) is ByeCode.DATA_LOSS
     assert isinstance(decision, Hold)
@@ -163,7 +172,7 @@ def test_if_they_forgot_what_they_had_processed_they_were_rolled_back() -> None:
 def test_a_hello_that_was_overtaken_by_frames_of_another_link_is_no_alarm() -> None:
     """RES-5, RES-6: a run that was seen cannot be rolled back; what it has said since holds."""
     late = replace(HELLO, base=Seq(1), next=Seq(5), cursor=Seq(2))
-    assert resume(MEMORY, late) == Resume(Seq(4), None)
+    assert resume(MEMORY, late) == Resume(Seq(4), anew=False)
 
 
 def test_the_same_run_of_the_peer_is_no_excuse_for_my_own_store() -> None:
@@ -197,5 +206,56 @@ def test_a_stream_that_is_held_from_an_earlier_number_than_before_was_rolled_bac
     memory = replace(MEMORY, in_base=Seq(5))
     again = replace(HELLO, incarnation=4, instance=OTHER_INSTANCE, next=Seq(12))
     assert code_of(resume(memory, again)) is ByeCode.DATA_LOSS
-    assert resume(memory, replace(again, base=Seq(5))) == Resume(Seq(7), None)
-    assert resume(memory, replace(HELLO, next=Seq(12))) == Resume(Seq(7), None)  # Overtaken.
+    assert resume(memory, replace(again, base=Seq(5))) == Resume(Seq(7), anew=False)
+    assert resume(memory, replace(HELLO, next=Seq(12))) == Resume(Seq(7), anew=False)  # Overtaken.
+
+
+# --- The highest base heard, and digests (RES-10, RES-11) ---------------------------------------
+
+
+def reason_of(decision: Resume | Hold) -> str:
+    """Return why it is held, in words."""
+    assert code_of(decision) is ByeCode.DATA_LOSS
+    assert isinstance(decision, Hold)
+    return decision.reason
+
+
+def test_if_they_have_heard_a_higher_base_than_mine_my_outbox_was_rolled_back() -> None:
+    """RES-10: whatever run they are in; a refusal that they have forgotten would become an ack."""
+    for instance, incarnation in ((INSTANCE, 3), (OTHER_INSTANCE, 4)):
+        hello = replace(HELLO, heard=Seq(6), instance=instance, incarnation=incarnation)
+        assert reason_of(resume(MEMORY, hello)) == (
+            "my outbox was rolled back: you have heard that I hold from 6, I hold from 5"
+        )
+    assert resume(MEMORY, replace(HELLO, heard=Seq(5))) == Resume(Seq(7), anew=False)
+
+
+def test_if_they_have_processed_other_messages_than_i_have_sent_one_of_us_was_rolled_back() -> None:
+    """RES-11: the numbers alone agree."""
+    decision = resume(MEMORY, replace(HELLO, seen_digest=ANOTHER))
+    assert reason_of(decision) == (
+        "one of us was rolled back: what you have processed up to 7 is not what I have sent"
+    )
+
+
+def test_if_their_messages_are_others_than_i_have_processed_one_of_us_was_rolled_back() -> None:
+    """RES-11: they hold from just after my cursor, so that both know the digest there."""
+    decision = resume(MEMORY, replace(HELLO, base=Seq(7), base_digest=ANOTHER))
+    assert reason_of(decision) == (
+        "one of us was rolled back: your messages up to 6 are not those that I have processed"
+    )
+
+
+def test_what_one_side_does_not_know_any_more_is_not_compared() -> None:
+    """RES-11: the other side compares then, with what it has heard from here."""
+    assert resume(MEMORY, replace(HELLO, base_digest=ANOTHER)) == Resume(Seq(7), anew=False)
+    late = replace(HELLO, cursor=Seq(2), seen_digest=ANOTHER)
+    assert resume(replace(MEMORY, out_digest=None), late) == Resume(Seq(4), anew=False)
+
+
+def test_of_another_stream_nothing_is_compared() -> None:
+    """RES-10, RES-11: what they heard and processed of it says nothing about mine."""
+    hello = replace(HELLO, seen_stream=OTHER_STREAM, seen_digest=ANOTHER, heard=Seq(99))
+    assert resume(MEMORY, hello) == Resume(Seq(4), anew=False)
+    anew = replace(HELLO, stream=OTHER_STREAM, base=Seq(7), base_digest=ANOTHER)
+    assert resume(MEMORY, anew) == Resume(Seq(7), anew=True)

@@ -10,13 +10,17 @@ from tests.frames import (
     OTHER_INSTANCE,
     OTHER_STREAM,
     STREAM,
+    UNSAID,
+    chain,
+    honest,
+    honest_hello,
     progress_of,
     refusal_of,
 )
 from zmqp2p import limits as bounds
 from zmqp2p.codes import ByeCode, RefusalCode
 from zmqp2p.errors import PeerError
-from zmqp2p.ids import Address, InstanceId, LinkId, Seq, StreamId
+from zmqp2p.ids import Address, InstanceId, LinkId, Seq, StreamDigest, StreamId
 from zmqp2p.limits import DEFAULT_LIMITS
 from zmqp2p.persistence import (
     DropMessages,
@@ -29,6 +33,7 @@ from zmqp2p.persistence import (
     PutRefusal,
     Write,
 )
+from zmqp2p.session.resume import Hold
 from zmqp2p.session.session import Output, Session
 from zmqp2p.wire.frames import (
     Ack,
@@ -46,12 +51,16 @@ from zmqp2p.wire.frames import (
 PEER = Address(b"p" * 20)
 MINE = StreamId(b"m" * 16)
 ONE, TWO = LinkId(1), LinkId(2)
+OURS_2, OURS_3 = chain(MINE, b"one", b"two"), chain(MINE, b"one", b"two", b"three")
+THEIRS_6 = chain(STREAM, b"one", b"two", b"three", b"four", b"five", b"six")
 STORED = PeerSnapshot(
     out_stream=MINE,
     acked=Seq(2),
+    acked_digest=OURS_2,
     messages=[(Seq(3), b"three"), (Seq(4), b"four")],
     in_stream=STREAM,
     cursor=Seq(6),
+    cursor_digest=THEIRS_6,
     refusals=[(Seq(5), RefusalCode.REPLAY.value, "old")],
     incarnation=3,
     instance=INSTANCE,
@@ -85,9 +94,15 @@ class Sut:
         return writes
 
     def receive(self, frame: Data | Bulk | Ack | Gap | Ping | Pong, link: LinkId = ONE) -> None:
-        """Take in a frame."""
-        self.session.receive(link, frame, 0.0)
+        """Take in a frame, of a peer who agrees unless a digest says otherwise."""
+        self.session.receive(link, honest(frame, self.session), 0.0)
         self.session.check()
+
+    def establish(self, link: LinkId, hello: Hello) -> Hold | None:
+        """Take in a HELLO, of a peer who agrees unless a digest says otherwise."""
+        hold = self.session.establish(link, honest_hello(hello, self.session), 0.0)
+        self.session.check()
+        return hold
 
     def process(self) -> bytes:
         """Process the next message."""
@@ -113,6 +128,9 @@ def hello_of(  # noqa: PLR0913  # Each field matters to some test.
     incarnation: int = 3,
     window: tuple[int, int] = (1000, 1_000_000),
     refusals: tuple[Refusal, ...] = (),
+    base_digest: StreamDigest = UNSAID,
+    seen_digest: StreamDigest = UNSAID,
+    heard: int = 1,
 ) -> Hello:
     """Return a HELLO of the peer."""
     return Hello(
@@ -122,9 +140,12 @@ def hello_of(  # noqa: PLR0913  # Each field matters to some test.
         instance=instance,
         stream=stream,
         base=Seq(base),
+        base_digest=base_digest,
         next=Seq(max(next_, base)),
         seen_stream=seen,
         cursor=Seq(cursor),
+        seen_digest=seen_digest,
+        heard=Seq(heard),
         refusals=refusals,
         window_messages=window[0],
         window_bytes=window[1],
@@ -136,15 +157,36 @@ def established(memory: PeerSnapshot | None = None) -> Sut:
     sut = Sut(memory)
     known = memory is not None
     hello = hello_of(cursor=2 if known else 0, base=7 if known else 1)
-    assert sut.session.establish(ONE, hello, 0.0) is None
+    assert sut.establish(ONE, hello) is None
     sut.settle()
     sut.writes()
     return sut
 
 
 def data_of(seq: int, *bodies: bytes, progress: Progress | None = None) -> Data:
-    """Return a batch."""
-    return Data(Seq(seq), progress or progress_of(), bodies)
+    """Return a batch of the peer."""
+    return Data(Seq(seq), UNSAID, progress or progress_of(), bodies)
+
+
+def said(
+    *processed: bytes,
+    base: int = 1,
+    received: int | None = None,
+    window: tuple[int, int] = FULL,
+    refusals: tuple[Refusal, ...] = (),
+) -> Progress:
+    """Return what the session says when it has processed these messages of the peer."""
+    return progress_of(
+        base=base,
+        ack=len(processed),
+        received=received,
+        window=window,
+        refusals=refusals,
+        digest=chain(STREAM, *processed),
+    )
+
+
+STORED_SAYS = progress_of(base=4, ack=6, window=FULL, digest=THEIRS_6)
 
 
 # --- Beginning ----------------------------------------------------------------------------------
@@ -168,9 +210,12 @@ def test_hello_says_what_was_stored() -> None:
         instance=OTHER_INSTANCE,
         stream=MINE,
         base=Seq(3),
+        base_digest=OURS_2,
         next=Seq(5),
         seen_stream=STREAM,
         cursor=Seq(6),
+        seen_digest=THEIRS_6,
+        heard=Seq(1),
         refusals=(Refusal(Seq(5), RefusalCode.REPLAY, "old"),),
         window_messages=FULL[0],
         window_bytes=FULL[1],
@@ -186,7 +231,7 @@ def test_hello_says_how_far_this_turn_has_come() -> None:
     assert (hello.seen_stream, hello.cursor) == (STREAM, 1)
     assert (hello.window_messages, hello.window_bytes) == (FULL[0] - 1, FULL[1] - 2)
     sut.settle()
-    assert PutCursor(PEER, STREAM, Seq(1)) in sut.writes()
+    assert PutCursor(PEER, STREAM, Seq(1), chain(STREAM, b"1")) in sut.writes()
 
 
 # --- Establishing -------------------------------------------------------------------------------
@@ -195,18 +240,17 @@ def test_hello_says_how_far_this_turn_has_come() -> None:
 def test_a_session_is_resumed_from_the_peers_cursor() -> None:
     """RES-1."""
     sut = Sut(STORED)
-    assert sut.session.establish(ONE, hello_of(cursor=3, base=7), 0.0) is None
-    assert sut.writes() == [DropMessages(PEER, Seq(3)), DropRefusals(PEER, Seq(6))]
+    assert sut.establish(ONE, hello_of(cursor=3, base=7)) is None
+    assert sut.writes() == [DropMessages(PEER, Seq(3), OURS_3), DropRefusals(PEER, Seq(6))]
     assert [(p, d.first, d.last) for p, d in sut.output.processed] == [(PEER, 3, 3)]
     (frame,) = sut.settle()
-    progress = progress_of(base=4, ack=6, window=FULL)
-    assert frame == (ONE, Data(Seq(4), progress, (b"four",)))
+    assert frame == (ONE, Data(Seq(4), chain(OURS_3, b"four"), STORED_SAYS, (b"four",)))
 
 
 def test_a_refusal_in_a_hello_reaches_the_sender() -> None:
     """REF-2: it is part of the ack that the cursor is."""
     sut = Sut(STORED)
-    sut.session.establish(ONE, hello_of(cursor=4, refusals=(refusal_of(4),)), 0.0)
+    sut.establish(ONE, hello_of(cursor=4, refusals=(refusal_of(4),)))
     ((_, processed),) = sut.output.processed
     assert processed.refused == {4: (refusal_of(4), b"four")}
 
@@ -214,24 +258,25 @@ def test_a_refusal_in_a_hello_reaches_the_sender() -> None:
 def test_a_run_of_the_peer_is_stored_when_it_is_new() -> None:
     """RES-3."""
     sut = Sut(STORED)
-    sut.session.establish(ONE, hello_of(cursor=2), 0.0)
+    sut.establish(ONE, hello_of(cursor=2))
     assert sut.writes() == []
-    sut.session.establish(ONE, hello_of(cursor=2, incarnation=4, instance=OTHER_INSTANCE), 0.0)
+    sut.establish(ONE, hello_of(cursor=2, incarnation=4, instance=OTHER_INSTANCE))
     assert sut.writes() == [PutPeerRun(PEER, 4, OTHER_INSTANCE)]
-    sut.session.establish(ONE, hello_of(cursor=2, incarnation=4, instance=OTHER_INSTANCE), 0.0)
+    sut.establish(ONE, hello_of(cursor=2, incarnation=4, instance=OTHER_INSTANCE))
     assert sut.writes() == []
-    hold = sut.session.establish(ONE, hello_of(cursor=2), 0.0)
+    hold = sut.establish(ONE, hello_of(cursor=2))
     assert hold is not None
     assert hold.code is ByeCode.STORE_ROLLED_BACK
 
 
 def test_a_stream_that_begins_anew_forgets_the_old_one() -> None:
-    """RES-2: its cursor and its refusals say nothing about the new one."""
+    """RES-2, RES-11: its cursor and its refusals say nothing about the new one."""
+    before = chain(OTHER_STREAM, b"one", b"two", b"three", b"four")
     sut = Sut(STORED)
-    sut.session.establish(ONE, hello_of(cursor=2, stream=OTHER_STREAM, base=5), 0.0)
+    sut.establish(ONE, hello_of(cursor=2, stream=OTHER_STREAM, base=5, base_digest=before))
     assert sut.writes() == [
         DropRefusals(PEER, Seq(6)),
-        PutCursor(PEER, OTHER_STREAM, Seq(4), Seq(5)),
+        PutCursor(PEER, OTHER_STREAM, Seq(4), before, Seq(5)),
     ]
     assert sut.session.inbox.refusals == ()
     sut.receive(data_of(5, b"five"))
@@ -240,8 +285,11 @@ def test_a_stream_that_begins_anew_forgets_the_old_one() -> None:
 
 def test_a_stream_without_refusals_has_none_to_forget() -> None:
     sut = Sut()
-    sut.session.establish(ONE, hello_of(), 0.0)
-    assert sut.writes() == [PutPeerRun(PEER, 3, INSTANCE), PutCursor(PEER, STREAM, Seq(0))]
+    sut.establish(ONE, hello_of())
+    assert sut.writes() == [
+        PutPeerRun(PEER, 3, INSTANCE),
+        PutCursor(PEER, STREAM, Seq(0), chain(STREAM)),
+    ]
 
 
 def test_what_an_earlier_run_sent_is_forgotten_unless_it_was_processed() -> None:
@@ -252,7 +300,7 @@ def test_what_an_earlier_run_sent_is_forgotten_unless_it_was_processed() -> None
     refusal = sut.refuse()
     sut.settle()
     again = hello_of(incarnation=4, instance=OTHER_INSTANCE)
-    assert sut.session.establish(TWO, again, 0.0) is None
+    assert sut.establish(TWO, again) is None
     assert (sut.session.inbox.cursor, sut.session.inbox.received) == (2, 2)
     assert sut.session.inbox.refusals == (refusal,)
     sut.receive(data_of(3, b"new 3"), TWO)
@@ -263,7 +311,7 @@ def test_the_same_run_on_a_new_link_need_not_send_again_what_waits_here() -> Non
     """SEQ-2: it does all the same, and that is known."""
     sut = established()
     sut.receive(data_of(1, b"1"))
-    sut.session.establish(TWO, hello_of(), 0.0)
+    sut.establish(TWO, hello_of())
     sut.receive(data_of(1, b"1", b"2"), TWO)
     assert [sut.process(), sut.process()] == [b"1", b"2"]
 
@@ -271,14 +319,13 @@ def test_the_same_run_on_a_new_link_need_not_send_again_what_waits_here() -> Non
 def test_nothing_happens_on_a_link_that_is_held() -> None:
     """RES-7."""
     sut = Sut(STORED)
-    hold = sut.session.establish(ONE, hello_of(cursor=9, incarnation=4), 0.0)
+    hold = sut.establish(ONE, hello_of(cursor=9, incarnation=4))
     assert hold is not None
-    assert sut.session.held is hold
+    assert hold.code is ByeCode.DATA_LOSS
     assert sut.session.links == {}
     assert sut.settle() == []
     assert sut.writes() == []
-    assert sut.session.establish(ONE, hello_of(cursor=2), 0.0) is None
-    assert sut.session.held is None
+    assert sut.establish(ONE, hello_of(cursor=2)) is None
 
 
 def test_a_rolled_back_outbox_is_noticed_after_more_was_sent() -> None:
@@ -286,7 +333,7 @@ def test_a_rolled_back_outbox_is_noticed_after_more_was_sent() -> None:
     sut = Sut(STORED)
     sut.session.send(b"five anew")
     sut.session.send(b"six anew")
-    hold = sut.session.establish(ONE, hello_of(cursor=5), 0.0)
+    hold = sut.establish(ONE, hello_of(cursor=5))
     assert hold is not None
     assert hold.code is ByeCode.DATA_LOSS
     assert hold.reason.startswith("my outbox was rolled back")
@@ -297,12 +344,12 @@ def test_a_hello_that_was_overtaken_takes_nothing_back() -> None:
     """RES-6: two links of one run; the acks of one came before the HELLO of the other."""
     sut = established(STORED)
     sut.receive(Ack(progress_of(ack=4, base=7)))
-    assert sut.session.establish(TWO, hello_of(cursor=2, base=7), 0.0) is None
+    assert sut.establish(TWO, hello_of(cursor=2, base=7)) is None
     sut.session.check()
     assert sut.session.outbox.base == 5
     sut.session.send(b"five")
-    ((link, frame),) = sut.settle()
-    assert (link, frame) == (TWO, Data(Seq(5), progress_of(base=5, ack=6, window=FULL), (b"five",)))
+    five = Data(Seq(5), chain(OURS_3, b"four", b"five"), replace(STORED_SAYS, base=5), (b"five",))
+    assert sut.settle() == [(TWO, five)]
 
 
 # --- Sending ------------------------------------------------------------------------------------
@@ -312,27 +359,27 @@ def test_a_message_is_stored_and_then_sent() -> None:
     sut = established()
     assert sut.session.send(b"hi") == 1
     assert sut.writes() == [PutMessage(PEER, Seq(1), b"hi")]
-    assert sut.settle() == [(ONE, Data(Seq(1), progress_of(window=FULL), (b"hi",)))]
+    assert sut.settle() == [(ONE, Data(Seq(1), chain(MINE, b"hi"), said(), (b"hi",)))]
     assert sut.settle() == []
 
 
 def test_a_large_message_travels_bare() -> None:
     sut = established()
     body = bytes(bounds.BULK_MIN_BYTES)
-    for one in (body[1:], body, b"x"):
+    bodies = (body[1:], body, b"x")
+    for one in bodies:
         sut.session.send(one)
-    progress = progress_of(window=FULL)
     assert sut.frames() == [
-        Data(Seq(1), progress, (body[1:],)),
-        Bulk(Seq(2), progress, body),
-        Data(Seq(3), progress, (b"x",)),
+        Data(Seq(1), chain(MINE, *bodies[:1]), said(), (body[1:],)),
+        Bulk(Seq(2), chain(MINE, *bodies[:2]), said(), body),
+        Data(Seq(3), chain(MINE, *bodies), said(), (b"x",)),
     ]
 
 
 def test_what_was_processed_is_dropped_from_the_store() -> None:
     sut = established(STORED)
     sut.receive(Ack(progress_of(ack=3, base=7)))
-    assert sut.writes() == [DropMessages(PEER, Seq(3))]
+    assert sut.writes() == [DropMessages(PEER, Seq(3), OURS_3)]
     assert [(p, d.last) for p, d in sut.output.processed] == [(PEER, 3)]
     sut.receive(Ack(progress_of(ack=3, base=7)))
     assert sut.writes() == []
@@ -342,13 +389,13 @@ def test_what_was_processed_is_dropped_from_the_store() -> None:
 def test_every_frame_with_progress_acknowledges(kind: type[Ack]) -> None:
     sut = established(STORED)
     sut.receive(kind(progress_of(ack=3, base=7)))
-    assert sut.writes() == [DropMessages(PEER, Seq(3))]
+    assert sut.writes() == [DropMessages(PEER, Seq(3), OURS_3)]
 
 
 def test_bulk_acknowledges_too() -> None:
     sut = established(STORED)
-    sut.receive(Bulk(Seq(7), progress_of(ack=3, base=7), bytes(bounds.BULK_MIN_BYTES)))
-    assert sut.writes() == [DropMessages(PEER, Seq(3))]
+    sut.receive(Bulk(Seq(7), UNSAID, progress_of(ack=3, base=7), bytes(bounds.BULK_MIN_BYTES)))
+    assert sut.writes() == [DropMessages(PEER, Seq(3), OURS_3)]
     assert sut.process() == bytes(bounds.BULK_MIN_BYTES)
 
 
@@ -387,7 +434,7 @@ def test_what_arrives_is_acknowledged_as_received_and_not_yet_as_processed() -> 
     sut = established()
     sut.receive(data_of(1, b"1", b"2"))
     window = (FULL[0] - 2, FULL[1] - 2)
-    assert sut.frames() == [Ack(progress_of(ack=0, received=2, window=window))]
+    assert sut.frames() == [Ack(said(received=2, window=window))]
     assert sut.writes() == []
 
 
@@ -399,8 +446,8 @@ def test_an_ack_leaves_with_the_cursor_it_claims() -> None:
     assert sut.output.frames == []
     assert sut.writes() == []
     frames = sut.frames()
-    assert sut.writes() == [PutCursor(PEER, STREAM, Seq(1))]
-    assert frames == [Ack(progress_of(ack=1, received=2, window=(FULL[0] - 1, FULL[1] - 1)))]
+    assert sut.writes() == [PutCursor(PEER, STREAM, Seq(1), chain(STREAM, b"1"))]
+    assert frames == [Ack(said(b"1", received=2, window=(FULL[0] - 1, FULL[1] - 1)))]
 
 
 def test_one_turn_is_acknowledged_once() -> None:
@@ -412,7 +459,7 @@ def test_one_turn_is_acknowledged_once() -> None:
     (frame,) = sut.frames()
     assert isinstance(frame, Ack)
     assert frame.progress.ack == 3
-    assert sut.writes() == [PutCursor(PEER, STREAM, Seq(3))]
+    assert sut.writes() == [PutCursor(PEER, STREAM, Seq(3), chain(STREAM, b"x", b"x", b"x"))]
     assert sut.settle() == []
 
 
@@ -422,7 +469,7 @@ def test_an_ack_rides_on_data() -> None:
     sut.receive(data_of(1, b"1"))
     sut.process()
     sut.session.send(b"mine")
-    assert sut.frames() == [Data(Seq(1), progress_of(ack=1, window=FULL), (b"mine",))]
+    assert sut.frames() == [Data(Seq(1), chain(MINE, b"mine"), said(b"1"), (b"mine",))]
 
 
 def test_a_duplicate_is_acknowledged_again() -> None:
@@ -432,7 +479,7 @@ def test_a_duplicate_is_acknowledged_again() -> None:
     sut.process()
     sut.settle()
     sut.receive(data_of(1, b"1"))
-    assert sut.frames() == [Ack(progress_of(ack=1, window=FULL))]
+    assert sut.frames() == [Ack(said(b"1"))]
 
 
 def test_progress_alone_is_not_answered() -> None:
@@ -448,7 +495,7 @@ def test_a_gap_is_reported_once_for_each_missing_number() -> None:
     sut = established()
     for seq in (3, 4):
         sut.receive(data_of(seq, b"x"))
-    assert sut.frames() == [Gap(progress_of(window=FULL))]
+    assert sut.frames() == [Gap(said())]
     sut.receive(data_of(5, b"x"))
     assert sut.settle() == []
     sut.receive(data_of(1, b"x"))
@@ -463,9 +510,9 @@ def test_a_gap_is_reported_again_on_a_new_link() -> None:
     """GAP-1."""
     sut = established()
     for link in (ONE, TWO):
-        sut.session.establish(link, hello_of(), 0.0)
+        sut.establish(link, hello_of())
         sut.receive(data_of(2, b"x"), link)
-        assert sut.settle() == [(link, Gap(progress_of(window=FULL)))]
+        assert sut.settle() == [(link, Gap(said()))]
 
 
 def test_a_hello_said_again_on_a_link_sends_nothing_again() -> None:
@@ -473,7 +520,7 @@ def test_a_hello_said_again_on_a_link_sends_nothing_again() -> None:
     sut = established()
     sut.session.send(b"1")
     assert len(sut.frames()) == 1
-    sut.session.establish(ONE, hello_of(), 0.0)
+    sut.establish(ONE, hello_of())
     assert sut.frames() == []
 
 
@@ -482,11 +529,11 @@ def test_the_highest_base_that_the_peer_has_said_is_stored() -> None:
     sut = established()
     sut.receive(Ack(progress_of(base=9)))
     sut.settle()
-    assert sut.writes()[-1] == PutCursor(PEER, STREAM, Seq(0), Seq(9))
+    assert sut.writes()[-1] == PutCursor(PEER, STREAM, Seq(0), chain(STREAM), Seq(9))
     sut.receive(Ack(progress_of(base=8)))  # Late, over another link.
     sut.settle()
     assert sut.writes() == []
-    hold = sut.session.establish(TWO, hello_of(incarnation=4, instance=OTHER_INSTANCE, base=8), 0.0)
+    hold = sut.establish(TWO, hello_of(incarnation=4, instance=OTHER_INSTANCE, base=8))
     assert hold is not None
     assert hold.code is ByeCode.DATA_LOSS
 
@@ -541,9 +588,9 @@ def test_a_refusal_is_stored_with_the_cursor_and_sent_with_the_ack() -> None:
     frames = sut.frames()
     assert sut.writes() == [
         PutRefusal(PEER, Seq(1), RefusalCode.PAYLOAD_INVALID.value, "broken"),
-        PutCursor(PEER, STREAM, Seq(1)),
+        PutCursor(PEER, STREAM, Seq(1), chain(STREAM, b"bad")),
     ]
-    assert frames == [Ack(progress_of(ack=1, window=FULL, refusals=(refusal,)))]
+    assert frames == [Ack(said(b"bad", refusals=(refusal,)))]
 
 
 def test_a_refusal_is_repeated_until_the_base_has_passed_it() -> None:
@@ -568,7 +615,7 @@ def test_who_hears_a_refusal_says_so_at_once() -> None:
     """REF-4: its base has passed it. The peer keeps so many only, and then processes no more."""
     sut = established(STORED)
     sut.receive(Ack(progress_of(ack=3, base=7, refusals=(refusal_of(3),))))
-    assert sut.frames() == [Ack(progress_of(ack=6, base=4, window=FULL))]
+    assert sut.frames() == [Ack(STORED_SAYS)]
 
 
 # --- Links --------------------------------------------------------------------------------------
@@ -577,36 +624,36 @@ def test_who_hears_a_refusal_says_so_at_once() -> None:
 def test_a_ping_is_answered_on_its_own_link_with_the_progress() -> None:
     """LIV-3: so that no lost window update can stall a stream."""
     sut = established()
-    sut.session.establish(TWO, hello_of(), 0.0)
+    sut.establish(TWO, hello_of())
     sut.receive(Ping(7), ONE)
-    assert sut.settle() == [(ONE, Pong(7, progress_of(window=FULL)))]
+    assert sut.settle() == [(ONE, Pong(7, said()))]
     assert sut.settle() == []
 
 
 def test_a_ping_over_a_link_that_is_gone_is_not_answered() -> None:
     sut = established()
-    sut.session.establish(TWO, hello_of(), 0.0)
+    sut.establish(TWO, hello_of())
     sut.receive(Ping(7), ONE)
     sut.receive(Ping(8), TWO)
     sut.session.lose(ONE)
-    assert sut.settle() == [(TWO, Pong(8, progress_of(window=FULL)))]
+    assert sut.settle() == [(TWO, Pong(8, said()))]
 
 
 def test_the_newest_link_is_used_and_any_is_heard() -> None:
     """DUP-1."""
     sut = established()
-    sut.session.establish(TWO, hello_of(), 0.0)
+    sut.establish(TWO, hello_of())
     assert sut.session.active == TWO
     sut.receive(data_of(1, b"1"), ONE)
-    assert sut.settle() == [(TWO, Ack(progress_of(received=1, window=(FULL[0] - 1, FULL[1] - 1))))]
-    sut.session.establish(ONE, hello_of(), 0.0)
+    assert sut.settle() == [(TWO, Ack(said(received=1, window=(FULL[0] - 1, FULL[1] - 1))))]
+    sut.establish(ONE, hello_of())
     assert sut.session.active == ONE
 
 
 def test_when_the_link_in_use_is_lost_all_goes_out_again_on_the_other() -> None:
     """RES-1: what was in flight went down with it."""
     sut = established()
-    sut.session.establish(TWO, hello_of(), 0.0)
+    sut.establish(TWO, hello_of())
     sut.session.send(b"1")
     sut.settle()
     sut.session.lose(TWO)
@@ -621,14 +668,14 @@ def test_when_the_link_in_use_is_lost_the_newest_of_the_others_is_used() -> None
     """DUP-1."""
     sut = established()
     for link in (TWO, LinkId(3)):
-        sut.session.establish(link, hello_of(), 0.0)
+        sut.establish(link, hello_of())
     sut.session.lose(LinkId(3))
     assert sut.session.active == TWO
 
 
 def test_when_another_link_is_lost_nothing_is_sent_again() -> None:
     sut = established()
-    sut.session.establish(TWO, hello_of(), 0.0)
+    sut.establish(TWO, hello_of())
     sut.session.send(b"1")
     sut.settle()
     sut.session.lose(ONE)
@@ -646,9 +693,9 @@ def test_without_a_link_everything_waits() -> None:
     assert sut.session.active is None
     assert sut.settle() == []
     assert sut.session.deadline is None
-    assert PutCursor(PEER, STREAM, Seq(1)) in sut.writes()
-    sut.session.establish(TWO, hello_of(), 0.0)
-    assert sut.frames() == [Data(Seq(1), progress_of(ack=1, window=FULL), (b"1",))]
+    assert PutCursor(PEER, STREAM, Seq(1), chain(STREAM, b"1")) in sut.writes()
+    sut.establish(TWO, hello_of())
+    assert sut.frames() == [Data(Seq(1), chain(MINE, b"1"), said(b"1"), (b"1",))]
 
 
 def test_a_gap_is_not_reported_on_a_link_that_did_not_show_it() -> None:
@@ -656,7 +703,7 @@ def test_a_gap_is_not_reported_on_a_link_that_did_not_show_it() -> None:
     sut.receive(data_of(2, b"2"))
     sut.session.lose(ONE)
     sut.settle()
-    sut.session.establish(TWO, hello_of(), 0.0)
+    sut.establish(TWO, hello_of())
     assert sut.settle() == []
 
 
@@ -664,7 +711,7 @@ def test_links_of_another_run_are_told_apart() -> None:
     """RES-8."""
     sut = established()
     restarted = hello_of(incarnation=4, instance=OTHER_INSTANCE)
-    sut.session.establish(TWO, restarted, 0.0)
+    sut.establish(TWO, restarted)
     assert sut.session.is_other_run(ONE, OTHER_INSTANCE)
     assert not sut.session.is_other_run(TWO, OTHER_INSTANCE)
     assert not sut.session.is_other_run(LinkId(3), OTHER_INSTANCE)
@@ -674,7 +721,7 @@ def test_another_window_is_taken_from_each_hello() -> None:
     sut = established()
     for body in (b"1", b"2", b"3"):
         sut.session.send(body)
-    sut.session.establish(ONE, replace(hello_of(), window_messages=2), 0.0)
+    sut.establish(ONE, replace(hello_of(), window_messages=2))
     (frame,) = sut.frames()
     assert isinstance(frame, Data)
     assert frame.bodies == (b"1", b"2")
