@@ -192,7 +192,9 @@ class Sut:
         """Return ``frame`` as a peer says it that agrees with this engine's session."""
         connections = self.engine._connections  # noqa: SLF001  # The other side of it.
         if isinstance(frame, Hello):
-            speakers = (key.address for key in (LOW, MIDDLE, HIGH) if key.address in frame.record)
+            speakers = (
+                key.address for key in (LOW, MIDDLE, HIGH) if frame.record.find(key.address) >= 0
+            )
             return honest_hello(frame, connections.sessions.get(next(speakers, Address(b""))))
         found = connections.links.get(link)
         if found is None or found.peer is None or isinstance(frame, Bye | Who | Ignored):

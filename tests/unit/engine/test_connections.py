@@ -17,7 +17,7 @@ from tests.engine_world import (
     note,
     record_of,
 )
-from tests.frames import INSTANCE, OTHER_INSTANCE, OTHER_STREAM, STREAM, progress_of
+from tests.frames import INSTANCE, OTHER_INSTANCE, OTHER_STREAM, STREAM, UNSAID, progress_of
 from zmqp2p import codec
 from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import SecretKey
@@ -487,7 +487,12 @@ def test_a_restarted_listener_is_introduced_again_and_nothing_is_lost() -> None:
 
 @pytest.mark.parametrize(
     "frame",
-    [Ping(1), Pong(1, progress_of()), Ack(progress_of()), Data(Seq(1), progress_of(), (b"",))],
+    [
+        Ping(1),
+        Pong(1, progress_of()),
+        Ack(progress_of()),
+        Data(Seq(1), UNSAID, progress_of(), (b"",)),
+    ],
 )
 def test_a_listener_that_does_not_introduce_itself_is_refused(frame: Frame) -> None:
     """HEL-3."""
@@ -755,7 +760,7 @@ def test_links_of_an_earlier_run_end_when_the_peer_comes_back() -> None:
     output = sut.meet(2, LOW, again)
     assert output.closes == [LINK]
     assert PutPeerRun(LOW.address, 2, OTHER_INSTANCE) in output.writes
-    sut.hear(LINK, Data(Seq(1), progress_of(), (note("of the past"),)))
+    sut.hear(LINK, Data(Seq(1), UNSAID, progress_of(), (note("of the past"),)))
     assert sut.memory.peers[LOW.address].cursor == 0
     assert sut.statuses() == {LOW.address: "connected"}
 
@@ -765,7 +770,7 @@ def test_an_old_frame_in_the_turn_of_the_new_hello_is_dropped_too() -> None:
     sut = connected()
     sut.up(2, curve_of(LOW))
     again = replace(hello_of(LOW), incarnation=2, instance=OTHER_INSTANCE)
-    old = Data(Seq(1), progress_of(), (note("of the past"),))
+    old = Data(Seq(1), UNSAID, progress_of(), (note("of the past"),))
     output = sut.turn(
         Received(LinkId(2), encode_frame(again)), Received(LinkId(LINK), encode_frame(old))
     )
@@ -852,7 +857,7 @@ def rolled_back(*, theirs: bool) -> tuple[Sut, Hello]:
     sut.engine.send(LOW.address, note("mine"))
     sut.turn()
     earlier = replace(sut.memory.peers[LOW.address])
-    sut.hear(LINK, Data(Seq(1), progress_of(ack=1, base=1), (note("theirs"),)))
+    sut.hear(LINK, Data(Seq(1), UNSAID, progress_of(ack=1, base=1), (note("theirs"),)))
     before = sut.memory.peers[LOW.address]
     assert (before.acked, before.cursor) == (1, 1)
     again = replace(hello_of(LOW), incarnation=2, instance=OTHER_INSTANCE, seen_stream=stream)

@@ -20,7 +20,7 @@ from tests.engine_world import (
     note,
     record_of,
 )
-from tests.frames import OTHER_INSTANCE, OTHER_STREAM, STREAM, progress_of
+from tests.frames import OTHER_INSTANCE, OTHER_STREAM, STREAM, UNSAID, chain, progress_of
 from tests.unit.objectives.world import ETHER, exit_of
 from zmqp2p.codes import RefusalCode, RejectCode
 from zmqp2p.crypto import SecretKey, keccak256
@@ -44,7 +44,7 @@ UNKNOWN_TAG = b"\x91\xcd\xff\xff"
 
 def data_of(seq: int, *bodies: bytes) -> Data:
     """Return a batch."""
-    return Data(Seq(seq), progress_of(), bodies)
+    return Data(Seq(seq), UNSAID, progress_of(), bodies)
 
 
 def listening(limits: Limits | None = None, *, funding: bool = False) -> Sut:
@@ -93,7 +93,7 @@ def test_a_message_is_handed_to_its_subscriber_and_acked_when_it_is_done() -> No
     assert (ack.progress.ack, ack.progress.received) == (0, 1)
     sut.engine.complete(pending)
     output = sut.turn()
-    assert output.writes == [PutCursor(LOW.address, STREAM, Seq(1))]
+    assert output.writes == [PutCursor(LOW.address, STREAM, Seq(1), chain(STREAM, note("one")))]
     (ack,) = frames_on(output, LINK)
     assert isinstance(ack, Ack)
     assert ack.progress.ack == 1

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from tests.frames import chain
 from zmqp2p.codes import RefusalCode
 from zmqp2p.engine.engine import Pending, message_id
 from zmqp2p.errors import InvalidValue, LocalError, RefuseMessage, StoreError
@@ -39,7 +40,7 @@ def store() -> Iterator[MemoryStore]:
 
 @pytest.fixture
 def delivery() -> Delivery:
-    inbox = Inbox(STREAM, Seq(0), [], DEFAULT_LIMITS)
+    inbox = Inbox(STREAM, (Seq(0), chain(STREAM)), [], DEFAULT_LIMITS)
     pending = Pending(PEER, Seq(5), b"body", "a message", 1, 2, inbox)
     return Delivery(ReceiptRoom(), pending, CollectedTransaction())
 

@@ -348,7 +348,9 @@ def test_a_hello_that_was_overtaken_takes_nothing_back() -> None:
     sut.session.check()
     assert sut.session.outbox.base == 5
     sut.session.send(b"five")
-    five = Data(Seq(5), chain(OURS_3, b"four", b"five"), replace(STORED_SAYS, base=5), (b"five",))
+    five = Data(
+        Seq(5), chain(OURS_3, b"four", b"five"), replace(STORED_SAYS, base=Seq(5)), (b"five",)
+    )
     assert sut.settle() == [(TWO, five)]
 
 
