@@ -184,9 +184,13 @@ class Sut:
         """Take in frames over ``link``, in one turn; digests left open agree (see `honest`)."""
         self.begin(later_s)
         for frame in frames:
-            said = self._honest(LinkId(link), frame)
-            self.engine.take(Received(LinkId(link), encode_frame(said)))
+            self.take(link, frame)
         return self._work()
+
+    def take(self, link: int, frame: Frame) -> None:
+        """Take in one frame in the turn that has begun."""
+        said = self._honest(LinkId(link), frame)
+        self.engine.take(Received(LinkId(link), encode_frame(said)))
 
     def _honest(self, link: LinkId, frame: Frame) -> Frame:
         """Return ``frame`` as a peer says it that agrees with this engine's session."""

@@ -61,7 +61,7 @@ def test_any_progress_with_another_digest_is_a_contradiction(kind: type[Ack]) ->
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_a_batch_that_does_not_follow_is_a_contradiction(large: bool) -> None:  # noqa: FBT001
+def test_a_batch_that_does_not_follow_is_a_contradiction(large: bool) -> None:
     """RES-11: what its progress says counts, as before any other fault of a frame."""
     sut = established(STORED)
     progress = progress_of(ack=3, base=7)
@@ -76,7 +76,7 @@ def test_a_batch_that_does_not_follow_is_a_contradiction(large: bool) -> None:  
 
 
 def test_hello_says_the_digests_where_the_two_streams_stand() -> None:
-    """RES-11: at base - 1 of its own, which moves with the acks, and at the cursor of the peer's."""
+    """RES-11: at base - 1 of its own, which moves with the acks, and at its cursor."""
     sut = established(STORED)
     sut.receive(data_of(7, b"seven", b"eight", progress=progress_of(ack=3, base=7)))
     sut.process()

@@ -11,7 +11,6 @@ from zmqp2p.limits import Limits
 from zmqp2p.session.inbox import Accepted, Inbox
 from zmqp2p.wire.frames import Refusal
 
-
 START = chain(STREAM, b"all that was processed before")
 
 

@@ -496,7 +496,7 @@ store = SqliteStore(sys.argv[1])
 store.open(b"o" * 20, 1)
 store.transaction.execute("CREATE TABLE app_done (number INTEGER PRIMARY KEY)")
 for number in count(1):
-    store.apply([PutCursor(b"b" * 20, b"s" * 16, number)])
+    store.apply([PutCursor(b"b" * 20, b"s" * 16, number, b"d" * 16)])
     store.transaction.execute("INSERT INTO app_done VALUES (?)", (number,))
     store.apply([PutMessage(b"b" * 20, number, bytes(2000))])
     store.commit()
