@@ -407,6 +407,11 @@ class PairWorld:
             assert hello.incarnation < self.other(side).disk.incarnation
             self._forget(side, link)
             return
+        self._established(side, link, hello)
+
+    def _established(self, side: Side, link: LinkId, hello: Hello) -> None:
+        session = side.session
+        assert session is not None
         for other in [one for one in session.links if session.is_other_run(one, hello.instance)]:
             self._forget(side, other)
         if not side.links[link]:
