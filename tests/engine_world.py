@@ -184,15 +184,21 @@ class Sut:
         """Take in frames over ``link``, in one turn; digests left open agree (see `honest`)."""
         self.begin(later_s)
         for frame in frames:
-            said = self._honest(LinkId(link), frame)
-            self.engine.take(Received(LinkId(link), encode_frame(said)))
+            self.take(link, frame)
         return self._work()
+
+    def take(self, link: int, frame: Frame) -> None:
+        """Take in one frame in the turn that has begun."""
+        said = self._honest(LinkId(link), frame)
+        self.engine.take(Received(LinkId(link), encode_frame(said)))
 
     def _honest(self, link: LinkId, frame: Frame) -> Frame:
         """Return ``frame`` as a peer says it that agrees with this engine's session."""
         connections = self.engine._connections  # noqa: SLF001  # The other side of it.
         if isinstance(frame, Hello):
-            speakers = (key.address for key in (LOW, MIDDLE, HIGH) if key.address in frame.record)
+            speakers = (
+                key.address for key in (LOW, MIDDLE, HIGH) if frame.record.find(key.address) >= 0
+            )
             return honest_hello(frame, connections.sessions.get(next(speakers, Address(b""))))
         found = connections.links.get(link)
         if found is None or found.peer is None or isinstance(frame, Bye | Who | Ignored):

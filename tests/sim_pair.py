@@ -156,7 +156,9 @@ class Side:
         for _ in range(4):
             if self.busy is None and inbox.ready():
                 slow_s = 0.5 * self.rng.random() if self.rng.random() < faults.slow else 0.0
-                self.busy = (inbox, *inbox.take(), now + slow_s)
+                seq, body = inbox.take()
+                assert body is not None  # None is too large for these limits.
+                self.busy = (inbox, seq, body, now + slow_s)
             if self.busy is None or now < self.busy[3]:
                 return
             its_inbox, seq, body, _ = self.busy
@@ -164,7 +166,7 @@ class Side:
             if its_inbox is not inbox:  # The peer's run has ended meanwhile (RES-9).
                 continue
             if self.rng.random() < faults.slow / 4:
-                inbox.put_back(body)
+                inbox.put_back()
             else:
                 self._end(seq, body)
 
@@ -407,6 +409,11 @@ class PairWorld:
             assert hello.incarnation < self.other(side).disk.incarnation
             self._forget(side, link)
             return
+        self._established(side, link, hello)
+
+    def _established(self, side: Side, link: LinkId, hello: Hello) -> None:
+        session = side.session
+        assert session is not None
         for other in [one for one in session.links if session.is_other_run(one, hello.instance)]:
             self._forget(side, other)
         if not side.links[link]:

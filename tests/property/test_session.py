@@ -1,5 +1,6 @@
 """Sessions under chance: both halves against plain lists, and two of them over a bad network."""
 
+from collections import Counter
 from typing import cast
 
 import pytest
@@ -10,15 +11,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.chance import seeded
 from tests.frames import STREAM, chain, progress_of, refusal_of
 from tests.sim_pair import PairWorld
+from tests.sim_rollback import RollbackWorld
 from zmqp2p import limits as bounds
-from zmqp2p.codes import RefusalCode
+from zmqp2p.codes import ByeCode, RefusalCode
 from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.ids import Seq, StreamDigest
 from zmqp2p.limits import Limits
 from zmqp2p.session.inbox import Accepted, Inbox
 from zmqp2p.session.outbox import Outbox
+from zmqp2p.session.room import InboxRoom
 
 SEEDS = 300
+ROLLBACK_SEEDS = 150
 KIB = bounds.KIB
 
 sizes = st.sampled_from([0, 1, 100, 16 * KIB, 32 * KIB - 1, 32 * KIB, 40 * KIB])
@@ -197,7 +201,7 @@ class InboxModel(RuleBasedStateMachine):
     def load(self, cursor: int) -> None:
         """Begin with what an earlier run left."""
         limits = Limits(inbox_max_messages=6, inbox_max_bytes=40)
-        self.inbox = Inbox(STREAM, (Seq(cursor), digest_after(cursor)), [], limits)
+        self.inbox = Inbox(STREAM, (Seq(cursor), digest_after(cursor)), [], limits, InboxRoom(1000))
         self.cursor = self.taken = self.received = cursor
         self.refused: list[int] = []
 
@@ -249,7 +253,7 @@ class InboxModel(RuleBasedStateMachine):
                 self.refused.append(self.taken)
                 self.cursor = self.taken
             case _:
-                self.inbox.put_back(body_of(self.taken))
+                self.inbox.put_back()
                 self.taken = self.cursor
 
     @rule(data=st.data())
@@ -309,3 +313,29 @@ def test_the_worlds_are_as_bad_as_they_are_meant_to_be() -> None:
             large += sum(len(body) >= bounds.BULK_MIN_BYTES for body in side.disk.processed)
     assert runs > 200
     assert min(resent, refused, large) > 100
+
+
+# --- Two sessions, of which stores are put back -------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(ROLLBACK_SEEDS))
+def test_no_rollback_passes_in_silence(seed: int) -> None:
+    """RES-3 to RES-7, RES-10, RES-11: each world asserts it at every step, and in the end."""
+    world = RollbackWorld(seed, messages=80)
+    world.run(200)
+    world.finish(400)
+
+
+def test_rollbacks_are_of_every_kind() -> None:
+    """Some matter and some do not; without both, the law above would say little."""
+    done: list[bool] = []
+    alarms: Counter[ByeCode] = Counter()
+    for seed in range(60):
+        world = RollbackWorld(seed, messages=80)
+        world.run(200)
+        rollbacks = sum(past.rollbacks for past in world.pasts.values())
+        done += [world.finish(400)] * bool(rollbacks)
+        alarms.update(world.alarms)
+    assert min(done.count(True), done.count(False)) > 5
+    losses = (ByeCode.DATA_LOSS, ByeCode.STORE_ROLLED_BACK, ByeCode.DUPLICATE_INSTANCE)
+    assert min(alarms[code] for code in losses) > 5

@@ -9,15 +9,28 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from zmqp2p.ids import Address, ChannelId, InstanceId, Seq, StateHash, StreamId, TurnNum
+from zmqp2p.ids import (
+    Address,
+    ChannelId,
+    InstanceId,
+    Seq,
+    StateHash,
+    StreamDigest,
+    StreamId,
+    TurnNum,
+)
 from zmqp2p.persistence import (
+    DropHold,
     DropMessages,
     DropObjective,
     DropRefusals,
+    Held,
     PeerSnapshot,
     PutChainCursor,
     PutContact,
     PutCursor,
+    PutHold,
+    PutIncarnation,
     PutIssued,
     PutMessage,
     PutObjective,
@@ -37,6 +50,7 @@ NOW_MS = 1_000
 peers = st.sampled_from([Address(bytes([number]) * 20) for number in range(3)])
 channels = st.sampled_from([ChannelId(bytes([number]) * 32) for number in range(3)])
 streams = st.sampled_from([StreamId(bytes([number]) * 16) for number in range(3)])
+digests = st.binary(min_size=16, max_size=16).map(StreamDigest)
 numbers = st.integers(1, 6).map(Seq)
 turns = st.integers(0, 3).map(TurnNum)
 hashes = st.sampled_from([StateHash(bytes([number]) * 32) for number in range(2)])
@@ -47,16 +61,19 @@ writes = st.one_of(
     st.builds(PutOutStream, peers, streams),
     # Weighted, so that runs of them and gaps in them come up.
     *[st.builds(PutMessage, peers, numbers, st.binary(max_size=5))] * 4,
-    st.builds(DropMessages, peers, numbers),
-    st.builds(PutCursor, peers, streams, counters.map(Seq)),
+    st.builds(DropMessages, peers, numbers, digests),
+    st.builds(PutCursor, peers, streams, counters.map(Seq), digests, counters.map(Seq)),
     st.builds(PutRefusal, peers, numbers, st.integers(1, 9), texts),
     st.builds(DropRefusals, peers, numbers),
     st.builds(PutPeerRun, peers, counters, st.binary(min_size=8, max_size=8).map(InstanceId)),
+    st.builds(PutHold, peers, st.builds(Held, st.integers(1, 14), texts, *[counters] * 3, digests)),
+    st.builds(DropHold, peers),
     st.builds(PutObjective, channels, st.binary(max_size=5)),
     st.builds(DropObjective, channels),
     st.builds(PutSigned, channels, turns, hashes),
     st.builds(PutChainCursor, counters),
     st.builds(PutIssued, counters),
+    st.builds(PutIncarnation, st.integers(0, 2**40)),
 )
 
 
@@ -64,7 +81,7 @@ class Model:
     """What a store should remember, in plain dicts."""
 
     def __init__(self) -> None:
-        self.node = {"issued_ms": 0, "chain_cursor": 0}
+        self.node = {"incarnation": NOW_MS, "issued_ms": 0, "chain_cursor": 0}
         self.peers: dict[Address, PeerSnapshot] = {}
         self.outboxes: dict[Address, dict[Seq, bytes]] = {}
         self.refusals: dict[Address, dict[Seq, tuple[int, str]]] = {}
@@ -84,6 +101,8 @@ class Model:
         match write:
             case PutChainCursor(block):
                 self.node["chain_cursor"] = block
+            case PutIncarnation(incarnation):
+                self.node["incarnation"] = incarnation
             case PutIssued(issued_ms):
                 self.node["issued_ms"] = issued_ms
             case PutObjective(channel, data):
@@ -100,12 +119,12 @@ class Model:
     def _apply_to_outbox(self, write: Write, outbox: dict[Seq, bytes]) -> None:
         match write:
             case PutOutStream(peer, stream):
-                self._change(peer, out_stream=stream, acked=Seq(0))
+                self._change(peer, out_stream=stream, acked=Seq(0), acked_digest=b"")
                 outbox.clear()
             case PutMessage(_, seq, body):
                 outbox[seq] = body
-            case DropMessages(peer, through):
-                self._change(peer, acked=through)
+            case DropMessages(peer, through, digest):
+                self._change(peer, acked=through, acked_digest=digest)
                 for seq in [seq for seq in outbox if seq <= through]:
                     del outbox[seq]
 
@@ -113,8 +132,14 @@ class Model:
         match write:
             case PutContact(peer, contact, dial):
                 self._change(peer, contact=contact, dial=dial)
-            case PutCursor(peer, stream, cursor, base):
-                self._change(peer, in_stream=stream, cursor=cursor, in_base=base)
+            case PutCursor(peer, stream, cursor, digest, base):
+                self._change(
+                    peer, in_stream=stream, cursor=cursor, cursor_digest=digest, in_base=base
+                )
+            case PutHold(peer, held):
+                self._change(peer, held=held)
+            case DropHold(peer):
+                self._change(peer, held=None)
             case PutPeerRun(peer, incarnation, instance):
                 self._change(peer, incarnation=incarnation, instance=instance)
             case PutRefusal(peer, seq, code, reason):
@@ -126,8 +151,12 @@ class Model:
     def _change(self, peer: Address, **changes: object) -> None:
         self.peers[peer] = replace(self.peers[peer], **changes)  # type: ignore[arg-type]
 
-    def snapshot(self, incarnation: int) -> Snapshot:
-        """Return what a store opened in ``incarnation`` should find."""
+    def opened(self) -> Snapshot:
+        """Return what a store should find that is opened once more, which counts."""
+        self.node["incarnation"] += 1
+        return self._snapshot()
+
+    def _snapshot(self) -> Snapshot:
         found = {}
         for peer, known in self.peers.items():
             refused = sorted(self.refusals.get(peer, {}).items())
@@ -137,7 +166,6 @@ class Model:
                 refusals=[(seq, code, reason) for seq, (code, reason) in refused],
             )
         return Snapshot(
-            incarnation,
             **self.node,
             peers=found,
             objectives=dict(self.objectives),
@@ -152,7 +180,6 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = TemporaryDirectory()
         self.store = self.make_store()
-        self.incarnation = NOW_MS
         self.now = Model()
         self.committed = Model()
         self.marked: Model | None = None
@@ -215,8 +242,7 @@ class StoreMachine(RuleBasedStateMachine):
     def reopen(self) -> None:
         """Restart: only what was committed is there, in the next incarnation."""
         self.store.close()
-        self.incarnation += 1
-        assert self.store.open(OWNER, 0) == self.committed.snapshot(self.incarnation)
+        assert self.store.open(OWNER, 0) == self.committed.opened()
         self.now = copy.deepcopy(self.committed)
         self.marked = None
 

@@ -652,7 +652,7 @@ class SlowStore(MemoryStore):
         self.opening, self.may_open = threading.Event(), threading.Event()
         self._failure = failure
 
-    def open(self, owner: Address, now_ms: int) -> Snapshot:
+    def open(self, owner: Address | None, now_ms: int) -> Snapshot:
         self.opening.set()
         assert self.may_open.wait(PATIENCE_S)
         if self._failure is not None:

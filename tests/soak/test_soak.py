@@ -17,7 +17,7 @@ from tests.soak.items import Item, Ledger, Tally, make_item, read_sent, read_tal
 from tests.soak.loopback import Settings, soak
 from tests.soak.party import News, Party, WorkerFailed
 from tests.soak.worker import Report, Task
-from zmqp2p.ids import Address, Seq, StreamId
+from zmqp2p.ids import Address, Seq, StreamDigest, StreamId
 from zmqp2p.persistence import DropMessages, PutMessage, PutOutStream
 from zmqp2p.store.base import Transaction
 from zmqp2p.store.sqlite import SqliteStore
@@ -97,7 +97,7 @@ def test_what_was_sent_is_what_was_acked_and_what_waits(desk: Desk) -> None:
     assert read_sent(desk.path, PEER) == 0
     messages = [PutMessage(PEER, Seq(number), b"x") for number in range(1, 6)]
     desk.store.apply([PutOutStream(PEER, StreamId(b"s" * 16)), *messages])
-    desk.store.apply([DropMessages(PEER, Seq(2))])
+    desk.store.apply([DropMessages(PEER, Seq(2), StreamDigest(b"d" * 16))])
     assert read_sent(desk.path, PEER) == 0  # Not before it is committed.
     desk.store.commit()
     assert read_sent(desk.path, PEER) == 5

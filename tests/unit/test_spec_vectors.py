@@ -7,6 +7,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,12 +19,13 @@ from tests.notation import parse, unhex
 from zmqp2p import codec, messages
 from zmqp2p.codec import Value
 from zmqp2p.codes import ByeCode, RefusalCode, RejectCode
-from zmqp2p.crypto import SecretKey, Signature, recover_address
+from zmqp2p.crypto import SecretKey, Signature, next_digest, recover_address
 from zmqp2p.engine.channels import Channels
 from zmqp2p.engine.engine import message_id
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.signing import SigningLedger
 from zmqp2p.errors import (
+    Contradiction,
     DecodeError,
     EndpointError,
     InvalidValue,
@@ -32,7 +34,7 @@ from zmqp2p.errors import (
     RefuseMessage,
     SignatureError,
 )
-from zmqp2p.ids import Address, CurveKey, InstanceId, LinkId, Seq, StreamId
+from zmqp2p.ids import Address, CurveKey, InstanceId, LinkId, Seq, StreamDigest, StreamId
 from zmqp2p.limits import DEFAULT_LIMITS, Limits
 from zmqp2p.messages import ProtocolMessage, decode_message, encode_message
 from zmqp2p.objectives import DirectFund, EmitEvent, SendMessage, Status, SubmitTransaction
@@ -68,6 +70,7 @@ def load(name: str) -> Case:
 
 ENCODING, FRAMES, MESSAGES, RECORDS = map(load, ("encoding", "frames", "messages", "records"))
 RESUME, LINKS, SESSIONS, FUNDING = map(load, ("resume", "links", "sessions", "funding"))
+DIGESTS = load("digests")
 
 
 def each(cases: Sequence[Case]) -> pytest.MarkDecorator:
@@ -107,12 +110,15 @@ def fields_of(frame: Any) -> dict[str, Value]:
     for item in dataclasses.fields(frame):
         value = getattr(frame, item.name)
         if isinstance(value, Progress):
-            fields |= fields_of(value)
+            fields |= {_PROGRESS_NAMES.get(k, k): v for k, v in fields_of(value).items()}
         elif item.name == "refusals":
             fields["refusals"] = tuple((r.seq, r.code.value, r.reason) for r in value)
         else:
             fields[item.name] = value.value if isinstance(value, ByeCode) else value
     return fields
+
+
+_PROGRESS_NAMES = {"digest": "ack_digest"}  # DATA has a digest of its own beside it.
 
 
 @each(FRAMES["good"])
@@ -295,6 +301,9 @@ def test_a_session_resumes_as_the_vector_says(case: Case) -> None:
         cursor=Seq(mine["cursor"]),
         incarnation=mine["incarnation"],
         instance=InstanceId(unhex(mine["instance"])),
+        in_base=Seq(mine["in_base"]),
+        out_digest=digest_from(mine["out_digests"].get(str(theirs["cursor"]))),
+        in_digest=StreamDigest(unhex(mine["in_digest"])),
     )
     hello = Hello(
         versions=(1,),
@@ -303,24 +312,57 @@ def test_a_session_resumes_as_the_vector_says(case: Case) -> None:
         instance=InstanceId(unhex(theirs["instance"])),
         stream=StreamId(unhex(theirs["stream"])),
         base=Seq(theirs["base"]),
+        base_digest=StreamDigest(unhex(theirs["base_digest"])),
         next=Seq(theirs["next"]),
         seen_stream=StreamId(unhex(theirs["seen_stream"])),
         cursor=Seq(theirs["cursor"]),
+        seen_digest=StreamDigest(unhex(theirs["seen_digest"])),
+        heard=Seq(theirs["heard"]),
         refusals=(),
         window_messages=1,
         window_bytes=1,
     )
-    assert shown(resume(memory, hello)) == case["outcome"]
+    assert shown(resume(memory, hello), hello) == case["outcome"]
 
 
-def shown(outcome: Resume | Hold) -> Case:
-    """Return what the vectors write for a decision."""
+def digest_from(text: str | None) -> StreamDigest | None:
+    """Return a digest that is not always known."""
+    return None if text is None else StreamDigest(unhex(text))
+
+
+def shown(outcome: Resume | Hold, hello: Hello) -> Case:
+    """Return what the vectors write for a decision about ``hello``."""
     if isinstance(outcome, Hold):
         return {"bye": outcome.code.name}
-    if outcome.restart is None:
+    if not outcome.anew:
         return {"acked": outcome.acked}
-    stream, cursor = outcome.restart
-    return {"acked": outcome.acked, "new_stream": stream.hex(), "cursor": cursor}
+    begin = {"new_stream": hello.stream.hex(), "cursor": hello.base - 1}
+    return {"acked": outcome.acked, **begin, "digest": hello.base_digest.hex()}
+
+
+# --- Digests ------------------------------------------------------------------------------------
+
+
+@each(DIGESTS["cases"])
+def test_a_stream_has_the_digests_of_the_vector(case: Case) -> None:
+    """Rule RES-11."""
+    digest = StreamDigest(unhex(case["stream"]))
+    digests = []
+    for body in case["bodies"]:
+        digest = next_digest(digest, unhex(body))
+        digests.append(digest.hex())
+    assert digests == case["digests"]
+
+
+def test_a_digest_comes_about_step_by_step_as_the_vector_says() -> None:
+    """Rule RES-11, with nothing of this package."""
+    digest = unhex(DIGESTS["steps"]["stream"])
+    for step in DIGESTS["steps"]["steps"]:
+        hashed = digest + unhex(step["body"])
+        assert hashed.hex() == step["hashed"]
+        assert sha256(hashed).hexdigest() == step["sha256"]
+        digest = sha256(hashed).digest()[:16]
+        assert digest.hex() == step["digest"]
 
 
 # --- Sessions -----------------------------------------------------------------------------------
@@ -354,6 +396,8 @@ class Conversation:
         result: Case = {"out": []}
         try:
             self._act(step)
+        except Contradiction:
+            return {"bye": ByeCode.DATA_LOSS.name}
         except PeerError as fault:
             return {"violation": fault.rule}
         self._session.settle(step["at"])
@@ -388,6 +432,7 @@ class Conversation:
                 session.send(unhex(step["body"]))
             case "process":
                 _, body = session.inbox.take()
+                assert body is not None
                 self.delivered.append(body.hex())
                 session.done()
             case "refuse":
@@ -401,8 +446,9 @@ class Conversation:
 
 def expected(step: Case) -> Case:
     """Return what a step of a script is to bring about, as `Conversation.do` returns it."""
-    if "violation" in step:
-        return {"violation": step["violation"]}
+    for end in ("violation", "bye"):
+        if end in step:
+            return {end: step[end]}
     result: Case = {"out": [encode_frame(frame_of(frames)) for frames in step.get("out", [])]}
     if "processed" in step:
         refused = [tuple(item) for item in step["processed"]["refused"]]

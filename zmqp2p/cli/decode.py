@@ -158,8 +158,9 @@ def _head(frame: Frame, parts: tuple[bytes, ...]) -> str:
     sizes = " + ".join(str(len(part)) for part in parts)
     title = f"frame {type(frame).__name__.upper()}, {sizes} bytes"
     match frame:
-        case Data(seq, progress, _) | Bulk(seq, progress, _):
-            return f"{title}\n{render('seq', seq)}\n{render('progress', progress)}"
+        case Data(seq, digest, progress, _) | Bulk(seq, digest, progress, _):
+            fields = {"seq": seq, "digest": digest, "progress": progress}
+            return "\n".join((title, *(render(name, value) for name, value in fields.items())))
         case Ignored(kind):
             return f"{title}: unknown kind {kind}, which is odd and may be ignored"
         case _:

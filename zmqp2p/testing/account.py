@@ -70,25 +70,17 @@ class Account:
             self._heads[node, peer] = _head_of(known)
             self._cursors[peer, node] = _Place(known.in_stream, known.cursor, known.cursor_digest)
 
-    def commit(self, node: Address, writes: list[Write], handled: list[tuple[Address, object]]) -> None:
+    def commit(
+        self, node: Address, writes: list[Write], handled: list[tuple[Address, object]]
+    ) -> None:
         """``node`` has committed ``writes``, and with them what its handlers did.
 
         Raises:
             Broken: that must not be.
         """
-        paths: dict[Address, list[object]] = {}
         for write in writes:
-            match write:
-                case PutOutStream(peer, stream):
-                    self._heads[node, peer] = _Place(stream, Seq(0), StreamDigest(stream))
-                case PutMessage(peer, seq, body):
-                    self._send(node, peer, seq, body)
-                case DropMessages(peer, through, digest):
-                    self._drop(node, peer, through, digest)
-                case PutRefusal(peer, seq):
-                    self._refused.setdefault((peer, node), set()).add(seq)
-                case _:
-                    pass
+            self._enter(node, write)
+        paths: dict[Address, list[object]] = {}
         for write in writes:  # After the refusals among them.
             if isinstance(write, PutCursor):
                 paths.setdefault(write.peer, []).extend(self._advance(node, write))
@@ -115,6 +107,19 @@ class Account:
         cursor = self._cursors.get((peer, node), _Place())
         head = self._heads.get((node, peer), _Place())
         return ack <= cursor.seq and last <= head.seq
+
+    def _enter(self, node: Address, write: Write) -> None:
+        match write:
+            case PutOutStream(peer, stream):
+                self._heads[node, peer] = _Place(stream, Seq(0), StreamDigest(stream))
+            case PutMessage(peer, seq, body):
+                self._send(node, peer, seq, body)
+            case DropMessages(peer, through, digest):
+                self._drop(node, peer, through, digest)
+            case PutRefusal(peer, seq):
+                self._refused.setdefault((peer, node), set()).add(seq)
+            case _:
+                pass
 
     def _send(self, node: Address, peer: Address, seq: Seq, body: bytes) -> None:
         head = self._heads[node, peer]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Protocol
 
@@ -50,9 +51,7 @@ class SimChain:
 
     def report(self, channel: ChannelId, asset: Address, watcher: Watcher) -> None:
         """Tell ``watcher`` in a while what a channel holds then."""
-        self._later(
-            lambda: watcher.holdings(channel, asset, self.held.get((channel, asset), 0))
-        )
+        self._later(lambda: watcher.holdings(channel, asset, self.held.get((channel, asset), 0)))
 
     def watch(self, watcher: Watcher) -> None:
         """Tell ``watcher`` of every deposit after the block that it knows, and of those to come."""
@@ -80,7 +79,7 @@ class SimChain:
         block = len(self.deposits) + 1
         self.deposits.append(Deposited(block, *key, self.held[key]))
         for each in self.watchers:
-            self._later(lambda told=each: self._tell(told))
+            self._later(partial(self._tell, each))
 
     def _later(self, action: Callable[[], None]) -> None:
         self.schedule(self.rng.uniform(0.001, BLOCK_MAX_S), action)

@@ -112,9 +112,9 @@ class Network:
         for end in list(self._dialed.values()):
             far = end.other
             for mine, other in ((end, far), (far, end)):
-                if mine is not None and other is not None and mine.owner is transport:
-                    if self._rng.random() < _NOTICED:
-                        self._notice(other)
+                ours = mine is not None and mine.owner is transport
+                if ours and other is not None and self._rng.random() < _NOTICED:
+                    self._notice(other)
 
     def _notice(self, end: End) -> None:
         delay_s = self._rng.uniform(0, NOTICE_MAX_S) * self._rng.random()

@@ -22,11 +22,11 @@ from zmqp2p.persistence import Write
 from zmqp2p.policy import approve_all
 from zmqp2p.records import PeerRecord
 from zmqp2p.state import Outcome, channel_id
+from zmqp2p.testing.account import Broken
 from zmqp2p.testing.disk import Disk
 from zmqp2p.testing.network import SimTransport
 from zmqp2p.wire.encoding import decode_frame
 from zmqp2p.wire.frames import Ack, Bulk, Data, Gap, Hello, Pong
-from zmqp2p.testing.account import Broken
 
 if TYPE_CHECKING:
     from zmqp2p.testing.world import World
@@ -38,7 +38,7 @@ class Crash(BaseException):
     """The node dies here. No exception of an application: nothing may catch it."""
 
 
-class HandlerFault(Exception):  # noqa: N818  # It says what happened.
+class HandlerFault(Exception):  # It says what happened.
     """A handler failed because the world wanted it to."""
 
 
@@ -131,7 +131,9 @@ class Node:
 
     def proposed(self, peer: "Node", nonce: int) -> bool:
         """Whether this run has the channel with these terms."""
-        return channel_id(terms_of(self.address, peer.address, channel_nonce=nonce)) in self.funded()
+        return (
+            channel_id(terms_of(self.address, peer.address, channel_nonce=nonce)) in self.funded()
+        )
 
     def funded(self) -> dict[ChannelId, Status]:
         """Return how the channels of this run stand."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import permutations
 from random import Random
 
 from zmqp2p.ids import ZERO_ADDRESS
@@ -127,14 +128,8 @@ _SHARE_ONE, _SHARE_OTHER = 5, 7
 def _meet(world: World) -> None:
     names = ("alice", "bob", "carol")[: world.rng.choice((2, 2, 3))]
     nodes = [world.node(name, Ledger(world)) for name in names]
-    for one in nodes:
-        for other in nodes:
-            if one is not other and (one is nodes[0] or world.rng.random() < 0.5):  # noqa: PLR2004
-                one.add_peer(other)
-                other.add_peer(one)
-    for one, other in zip(nodes[1:], nodes[2:], strict=False):
+    for one, other in permutations(nodes, 2):
         one.add_peer(other)
-        other.add_peer(one)
     for node in nodes:
         node.turn()  # Whom they know is committed before anything goes wrong.
 

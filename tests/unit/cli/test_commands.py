@@ -222,7 +222,12 @@ def test_decode_reads_standard_input(arguments: list[str]) -> None:
 
 def test_decode_takes_the_second_frame_as_an_option(tmp_path: Path) -> None:
     (tmp_path / "batch").write_bytes(bytes.fromhex("91c401c1"))
-    result = run("decode", "98040101000090cd040005", "--payload", tmp_path / "batch")
+    result = run(
+        "decode",
+        "9a0401c410" + "0a" * 16 + "0100c410" + "0b" * 16 + "0090cd040005",
+        "--payload",
+        tmp_path / "batch",
+    )
     assert result.exit_code == 0
     assert "\nmessage 1: undecodable, 1 bytes" in result.output
 

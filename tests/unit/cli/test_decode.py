@@ -13,7 +13,7 @@ from zmqp2p.cli.decode import INPUT_MAX_BYTES, Undecodable, explain, read_input
 from zmqp2p.codes import RefusalCode, RejectCode
 from zmqp2p.crypto import SecretKey
 from zmqp2p.errors import P2PError
-from zmqp2p.ids import ChannelId, CurveKey, InstanceId, Seq, StreamId, TurnNum
+from zmqp2p.ids import ChannelId, CurveKey, InstanceId, Seq, StreamDigest, StreamId, TurnNum
 from zmqp2p.messages import RejectProposal, encode_message
 from zmqp2p.records import PeerRecord, PeerUri
 from zmqp2p.wire.encoding import encode_frame
@@ -24,8 +24,15 @@ KEY = SecretKey(b"\1" * 32)
 CURVE = CurveKey(b"\2" * 32)
 RECORD = PeerRecord.issue(KEY, CURVE, ["tcp://192.0.2.1:7801"], NOW_MS, NOW_MS + 1000)
 REJECT = encode_message(RejectProposal(ChannelId(b"\7" * 32), TurnNum(0), RejectCode.BUSY, "later"))
+DIGEST = StreamDigest(bytes(range(16)))
 PROGRESS = Progress(
-    Seq(1), Seq(2), Seq(3), (Refusal(Seq(2), RefusalCode.REPLAY, "old"),), 100, 5000
+    Seq(1),
+    Seq(2),
+    StreamDigest(b"\5" * 16),
+    Seq(3),
+    (Refusal(Seq(2), RefusalCode.REPLAY, "old"),),
+    100,
+    5000,
 )
 
 
@@ -37,9 +44,12 @@ def hello(record: bytes) -> Hello:
         instance=InstanceId(b"\3" * 8),
         stream=StreamId(b"\4" * 16),
         base=Seq(1),
+        base_digest=StreamDigest(b"\4" * 16),
         next=Seq(1),
         seen_stream=StreamId(b""),
         cursor=Seq(0),
+        seen_digest=StreamDigest(b""),
+        heard=Seq(1),
         refusals=(),
         window_messages=10,
         window_bytes=1000,
@@ -93,22 +103,24 @@ def test_a_frame_that_may_be_ignored_is_told_from_the_others() -> None:
 
 
 def test_a_batch_is_shown_with_its_messages_and_their_numbers() -> None:
-    text = shown(Data(Seq(41), PROGRESS, (REJECT, b"\xc1")))
+    text = shown(Data(Seq(41), DIGEST, PROGRESS, (REJECT, b"\xc1")))
     assert text.startswith("frame DATA, ")
-    assert "\n  seq: 41\n  progress: Progress\n    base: 1\n" in text
+    assert f"\n  seq: 41\n  digest: 0x{DIGEST.hex()}\n  progress: Progress\n    base: 1\n" in text
+    assert f"    ack: 2\n    digest: 0x{'05' * 16}\n    received: 3\n" in text
     assert "code: replay" in text
     assert f"\nmessage 41: tag 3, {len(REJECT)} bytes\n" in text
     assert "\nmessage 42: undecodable, 1 bytes (ENC-1" in text
 
 
 def test_a_large_message_is_shown_with_its_number() -> None:
-    text = shown(Bulk(Seq(9), PROGRESS, bytes(40_000)))
+    text = shown(Bulk(Seq(9), DIGEST, PROGRESS, bytes(40_000)))
     assert text.startswith("frame BULK, ")
     assert "\nmessage 9: undecodable, 40000 bytes" in text
 
 
 @pytest.mark.parametrize(
-    "frame", [Data(Seq(41), PROGRESS, (REJECT,)), Bulk(Seq(41), PROGRESS, bytes(40_000))]
+    "frame",
+    [Data(Seq(41), DIGEST, PROGRESS, (REJECT,)), Bulk(Seq(41), DIGEST, PROGRESS, bytes(40_000))],
 )
 def test_a_header_alone_is_shown_without_its_payload(frame: Frame) -> None:
     header = encode_frame(frame)[0]
@@ -123,6 +135,8 @@ def test_a_hello_is_shown_with_its_record_explained() -> None:
     text = shown(hello(RECORD.encode()))
     assert text.startswith("frame HELLO, ")
     assert "    incarnation: 5\n" in text
+    assert f"    base: 1\n    base_digest: 0x{'04' * 16}\n" in text
+    assert "    cursor: 0\n    seen_digest: 0x\n    heard: 1\n" in text
     assert "\nits record: peer record, version 1\n" in text
 
 
@@ -162,7 +176,7 @@ def test_values_that_are_nothing_are_refused_for_each_form(value: codec.Value) -
 
 
 def test_a_header_of_the_right_kind_but_wrong_fields_is_refused() -> None:
-    with pytest.raises(Undecodable, match=r"no frame \(FRM-3: DATA has 1 fields, not 7\)"):
+    with pytest.raises(Undecodable, match=r"no frame \(FRM-3: DATA has 1 fields, not 9\)"):
         explain(codec.encode((4, 1)), None, NOW_MS)
 
 

@@ -12,7 +12,7 @@ from zmqp2p.chain import MinedDeposit
 from zmqp2p.cli.script import ALICE, BOB, DemoFailed, Step
 from zmqp2p.cli.verdict import judge, messages_sent
 from zmqp2p.crypto import SecretKey
-from zmqp2p.ids import ZERO_ADDRESS, ChannelId, Seq, StreamId, TurnNum, address_text
+from zmqp2p.ids import ZERO_ADDRESS, ChannelId, Seq, StreamDigest, StreamId, TurnNum, address_text
 from zmqp2p.persistence import DropMessages, PutOutStream
 from zmqp2p.state import (
     Allocation,
@@ -172,7 +172,7 @@ def test_messages_are_counted_from_the_closed_store(tmp_path: Path) -> None:
     store.open(KEYS[ALICE].address, 1)
     for key, through in ((KEYS[BOB], 3), (STRANGER, 4)):
         opened = PutOutStream(key.address, StreamId(b"\1" * 16))
-        store.apply([opened, DropMessages(key.address, Seq(through))])
+        store.apply([opened, DropMessages(key.address, Seq(through), StreamDigest(b"\2" * 16))])
     store.commit()
     store.close()
     before = folder_of(tmp_path)

@@ -20,7 +20,7 @@ from tests.engine_world import (
     note,
     record_of,
 )
-from tests.frames import OTHER_INSTANCE, OTHER_STREAM, STREAM, progress_of
+from tests.frames import OTHER_INSTANCE, OTHER_STREAM, STREAM, UNSAID, chain, progress_of
 from tests.unit.objectives.world import ETHER, exit_of
 from zmqp2p.codes import RefusalCode, RejectCode
 from zmqp2p.crypto import SecretKey, keccak256
@@ -28,15 +28,13 @@ from zmqp2p.engine.engine import Pending, message_id
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.errors import InvalidValue, UnknownPeer
 from zmqp2p.events import ChannelFunded, ChannelProposed, ChannelRejected, MessageRefused
-from zmqp2p.ids import ChannelId, LinkId, Seq, TurnNum
+from zmqp2p.ids import ChannelId, Seq, TurnNum
 from zmqp2p.limits import Limits
 from zmqp2p.messages import RejectProposal, encode_message
 from zmqp2p.objectives import Status
 from zmqp2p.persistence import PutCursor, PutMessage, PutRefusal
 from zmqp2p.state import FixedPart, channel_id
-from zmqp2p.wire.encoding import encode_frame
 from zmqp2p.wire.frames import Ack, Data, Hello, Refusal
-from zmqp2p.wire.link import Received
 
 LINK = 1
 UNKNOWN_TAG = b"\x91\xcd\xff\xff"
@@ -44,7 +42,7 @@ UNKNOWN_TAG = b"\x91\xcd\xff\xff"
 
 def data_of(seq: int, *bodies: bytes) -> Data:
     """Return a batch."""
-    return Data(Seq(seq), progress_of(), bodies)
+    return Data(Seq(seq), UNSAID, progress_of(), bodies)
 
 
 def listening(limits: Limits | None = None, *, funding: bool = False) -> Sut:
@@ -93,7 +91,7 @@ def test_a_message_is_handed_to_its_subscriber_and_acked_when_it_is_done() -> No
     assert (ack.progress.ack, ack.progress.received) == (0, 1)
     sut.engine.complete(pending)
     output = sut.turn()
-    assert output.writes == [PutCursor(LOW.address, STREAM, Seq(1))]
+    assert output.writes == [PutCursor(LOW.address, STREAM, Seq(1), chain(STREAM, note("one")))]
     (ack,) = frames_on(output, LINK)
     assert isinstance(ack, Ack)
     assert ack.progress.ack == 1
@@ -143,7 +141,7 @@ def test_peers_take_turns() -> None:
     lows = data_of(1, *[note(f"low {n}") for n in range(5)])
     highs = data_of(1, *[note(f"high {n}") for n in range(2)])
     for link, frame in ((LINK, lows), (2, highs)):
-        sut.engine.take(Received(LinkId(link), encode_frame(frame)))
+        sut.take(link, frame)
     assert drained(sut, 5) == ["low 0", "high 0", "low 1", "high 1", "low 2"]
     assert sut.engine.deadline() == sut.now  # The rest is to be done at once.
     assert drained(sut, 5) == ["low 3", "low 4"]
@@ -156,10 +154,8 @@ def test_a_peer_that_sends_many_frames_has_no_more_turns_than_others() -> None:
     sut.meet(2, HIGH)
     sut.begin()
     for seq in range(1, 5):
-        frame = data_of(seq, note(f"low {seq}"))
-        sut.engine.take(Received(LinkId(LINK), encode_frame(frame)))
-    frame = data_of(1, note("high 1"), note("high 2"))
-    sut.engine.take(Received(LinkId(2), encode_frame(frame)))
+        sut.take(LINK, data_of(seq, note(f"low {seq}")))
+    sut.take(2, data_of(1, note("high 1"), note("high 2")))
     assert drained(sut, 6) == ["low 1", "high 1", "low 2", "high 2", "low 3", "low 4"]
 
 

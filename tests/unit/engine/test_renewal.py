@@ -13,7 +13,7 @@ from tests.engine_world import (
     note,
     record_of,
 )
-from tests.frames import OTHER_INSTANCE, progress_of
+from tests.frames import OTHER_INSTANCE, UNSAID, progress_of
 from zmqp2p.ids import Seq
 from zmqp2p.persistence import PutCursor, PutIssued
 from zmqp2p.wire.frames import Data, Hello, Ping, Pong
@@ -33,7 +33,7 @@ def test_what_an_earlier_run_sent_and_nobody_processed_is_forgotten() -> None:
     sut = subscribed()
     sut.meet(LINK, LOW)
     bodies = tuple(note(text) for text in "abcd")
-    sut.hear(LINK, Data(Seq(1), progress_of(), bodies))
+    sut.hear(LINK, Data(Seq(1), UNSAID, progress_of(), bodies))
     (pending,) = sut.pending  # The first is in progress; the others wait behind it.
     assert sut.engine.awaits(pending)
     sut.meet(2, LOW, replace(hello_of(LOW), incarnation=2, instance=OTHER_INSTANCE))
@@ -41,7 +41,7 @@ def test_what_an_earlier_run_sent_and_nobody_processed_is_forgotten() -> None:
     sut.engine.complete(pending)  # Of the run that is over: it counts for nothing.
     assert [w for w in sut.turn().writes if isinstance(w, PutCursor)] == []
     sut.pending.clear()
-    sut.hear(2, Data(Seq(1), progress_of(), (note("A"), note("B"))))
+    sut.hear(2, Data(Seq(1), UNSAID, progress_of(), (note("A"), note("B"))))
     texts = []
     while sut.pending:
         pending = sut.pending.pop()

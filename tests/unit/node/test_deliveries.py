@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from tests.frames import chain
 from zmqp2p.codes import RefusalCode
 from zmqp2p.engine.engine import Pending, message_id
 from zmqp2p.errors import InvalidValue, LocalError, RefuseMessage, StoreError
@@ -23,6 +24,7 @@ from zmqp2p.node.deliveries import (
 )
 from zmqp2p.node.receipts import Receipt, ReceiptRoom
 from zmqp2p.session.inbox import Inbox
+from zmqp2p.session.room import InboxRoom
 from zmqp2p.store import MemoryStore
 
 PEER = Address(b"\x01" * 20)
@@ -39,7 +41,7 @@ def store() -> Iterator[MemoryStore]:
 
 @pytest.fixture
 def delivery() -> Delivery:
-    inbox = Inbox(STREAM, Seq(0), [], DEFAULT_LIMITS)
+    inbox = Inbox(STREAM, (Seq(0), chain(STREAM)), [], DEFAULT_LIMITS, InboxRoom(1000))
     pending = Pending(PEER, Seq(5), b"body", "a message", 1, 2, inbox)
     return Delivery(ReceiptRoom(), pending, CollectedTransaction())
 

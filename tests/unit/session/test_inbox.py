@@ -9,7 +9,10 @@ from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.ids import Seq
 from zmqp2p.limits import Limits
 from zmqp2p.session.inbox import Accepted, Inbox
+from zmqp2p.session.room import InboxRoom
 from zmqp2p.wire.frames import Refusal
+
+START = chain(STREAM, b"all that was processed before")
 
 
 START = chain(STREAM, b"all that was processed before")
@@ -24,7 +27,13 @@ def inbox_of(
 ) -> Inbox:
     """Return an inbox with room for ``messages`` of ``size_bytes`` in all."""
     limits = Limits(inbox_max_messages=messages, inbox_max_bytes=size_bytes)
-    return Inbox(STREAM, (Seq(cursor), START), list(refusals), limits)
+    return Inbox(
+        STREAM,
+        (Seq(cursor), START),
+        list(refusals),
+        limits,
+        InboxRoom(limits.inbox_total_max_bytes),
+    )
 
 
 def accept(inbox: Inbox, seq: int, *bodies: bytes) -> Accepted:
@@ -37,6 +46,7 @@ def accept(inbox: Inbox, seq: int, *bodies: bytes) -> Accepted:
 def process(inbox: Inbox, *, refuse: bool = False) -> tuple[int, bytes]:
     """Take the next message and be done with it."""
     seq, body = inbox.take()
+    assert body is not None
     inbox.check()
     if refuse:
         inbox.refuse(RefusalCode.PAYLOAD_INVALID, "no")
@@ -124,8 +134,8 @@ def test_the_cursor_moves_when_a_message_is_done_not_when_it_is_taken() -> None:
 def test_a_message_put_back_is_handed_out_again() -> None:
     inbox = inbox_of()
     accept(inbox, 1, b"1", b"2")
-    _, body = inbox.take()
-    inbox.put_back(body)
+    inbox.take()
+    inbox.put_back()
     inbox.check()
     assert [process(inbox), process(inbox)] == [(1, b"1"), (2, b"2")]
 
@@ -223,7 +233,7 @@ def test_the_digest_goes_with_the_cursor() -> None:
     accept(inbox, 1, b"1", b"2")
     inbox.take()
     assert (inbox.cursor, inbox.digest) == (0, START)
-    inbox.put_back(b"1")
+    inbox.put_back()
     assert process(inbox) == (1, b"1")
     assert inbox.digest == chain(START, b"1")
     assert process(inbox, refuse=True) == (2, b"2")

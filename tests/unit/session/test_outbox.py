@@ -543,6 +543,7 @@ def test_a_timer_is_put_off_once_until_it_starts_again() -> None:
     outbox.postpone(5.0, 30.0)
     assert (outbox.deadline or 0.0) > 30.0
 
+
 # --- The digest (RES-11) ------------------------------------------------------------------------
 
 

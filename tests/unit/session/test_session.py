@@ -107,6 +107,7 @@ class Sut:
     def process(self) -> bytes:
         """Process the next message."""
         _, body = self.session.inbox.take()
+        assert body is not None
         self.session.done()
         self.session.check()
         return body
@@ -348,7 +349,9 @@ def test_a_hello_that_was_overtaken_takes_nothing_back() -> None:
     sut.session.check()
     assert sut.session.outbox.base == 5
     sut.session.send(b"five")
-    five = Data(Seq(5), chain(OURS_3, b"four", b"five"), replace(STORED_SAYS, base=5), (b"five",))
+    five = Data(
+        Seq(5), chain(OURS_3, b"four", b"five"), replace(STORED_SAYS, base=Seq(5)), (b"five",)
+    )
     assert sut.settle() == [(TWO, five)]
 
 

@@ -6,15 +6,19 @@ from typing import get_args
 import pytest
 
 from zmqp2p.errors import LocalError, StoreError, StoreForeign
-from zmqp2p.ids import Address, ChannelId, InstanceId, Seq, StreamId
+from zmqp2p.ids import Address, ChannelId, InstanceId, Seq, StreamDigest, StreamId
 from zmqp2p.persistence import (
+    DropHold,
     DropMessages,
     DropObjective,
     DropRefusals,
+    Held,
     PeerSnapshot,
     PutChainCursor,
     PutContact,
     PutCursor,
+    PutHold,
+    PutIncarnation,
     PutIssued,
     PutMessage,
     PutObjective,
@@ -34,6 +38,9 @@ CHANNEL = ChannelId(b"\x01" * 32)
 OTHER_CHANNEL = ChannelId(b"\x02" * 32)
 STREAM = StreamId(b"s" * 16)
 OTHER_STREAM = StreamId(b"t" * 16)
+DIGEST = StreamDigest(b"d" * 16)
+OTHER_DIGEST = StreamDigest(b"e" * 16)
+HELD = Held(13, "why", Seq(3), Seq(9), Seq(4), DIGEST)
 NOW_MS = 1_700_000_000_000
 
 
@@ -110,22 +117,27 @@ def test_everything_written_of_a_peer_is_found_again(store: Store) -> None:
         PutContact(BOB, "zp2p:bob", dial=True),
         PutOutStream(BOB, STREAM),
         *messages(range(1, 6)),
-        DropMessages(BOB, Seq(2)),
-        PutCursor(BOB, OTHER_STREAM, Seq(9)),
+        DropMessages(BOB, Seq(2), DIGEST),
+        PutCursor(BOB, OTHER_STREAM, Seq(9), OTHER_DIGEST, Seq(7)),
         PutRefusal(BOB, Seq(8), 4, "wrong turn"),
         PutPeerRun(BOB, 77, InstanceId(b"instance")),
+        PutHold(BOB, HELD),
     )
     expected = PeerSnapshot(
         contact="zp2p:bob",
         dial=True,
         out_stream=STREAM,
         acked=Seq(2),
+        acked_digest=DIGEST,
         messages=[(Seq(3), b"body 3"), (Seq(4), b"body 4"), (Seq(5), b"body 5")],
         in_stream=OTHER_STREAM,
         cursor=Seq(9),
+        cursor_digest=OTHER_DIGEST,
+        in_base=Seq(7),
         refusals=[(Seq(8), 4, "wrong turn")],
         incarnation=77,
         instance=InstanceId(b"instance"),
+        held=HELD,
     )
     assert snapshot.peers == {BOB: expected}
     assert snapshot.peers[BOB].dial is True
@@ -156,10 +168,12 @@ def test_peers_are_kept_apart(store: Store) -> None:
         *messages([1, 2], CAROL),
         PutRefusal(BOB, Seq(1), 1, "b"),
         PutRefusal(CAROL, Seq(1), 1, "c"),
-        DropMessages(BOB, Seq(2)),
+        DropMessages(BOB, Seq(2), DIGEST),
         DropRefusals(CAROL, Seq(1)),
     )
-    assert snapshot.peers[BOB] == PeerSnapshot(acked=Seq(2), refusals=[(Seq(1), 1, "b")])
+    assert snapshot.peers[BOB] == PeerSnapshot(
+        acked=Seq(2), acked_digest=DIGEST, refusals=[(Seq(1), 1, "b")]
+    )
     assert snapshot.peers[CAROL].messages == [(1, b"body 1"), (2, b"body 2")]
     assert snapshot.peers[CAROL].refusals == []
 
@@ -170,7 +184,7 @@ def test_a_new_out_stream_starts_with_nothing_sent_and_nothing_acknowledged(stor
         PutOutStream(BOB, STREAM),
         *messages([1, 2, 3]),
         *messages([1], CAROL),
-        DropMessages(BOB, Seq(1)),
+        DropMessages(BOB, Seq(1), DIGEST),
         PutOutStream(BOB, OTHER_STREAM),
     )
     assert snapshot.peers[BOB] == PeerSnapshot(out_stream=OTHER_STREAM)
@@ -187,9 +201,32 @@ def test_messages_of_a_new_out_stream_count_from_one_again(store: Store) -> None
 
 def test_a_cursor_in_a_new_stream_replaces_that_in_the_old(store: Store) -> None:
     snapshot = written(
-        store, PutCursor(BOB, STREAM, Seq(100)), PutCursor(BOB, OTHER_STREAM, Seq(1))
+        store,
+        PutCursor(BOB, STREAM, Seq(100), DIGEST, Seq(50)),
+        PutCursor(BOB, OTHER_STREAM, Seq(1), OTHER_DIGEST),
     )
-    assert snapshot.peers[BOB] == PeerSnapshot(in_stream=OTHER_STREAM, cursor=Seq(1))
+    assert snapshot.peers[BOB] == PeerSnapshot(
+        in_stream=OTHER_STREAM, cursor=Seq(1), cursor_digest=OTHER_DIGEST
+    )
+
+
+def test_a_hold_is_replaced_by_the_next_and_ends(store: Store) -> None:
+    """RES-7: there is one for each peer, the newest."""
+    newer = Held(13, "why now")
+    snapshot = written(
+        store,
+        *[PutHold(peer, HELD) for peer in (ALICE, BOB, CAROL)],
+        PutHold(BOB, newer),
+        DropHold(CAROL),
+        DropHold(CAROL),
+    )
+    held = {peer: memory.held for peer, memory in snapshot.peers.items()}
+    assert held == {ALICE: HELD, BOB: newer, CAROL: None}
+
+
+def test_the_incarnation_may_be_set(store: Store) -> None:
+    """A store that begins anew with a peer must be later than the one it replaces."""
+    assert written(store, PutIncarnation(NOW_MS + 500)).incarnation == NOW_MS + 501
 
 
 def test_messages_and_refusals_come_back_in_ascending_order(store: Store) -> None:
@@ -242,7 +279,7 @@ def test_writes_of_one_turn_take_effect_in_their_order(store: Store) -> None:
     snapshot = written(
         store,
         *messages([1, 2]),
-        DropMessages(BOB, Seq(2)),
+        DropMessages(BOB, Seq(2), DIGEST),
         *messages([3]),
         PutObjective(CHANNEL, b"one"),
         DropObjective(CHANNEL),
@@ -403,7 +440,7 @@ def test_the_store_is_usable_after_a_failed_write_was_rolled_back(
     "write",
     [
         PutPeerRun(BOB, 2**63, InstanceId(b"i" * 8)),
-        PutCursor(BOB, STREAM, Seq(2**64 - 1)),
+        PutCursor(BOB, STREAM, Seq(2**64 - 1), DIGEST),
         PutContact(BOB, "\ud800", dial=False),
     ],
 )

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 import zmqp2p
-from zmqp2p.errors import StoreError, StoreForeign, StoreLocked, StoreTooNew
-from zmqp2p.ids import Address, Seq, StreamId
+from zmqp2p.errors import StoreError, StoreForeign, StoreLocked, StoreTooNew, StoreTooOld
+from zmqp2p.ids import Address, Seq, StreamDigest, StreamId
 from zmqp2p.persistence import PutCursor, PutIssued, PutMessage, Write
-from zmqp2p.store import SqliteStore
+from zmqp2p.store import SqliteStore, schema
 
 RunChild = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -191,7 +191,7 @@ def test_ten_thousand_messages_are_written_in_one_turn_and_found_again(
 _OPEN = """
 import sys
 from zmqp2p.errors import StoreLocked
-from zmqp2p.store import SqliteStore
+from zmqp2p.store import SqliteStore, schema
 try:
     SqliteStore(sys.argv[1]).open(b"o" * 20, 1)
 except StoreLocked as fault:
@@ -288,9 +288,23 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(
 ) -> None:
     store.close()
     with raw(path) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     content = path.read_bytes()
-    with pytest.raises(StoreTooNew, match=f"{path}: .*newer.*schema 2.*up to 1"):
+    found, known = schema.VERSION + 1, schema.VERSION
+    with pytest.raises(StoreTooNew, match=f"{path}: .*newer.*schema {found}.*up to {known}"):
+        store.open(OWNER, 1)
+    assert path.read_bytes() == content
+
+
+def test_a_store_of_a_pre_release_is_refused_and_left_as_it_was(
+    store: SqliteStore, path: Path
+) -> None:
+    """It holds no digests: to go on without them is what they are there to prevent."""
+    store.close()
+    with raw(path) as db:
+        db.execute("PRAGMA user_version = 1")
+    content = path.read_bytes()
+    with pytest.raises(StoreTooOld, match=f"{path}: .*pre-release.*schema 1.*reads schema 2 only"):
         store.open(OWNER, 1)
     assert path.read_bytes() == content
 
@@ -462,7 +476,7 @@ def test_a_transaction_that_the_database_gave_up_cannot_be_committed(
 _KILLED_AFTER_A_COMMIT = """
 import os, signal, sys
 from zmqp2p.persistence import *
-from zmqp2p.store import SqliteStore
+from zmqp2p.store import SqliteStore, schema
 store = SqliteStore(sys.argv[1])
 store.open(b"o" * 20, 1)
 store.transaction.execute("CREATE TABLE app_x (a)")
@@ -477,12 +491,12 @@ _COMMITTING_WITHOUT_END = """
 import sys
 from itertools import count
 from zmqp2p.persistence import *
-from zmqp2p.store import SqliteStore
+from zmqp2p.store import SqliteStore, schema
 store = SqliteStore(sys.argv[1])
 store.open(b"o" * 20, 1)
 store.transaction.execute("CREATE TABLE app_done (number INTEGER PRIMARY KEY)")
 for number in count(1):
-    store.apply([PutCursor(b"b" * 20, b"s" * 16, number)])
+    store.apply([PutCursor(b"b" * 20, b"s" * 16, number, b"d" * 16)])
     store.transaction.execute("INSERT INTO app_done VALUES (?)", (number,))
     store.apply([PutMessage(b"b" * 20, number, bytes(2000))])
     store.commit()
@@ -534,7 +548,7 @@ def test_a_cursor_written_after_the_kill_goes_on_from_there(
     run_child(_KILLED_AFTER_A_COMMIT, path)
     store = SqliteStore(path)
     store.open(OWNER, 1)
-    store.apply([PutCursor(BOB, StreamId(b"s" * 16), Seq(3)), message(2)])
+    store.apply([PutCursor(BOB, StreamId(b"s" * 16), Seq(3), StreamDigest(b"d" * 16)), message(2)])
     store.commit()
     store.close()
     assert store.open(OWNER, 1).peers[BOB].cursor == 3

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.frames import INSTANCE, OTHER_STREAM, STREAM, progress_of, refusal_of
+from tests.frames import INSTANCE, OTHER_STREAM, STREAM, chain, progress_of, refusal_of
 from zmqp2p import codec, limits
 from zmqp2p.codes import ByeCode, RefusalCode
 from zmqp2p.errors import DecodeError
@@ -29,9 +29,12 @@ from zmqp2p.wire.frames import (
     Who,
 )
 
-PROGRESS = progress_of(base=2, ack=3, received=4, window=(5, 6), refusals=(refusal_of(3),))
-NAMES = ("base", "ack", "received", "refusals", "window_messages", "window_bytes")
-FIELDS: tuple[codec.Value, ...] = (2, 3, 4, ((3, 4, "no"),), 5, 6)
+AT_ACK, AT_END, AT_BASE, AT_CURSOR = (chain(STREAM, b"%d" % n) for n in range(4))
+PROGRESS = progress_of(
+    base=2, ack=3, received=4, window=(5, 6), refusals=(refusal_of(3),), digest=AT_ACK
+)
+NAMES = ("base", "ack", "digest", "received", "refusals", "window_messages", "window_bytes")
+FIELDS: tuple[codec.Value, ...] = (2, 3, AT_ACK, 4, ((3, 4, "no"),), 5, 6)
 HELLO = Hello(
     versions=(1, 2),
     record=b"record",
@@ -39,9 +42,12 @@ HELLO = Hello(
     instance=INSTANCE,
     stream=STREAM,
     base=Seq(2),
+    base_digest=AT_BASE,
     next=Seq(9),
     seen_stream=OTHER_STREAM,
     cursor=Seq(3),
+    seen_digest=AT_CURSOR,
+    heard=Seq(8),
     refusals=(refusal_of(3),),
     window_messages=5,
     window_bytes=6,
@@ -54,9 +60,12 @@ HELLO_NAMES = (
     "instance",
     "stream",
     "base",
+    "base_digest",
     "next",
     "seen_stream",
     "cursor",
+    "seen_digest",
+    "heard",
     "refusals",
     "window",
     "extensions",
@@ -68,9 +77,12 @@ HELLO_FIELDS: tuple[codec.Value, ...] = (
     INSTANCE,
     STREAM,
     2,
+    AT_BASE,
     9,
     OTHER_STREAM,
     3,
+    AT_CURSOR,
+    8,
     ((3, 4, "no"),),
     (5, 6),
     {1: b"x", 3: b"y"},
@@ -78,8 +90,12 @@ HELLO_FIELDS: tuple[codec.Value, ...] = (
 BULK_BODY = bytes(limits.BULK_MIN_BYTES)
 KNOWN: list[tuple[Frame, tuple[codec.Value, ...], bytes | None]] = [
     (HELLO, (2, *HELLO_FIELDS), None),
-    (Data(Seq(8), PROGRESS, (b"a", b"")), (4, 8, *FIELDS), b"\x92\xc4\x01a\xc4\x00"),
-    (Bulk(Seq(8), PROGRESS, BULK_BODY), (6, 8, *FIELDS), BULK_BODY),
+    (
+        Data(Seq(8), AT_END, PROGRESS, (b"a", b"")),
+        (4, 8, AT_END, *FIELDS),
+        b"\x92\xc4\x01a\xc4\x00",
+    ),
+    (Bulk(Seq(8), AT_END, PROGRESS, BULK_BODY), (6, 8, AT_END, *FIELDS), BULK_BODY),
     (Ack(PROGRESS), (8, *FIELDS), None),
     (Ping(9), (10, 9), None),
     (Pong(9, PROGRESS), (12, 9, *FIELDS), None),
@@ -219,10 +235,10 @@ def test_a_number_is_an_unsigned_integer(value: codec.Value) -> None:
     """FRM-3; a bool is no integer here, though it is one in Python."""
     assert rule_of(header(10, value)) == "FRM-3"
     assert rule_of(header(12, value, *FIELDS)) == "FRM-3"
-    assert rule_of(header(4, value, *FIELDS), b"\x91\xc4\x00") == "FRM-3"
+    assert rule_of(header(4, value, AT_END, *FIELDS), b"\x91\xc4\x00") == "FRM-3"
     for name in ("base", "ack", "received", "window_messages", "window_bytes"):
         assert rule_of(ack_with(**{name: value})) == "FRM-3"
-    for name in ("incarnation", "base", "next", "cursor"):
+    for name in ("incarnation", "base", "next", "cursor", "heard"):
         assert rule_of(hello_with(**{name: value})) == "FRM-3"
     assert rule_of(hello_with(versions=(value,))) == "FRM-3"
     assert rule_of(hello_with(window=(value, 1))) == "FRM-3"
@@ -232,10 +248,11 @@ def test_a_number_is_an_unsigned_integer(value: codec.Value) -> None:
 
 def test_messages_are_numbered_from_one() -> None:
     """SEQ-1: there is no message 0."""
-    assert rule_of(header(4, 0, *FIELDS), b"\x91\xc4\x00") == "SEQ-1"
-    assert rule_of(header(6, 0, *FIELDS), BULK_BODY) == "SEQ-1"
+    assert rule_of(header(4, 0, AT_END, *FIELDS), b"\x91\xc4\x00") == "SEQ-1"
+    assert rule_of(header(6, 0, AT_END, *FIELDS), BULK_BODY) == "SEQ-1"
     assert rule_of(ack_with(base=0)) == "SEQ-1"
     assert rule_of(hello_with(base=0)) == "SEQ-1"
+    assert rule_of(hello_with(heard=0)) == "SEQ-1"
     assert rule_of(ack_with(refusals=((0, 4, "no"),))) == "SEQ-1"
 
 
@@ -262,11 +279,22 @@ def test_a_record_is_bounded() -> None:
     assert rule_of(hello_with(record="record")) == "FRM-3"
 
 
-@pytest.mark.parametrize("name", ["instance", "stream", "seen_stream"])
+@pytest.mark.parametrize(
+    "name", ["instance", "stream", "seen_stream", "base_digest", "seen_digest"]
+)
 def test_ids_have_their_size(name: str) -> None:
     """FRM-3."""
     for value in (b"short", bytes(17), 5, "0123456789abcdef"):
         assert rule_of(hello_with(**{name: value})) == "FRM-3"
+
+
+def test_digests_have_their_size() -> None:
+    """FRM-3: that of a progress, and that at the end of a batch."""
+    for value in (b"", b"short", bytes(17), 5, "0123456789abcdef"):
+        assert rule_of(ack_with(digest=value)) == "FRM-3"
+        assert rule_of(header(4, 8, value, *FIELDS), b"\x91\xc4\x00") == "FRM-3"
+        assert rule_of(header(6, 8, value, *FIELDS), BULK_BODY) == "FRM-3"
+    assert rule_of(hello_with(base_digest=b"")) == "FRM-3"
 
 
 def test_a_window_is_a_pair() -> None:
@@ -283,10 +311,17 @@ def test_next_is_not_below_base() -> None:
 
 def test_a_cursor_belongs_to_a_stream() -> None:
     """HEL-2: who knows no stream has processed none of it."""
-    hello = decode_frame([hello_with(seen_stream=b"", cursor=0, refusals=())])
+    none: dict[str, codec.Value] = {"seen_stream": b"", "seen_digest": b"", "refusals": ()}
+    hello = decode_frame([hello_with(**none, cursor=0)])
     assert isinstance(hello, Hello)
-    assert hello.seen_stream == StreamId(b"")
-    assert rule_of(hello_with(seen_stream=b"", cursor=1, refusals=())) == "HEL-2"
+    assert (hello.seen_stream, hello.seen_digest) == (StreamId(b""), b"")
+    assert rule_of(hello_with(**none, cursor=1)) == "HEL-2"
+
+
+def test_a_stream_that_is_known_has_a_digest_and_only_that() -> None:
+    """HEL-2, RES-11."""
+    assert rule_of(hello_with(seen_digest=b"")) == "HEL-2"
+    assert rule_of(hello_with(seen_stream=b"", cursor=0, refusals=())) == "HEL-2"
 
 
 def test_unknown_odd_extensions_are_kept_and_even_ones_refused() -> None:
@@ -388,7 +423,7 @@ def test_a_goodbye_bears_a_known_code() -> None:
 
 def test_a_batch_is_an_array_of_one_to_256_messages() -> None:
     """FRM-6."""
-    data = header(4, 8, *FIELDS)
+    data = header(4, 8, AT_END, *FIELDS)
     decode_frame([data, codec.encode((b"",) * 256)])
     assert rule_of(data, codec.encode((b"",) * 257)) == "FRM-6"
     assert rule_of(data, codec.encode(())) == "FRM-6"
@@ -399,17 +434,17 @@ def test_a_batch_is_an_array_of_one_to_256_messages() -> None:
 @pytest.mark.parametrize("item", ["x", 1, True])
 def test_a_batch_holds_bin_only(item: codec.Value) -> None:
     """FRM-6."""
-    assert rule_of(header(4, 8, *FIELDS), codec.encode((b"", item))) == "FRM-6"
+    assert rule_of(header(4, 8, AT_END, *FIELDS), codec.encode((b"", item))) == "FRM-6"
 
 
 def test_a_batch_is_not_nested() -> None:
     """ENC-4: its depth is bounded before its items are looked at."""
-    assert rule_of(header(4, 8, *FIELDS), codec.encode((b"", (b"",)))) == "ENC-4"
+    assert rule_of(header(4, 8, AT_END, *FIELDS), codec.encode((b"", (b"",)))) == "ENC-4"
 
 
 def test_a_batch_is_bounded_in_bytes() -> None:
     """FRM-6: the last message of a batch may take it beyond 48 KiB, by less than 32 KiB."""
-    data = header(4, 8, *FIELDS)
+    data = header(4, 8, AT_END, *FIELDS)
     most = limits.BATCH_MAX_BYTES + limits.BULK_MIN_BYTES
     body = bytes(most - 6)  # The array's header is one byte, the body's five.
     decode_frame([data, codec.encode((body,))])
@@ -418,7 +453,7 @@ def test_a_batch_is_bounded_in_bytes() -> None:
 
 def test_a_bulk_body_has_its_bounds() -> None:
     """FRM-6: smaller ones travel in a batch, larger ones not at all."""
-    bulk = header(6, 8, *FIELDS)
+    bulk = header(6, 8, AT_END, *FIELDS)
     for size in (limits.BULK_MIN_BYTES, limits.BODY_MAX_BYTES):
         decode_frame([bulk, bytes(size)])
     for size in (limits.BULK_MIN_BYTES - 1, limits.BODY_MAX_BYTES + 1):
