@@ -31,6 +31,7 @@ from zmqp2p.errors import (
     StoreTooNew,
     TooLarge,
     UnknownChannel,
+    UnknownMessage,
     UnknownPeer,
     WouldDeadlock,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "StoreTooNew",
     "TooLarge",
     "UnknownChannel",
+    "UnknownMessage",
     "UnknownPeer",
     "WouldDeadlock",
     "__version__",

@@ -233,6 +233,13 @@ class P2PService:
         sent = await asyncio.to_thread(self._node.send, address, body, timeout_s)
         return Receipt(sent)
 
+    async def receipt(self, message_id: MessageId) -> Receipt:
+        """Return the receipt of a message of this run or an earlier one.
+
+        Raises UnknownMessage and InvalidValue as `zmqp2p.P2PService.receipt`.
+        """
+        return Receipt(await _result(self._node.receipt(message_id)))
+
     async def on_message(
         self,
         handler: AsyncHandler,

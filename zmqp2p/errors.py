@@ -42,6 +42,10 @@ class UnknownChannel(LocalError):
     """No objective for this channel id."""
 
 
+class UnknownMessage(LocalError):
+    """No message of this id is known (any more)."""
+
+
 class Backpressure(LocalError):
     """The outbox to this peer is full and the caller asked not to wait."""
 

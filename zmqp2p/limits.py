@@ -32,6 +32,7 @@ ENDPOINT_MAX_BYTES = 200
 PARTICIPANTS_MAX = 255  # uint8 on chain.
 ASSETS_MAX = 32  # Far above use; keeps one state below BODY_MAX_BYTES.
 ALLOCATIONS_MAX = 512  # Per asset; as above.
+PAST_STREAMS_MAX = 16  # Per peer, of those given up: each took an operator's decision.
 METADATA_MAX_BYTES = 64 * KIB  # Of an asset or an allocation, and of app data.
 
 
@@ -47,6 +48,12 @@ class Limits:
     # Sending: what waits for one peer. Full: `send_message` waits or raises Backpressure.
     outbox_max_messages: int = 65_536
     outbox_max_bytes: int = 64 * MIB
+    # The same for all peers together: they are held in memory.
+    outbox_total_max_messages: int = 1_048_576
+    outbox_total_max_bytes: int = 1024 * MIB
+    # Messages that peers refused, remembered so that `receipt` can tell; the oldest go first.
+    undelivered_max_per_peer: int = 4_096
+    undelivered_max: int = 65_536  # Some 25 MB, if peers give the longest reasons.
     # Receiving: what one peer may have waiting here; advertised as the window.
     inbox_max_messages: int = 16_384  # 16-32 k keeps the pipe full; smaller stops and goes.
     inbox_max_bytes: int = 24 * MIB  # The largest message, and as much again as keeps a pipe full.

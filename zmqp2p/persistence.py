@@ -80,6 +80,48 @@ class DropRefusals:
 
 
 @dataclass(frozen=True, slots=True)
+class PutUndelivered:
+    """The peer refused message ``seq`` of this node's ``stream``: its receipt must say so."""
+
+    stream: StreamId
+    seq: Seq
+    code: int  # A `RefusalCode`.
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropUndelivered:
+    """Forget which messages of ``stream`` were refused, up to ``through``: its new floor."""
+
+    stream: StreamId
+    through: Seq
+
+
+@dataclass(frozen=True, slots=True)
+class PastStream:
+    """A stream to ``peer`` that was given up: the peer has processed up to ``acked``."""
+
+    peer: Address
+    acked: Seq
+    last: Seq  # The highest number that was given in it.
+
+
+@dataclass(frozen=True, slots=True)
+class PutPastStream:
+    """``stream`` is not used any more; receipts of its messages can still be asked for."""
+
+    stream: StreamId
+    past: PastStream
+
+
+@dataclass(frozen=True, slots=True)
+class DropPastStream:
+    """Forget a stream that was given up long ago, and what became of its messages."""
+
+    stream: StreamId
+
+
+@dataclass(frozen=True, slots=True)
 class PutPeerRun:
     """The newest run of ``peer`` seen: its store's counter and the random id of the run."""
 
@@ -163,6 +205,10 @@ Write = (
     | PutCursor
     | PutRefusal
     | DropRefusals
+    | PutUndelivered
+    | DropUndelivered
+    | PutPastStream
+    | DropPastStream
     | PutPeerRun
     | PutHold
     | DropHold
@@ -205,3 +251,7 @@ class Snapshot:
     chain_cursor: int = 0
     peers: dict[Address, PeerSnapshot] = field(default_factory=dict)
     objectives: dict[ChannelId, bytes] = field(default_factory=dict)
+    # This node's messages that peers refused: stream, number, code, reason; oldest first.
+    undelivered: list[tuple[StreamId, Seq, int, str]] = field(default_factory=list)
+    floors: dict[StreamId, Seq] = field(default_factory=dict)  # Nothing is known up to there.
+    past_streams: dict[StreamId, PastStream] = field(default_factory=dict)  # Oldest first.

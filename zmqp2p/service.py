@@ -20,7 +20,7 @@ from zmqp2p.errors import (
 )
 from zmqp2p.events import Event
 from zmqp2p.identity import Identity
-from zmqp2p.ids import Address, ChannelId, address_text
+from zmqp2p.ids import Address, ChannelId, MessageId, address_text
 from zmqp2p.node.build import (
     PeerName,
     address_of,
@@ -222,6 +222,18 @@ class P2PService:
         if not self._node.knows(address):
             raise UnknownPeer(f"{address_text(address)} is not known: add_peer first")
         return self._node.send(address, encode(message, expires_in_s), timeout_s)
+
+    def receipt(self, message_id: MessageId) -> Receipt:
+        """Return the receipt of a message that this node sent, in this run or an earlier one.
+
+        ``message_id`` is `Receipt.message_id`. The receipt ends as acked, Refused, Expired or
+        Cancelled (its stream was given up by ``zmqp2p recover``), or has ended so already.
+
+        Raises:
+            UnknownMessage: no message of this store, or so long ago that it is not known whether
+                it was refused. InvalidValue: no id.
+        """
+        return wait_for(self._node, self._node.receipt(message_id), None)
 
     @overload
     def on_message(self, handler: H) -> H: ...

@@ -20,7 +20,7 @@ from zmqp2p.codec import Value
 from zmqp2p.codes import ByeCode, RefusalCode, RejectCode
 from zmqp2p.crypto import SecretKey, Signature, recover_address
 from zmqp2p.engine.channels import Channels
-from zmqp2p.engine.engine import message_id
+from zmqp2p.engine.outcomes import message_id
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.errors import (
     DecodeError,

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from zmqp2p.codes import RefusalCode
-from zmqp2p.crypto import keccak256
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.channels import Channels, Holding
 from zmqp2p.engine.connections import Connections, Instant, Me
+from zmqp2p.engine.outcomes import Ended, Outcomes, Waiting
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import Peer, PeerManager, PeerStatus
 from zmqp2p.engine.router import MessageRouter, Nobody, ToSubscriber
@@ -30,11 +30,6 @@ from zmqp2p.session.session import Session
 from zmqp2p.state import FixedPart, Outcome
 from zmqp2p.wire.encoding import clip_reason
 from zmqp2p.wire.link import LinkEvent
-
-
-def message_id(stream: StreamId, seq: Seq, body: bytes) -> MessageId:
-    """Return the id of message ``seq`` of ``stream``: it names the content (MSG-7)."""
-    return MessageId(keccak256(stream + seq.to_bytes(8, "big") + body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +59,7 @@ class Engine:
         self._me = me
         peers = PeerManager(limits, rng)
         self._connections = Connections(self._me, self._clock, limits, rng, self.output, peers)
+        self._outcomes = Outcomes(self._connections)
         self._channels = Channels(me.signer, limits, self.output, self)
         self._ready: deque[Session] = deque()
         self._failed: dict[Address, Pending] = {}  # The last attempt, of those that wait.
@@ -81,6 +77,7 @@ class Engine:
         self.output.writes.append(PutIssued(record.issued_ms))
         self._grace_until = self._clock.now + self._limits.subscribe_grace_s
         self._connections.load(memory.peers)
+        self._outcomes.load(memory)
         self._channels.load(memory.objectives)
 
     def begin(self, now: float, utc_ms: int) -> None:
@@ -104,12 +101,14 @@ class Engine:
 
     def settle(self) -> EngineOutput:
         """End the turn: return what to do, and begin a new output."""
+        self._outcomes.gather()
         for address, processed in self.output.processed:
             for refusal, body in processed.refused.values():
                 lost = MessageUndelivered(address, refusal.seq, refusal.code, refusal.reason)
                 self.output.events.append(lost)
                 self._channels.refused(address, body, refusal)
         self._connections.settle()
+        self._outcomes.turn_over()
         return self._renew_output()
 
     def renew(self, record: PeerRecord) -> None:
@@ -145,6 +144,10 @@ class Engine:
         if session.active is None:
             self._connections.plan_dial(peer)
         return seq, session.outbox.stream
+
+    def fate(self, message_id: MessageId) -> Waiting | Ended:
+        """Return what became of a message that was sent; see `Outcomes.fate`."""
+        return self._outcomes.fate(message_id)
 
     # --- Processing -----------------------------------------------------------------------------
 
@@ -233,6 +236,7 @@ class Engine:
         """Send what a channel asks for; a participant may be known by the proposal only."""
         self._connections.begin_stranger(to)
         self.send(to, body)
+        self.output.posted.append((to, len(body)))
 
     def dialing(self, peer: Address, link: LinkId) -> None:
         """A dial in the output is under way."""
@@ -280,6 +284,7 @@ class Engine:
     def check(self) -> None:
         """Assert every invariant; for simulations and tests."""
         self._connections.check()
+        self._outcomes.check()
 
     # --- Inside ---------------------------------------------------------------------------------
 
@@ -385,7 +390,7 @@ class Engine:
         done = replace(self.output)
         self.output.writes, self.output.frames, self.output.processed = [], [], []
         self.output.dials, self.output.closes, self.output.deposits = [], [], []
-        self.output.watches, self.output.events = [], []
+        self.output.watches, self.output.events, self.output.posted = [], [], []
         return done
 
 

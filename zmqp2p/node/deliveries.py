@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from zmqp2p.engine.engine import Pending, message_id
+from zmqp2p.engine.engine import Pending
+from zmqp2p.engine.outcomes import message_id
 from zmqp2p.errors import InvalidValue, LocalError
 from zmqp2p.ids import Address, MessageId
 from zmqp2p.node.receipts import Receipt, ReceiptRoom
@@ -99,7 +100,7 @@ class Delivery:
 
     @property
     def message_id(self) -> MessageId:
-        """Names the message by its content; the sender's receipt has the same."""
+        """Names the message; the sender's receipt has the same."""
         return message_id(self._stream, self._pending.seq, self._pending.body)
 
     @property

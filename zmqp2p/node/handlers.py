@@ -95,7 +95,7 @@ class Handlers:
         if isinstance(transaction, ImmediateTransaction) and transaction.used:
             self._store.rollback_to_savepoint()
         undone = Cancelled("the handler that sent it failed")
-        self._desk.end([(receipt, undone) for receipt in self._end(delivery)])
+        self._desk.unsent([(receipt, undone) for receipt in self._end(delivery)])
         if not isinstance(error, Exception):
             raise error
         self._fail(pending, error)

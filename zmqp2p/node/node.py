@@ -16,7 +16,7 @@ from zmqp2p.engine.engine import Engine
 from zmqp2p.engine.output import Watch
 from zmqp2p.errors import Cancelled, LocalError, ServiceClosed, TooLarge
 from zmqp2p.events import ChainFailed, Event
-from zmqp2p.ids import Address, ChannelId
+from zmqp2p.ids import Address, ChannelId, MessageId
 from zmqp2p.node.chain_link import ChainLink
 from zmqp2p.node.deliveries import Handler, Runner, current_delivery
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
@@ -149,6 +149,10 @@ class Node:
             desk.gate.leave(peer, 1, len(body))
             raise
         return receipt
+
+    def receipt(self, message_id: MessageId) -> "Future[Receipt]":
+        """Return the receipt of a message of this run or an earlier one; or UnknownMessage."""
+        return self.call(lambda engine: self._loop.desk.find(engine, message_id))
 
     def add_contact(self, contact: Contact) -> "Future[None]":
         """Know a peer and connect to it; RecordError if its record has expired."""

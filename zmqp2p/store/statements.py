@@ -11,7 +11,9 @@ from zmqp2p.persistence import (
     DropHold,
     DropMessages,
     DropObjective,
+    DropPastStream,
     DropRefusals,
+    DropUndelivered,
     PutChainCursor,
     PutContact,
     PutCursor,
@@ -21,8 +23,10 @@ from zmqp2p.persistence import (
     PutMessage,
     PutObjective,
     PutOutStream,
+    PutPastStream,
     PutPeerRun,
     PutRefusal,
+    PutUndelivered,
     Write,
 )
 from zmqp2p.store.base import SqlValue
@@ -99,6 +103,33 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
             "DELETE FROM refusals WHERE peer = ? AND seq <= ?",
             lambda w, ids: (ids[w.peer], w.through),
         ),
+    ),
+    PutUndelivered: (
+        (
+            "INSERT INTO undelivered (stream, seq, code, reason) VALUES (?, ?, ?, ?)",
+            lambda w, _: (w.stream, w.seq, w.code, w.reason),
+        ),
+    ),
+    DropUndelivered: (
+        (
+            "INSERT OR REPLACE INTO undelivered_floors (stream, floor) VALUES (?, ?)",
+            lambda w, _: (w.stream, w.through),
+        ),
+        (
+            "DELETE FROM undelivered WHERE stream = ? AND seq <= ?",
+            lambda w, _: (w.stream, w.through),
+        ),
+    ),
+    PutPastStream: (
+        (
+            "INSERT INTO past_streams (stream, peer, acked, last) VALUES (?, ?, ?, ?)",
+            lambda w, ids: (w.stream, ids[w.past.peer], w.past.acked, w.past.last),
+        ),
+    ),
+    DropPastStream: (
+        ("DELETE FROM past_streams WHERE stream = ?", lambda w, _: (w.stream,)),
+        ("DELETE FROM undelivered WHERE stream = ?", lambda w, _: (w.stream,)),
+        ("DELETE FROM undelivered_floors WHERE stream = ?", lambda w, _: (w.stream,)),
     ),
     PutPeerRun: (
         (
