@@ -77,15 +77,10 @@ class Receipt:
 
     async def wait(self, timeout_s: float | None = None) -> None:
         """Return once the peer has processed the message; raises as `zmqp2p.Receipt.wait`."""
+        check_timeout(timeout_s)
         self._receipt.check_wait()
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
-
-        def end(_receipt: NodeReceipt) -> None:
-            loop.call_soon_threadsafe(_set_once, ended)
-
-        self._receipt.add_done_callback(end)
-        await _within(ended, timeout_s)
+        if not self._receipt.ended:  # Or no time at all would not be enough to see that it has.
+            await self._ended(timeout_s)
         if self._receipt.error is not None:
             raise self._receipt.error
 
@@ -95,6 +90,16 @@ class Receipt:
 
     def __repr__(self) -> str:
         return repr(self._receipt)
+
+    async def _ended(self, timeout_s: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def end(_receipt: NodeReceipt) -> None:
+            loop.call_soon_threadsafe(_set_once, ended)
+
+        self._receipt.add_done_callback(end)
+        await _within(ended, timeout_s)
 
 
 class Channel:

@@ -84,6 +84,9 @@ class Face(ABC):
     def send(self, peer: Address, message: object, **terms: Any) -> ReceiptFace: ...
 
     @abstractmethod
+    def receipt(self, message_id: MessageId) -> ReceiptFace: ...
+
+    @abstractmethod
     def on_message(self, handler: Handle, **wanted: Any) -> None: ...
 
     @abstractmethod
@@ -176,6 +179,9 @@ class BlockingFace(Face):
 
     def send(self, peer: Address, message: object, **terms: Any) -> ReceiptFace:
         return _BlockingReceipt(self._service.send_message(peer, message, **terms))
+
+    def receipt(self, message_id: MessageId) -> ReceiptFace:
+        return _BlockingReceipt(self._service.receipt(message_id))
 
     def on_message(self, handler: Handle, **wanted: Any) -> None:
         self._service.on_message(handler, **wanted)
@@ -304,6 +310,9 @@ class AioFace(Face):
     def send(self, peer: Address, message: object, **terms: Any) -> ReceiptFace:
         sent = self._run(self._service.send_message(peer, message, **terms))
         return _AioReceipt(sent, self._thread)
+
+    def receipt(self, message_id: MessageId) -> ReceiptFace:
+        return _AioReceipt(self._run(self._service.receipt(message_id)), self._thread)
 
     def on_message(self, handler: Handle, **wanted: Any) -> None:
         async def handle(delivery: Delivery) -> None:

@@ -79,7 +79,7 @@ class ReceiptDesk:
     def unsent(self, receipts: list[tuple[Receipt, Exception]]) -> None:
         """End receipts of messages that will not be sent, and give their room to others."""
         for receipt, _ in receipts:
-            self.gate.leave(receipt.peer, 1, len(receipt.body))
+            self.gate.withdraw(receipt.peer, len(receipt.body))
         self.end(receipts)
 
     def end(self, receipts: list[tuple[Receipt, Exception]]) -> None:

@@ -132,7 +132,7 @@ class Loop:
         self.desk = ReceiptDesk(parts.limits, self._callback_failed)
         for peer, known in memory.peers.items():
             size_bytes = sum(len(body) for _seq, body in known.messages)
-            self.desk.gate.add(peer, len(known.messages), size_bytes)
+            self.desk.gate.load(peer, len(known.messages), size_bytes)
         self.handlers = Handlers(self.engine, parts.store, self.desk, later, self._callback_failed)
         self.engine.begin(surroundings.monotonic(), now_ms)
         self.engine.start(self.record)
@@ -166,7 +166,7 @@ class Loop:
         self._decide(self.engine.output.events)
         output = self.engine.settle()
         for peer, size_bytes in output.posted:
-            self.desk.gate.add(peer, 1, size_bytes)
+            self.desk.gate.post(peer, size_bytes)
         self._parts.store.apply(output.writes)
         self._parts.store.commit()
         self._dial(output.dials)

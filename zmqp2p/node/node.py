@@ -146,7 +146,7 @@ class Node:
         try:
             self._post(receipt)
         except ServiceClosed:
-            desk.gate.leave(peer, 1, len(body))
+            desk.gate.withdraw(peer, len(body))
             raise
         return receipt
 
