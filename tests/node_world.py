@@ -6,7 +6,7 @@ A side can crash between any two steps of a turn and start again on what its sto
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.chance import seeded
 from zmqp2p.engine.output import Watch
@@ -24,6 +24,7 @@ from zmqp2p.records import PeerRecord
 from zmqp2p.store import MemoryStore
 from zmqp2p.transport import MemoryNetwork, MemoryTransport
 
+E = TypeVar("E")
 DAY_MS = 24 * 3600 * 1000
 NAMES = ("alice", "bob", "carol", "dave", "eve")
 LIMITS = Limits(redial_max_s=0.1, handler_attempts=2, subscribe_grace_s=0.01)
@@ -94,7 +95,8 @@ class Side:
     def __init__(self, world: World, name: str, limits: Limits) -> None:
         self.world, self.name, self.limits = world, name, limits
         self.identity = Identity.generate()
-        self.store = MemoryStore()
+        self.store = MemoryStore()  # A test may put another one, and another kind of transport.
+        self.transport_type: type[MemoryTransport] = MemoryTransport
         self.events: list[Event] = []
         self.commands: list[Command] = []
         self.handlers: list[tuple[Handler, Runner | None]] = []
@@ -108,7 +110,7 @@ class Side:
 
     def start(self) -> None:
         """Begin a run on the store as it is; handlers of earlier runs subscribe again."""
-        self.transport = MemoryTransport(
+        self.transport = self.transport_type(
             self.world.network, curve_public=self.identity.curve_public, host=self.name
         )
         self._endpoint = self.transport.listen(f"tcp://127.0.0.1:{1 + NAMES.index(self.name)}")
@@ -179,7 +181,7 @@ class Side:
         """Read what was committed, or is about to be, in the application's tables."""
         return self.store.transaction.execute(sql)
 
-    def of_kind(self, kind: type) -> list[Event]:
+    def of_kind(self, kind: type[E]) -> list[E]:
         """Return the events of one kind, so far."""
         return [event for event in self.events if isinstance(event, kind)]
 

@@ -41,6 +41,7 @@ from zmqp2p.node.deliveries import (
     current_delivery,
 )
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
+from zmqp2p.node.letters import DeadLetter, letters_of
 from zmqp2p.node.node import Node
 from zmqp2p.node.receipts import Receipt as NodeReceipt
 from zmqp2p.policy import Policy, Proposal, ask
@@ -308,6 +309,21 @@ class P2PService:
 
         node.on_event(forward)
         return handler
+
+    # --- Dead letters ---------------------------------------------------------------------------
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """Return the messages whose handlers failed for good; see `zmqp2p.P2PService`."""
+        return letters_of(await _result(self._node.dead_letters()))
+
+    async def redrive(self, message_id: MessageId, timeout_s: float | None = None) -> None:
+        """Hand a dead letter to its handler again; see `zmqp2p.P2PService.redrive`."""
+        check_timeout(timeout_s)
+        await _result(self._node.redrive(message_id), timeout_s)
+
+    async def discard(self, message_id: MessageId) -> None:
+        """Forget a dead letter; see `zmqp2p.P2PService.discard`."""
+        await _result(self._node.discard(message_id))
 
     # --- Channels -------------------------------------------------------------------------------
 

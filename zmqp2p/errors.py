@@ -149,6 +149,10 @@ class Expired(DeliveryError):
     """The deadline passed before the peer could process the message; it did not."""
 
 
+class HandlerFailed(DeliveryError):
+    """The handler of a dead letter has failed again, with ``__cause__``; the letter stays."""
+
+
 class Cancelled(DeliveryError):
     """The wait ended because the service closed. A stored message is sent after the restart."""
 

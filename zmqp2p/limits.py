@@ -25,6 +25,7 @@ BATCH_MAX_MESSAGES = 256  # Above it packing gains < 10 % and latency of the fir
 HEADER_MAX_BYTES = 64 * KIB  # A HELLO with a record and the most refusals stays below.
 FRAME_MAX_BYTES = BODY_MAX_BYTES + 1 * KIB  # ZMQ_MAXMSGSIZE: a body, CURVE's 33 bytes, slack.
 REFUSALS_MAX = 64  # Refusals carried at a time; processing pauses when more are unheard.
+ERROR_MAX_BYTES = 1_000  # Of what a handler raised, kept with its dead letter.
 REASON_MAX_BYTES = 200  # A refusal's or goodbye's text.
 RECORD_MAX_BYTES = 2 * KIB
 ENDPOINTS_MAX = 8  # Per record.
@@ -45,7 +46,8 @@ class Limits:
             its greatest.
     """
 
-    # Sending: what waits for one peer. Full: `send_message` waits or raises Backpressure.
+    # Sending: what waits for one peer. Full: `send_message` waits or raises Backpressure. A message
+    # that goes in parts counts as so many.
     outbox_max_messages: int = 65_536
     outbox_max_bytes: int = 64 * MIB
     # The same for all peers together: they are held in memory.
@@ -79,6 +81,13 @@ class Limits:
     handler_attempts: int = 5
     handler_retry_min_s: float = 0.05
     handler_retry_max_s: float = 5.0
+    # In progress on executors and event loops, of all peers; the rest waits in the inboxes.
+    handlers_max: int = 1_024
+    # Messages whose handler failed for good, kept for `dead_letters`; full, they are not kept.
+    dead_letters_max_messages: int = 1_024  # Of each sender.
+    dead_letters_max_bytes: int = 32 * MIB
+    dead_letters_total_max_messages: int = 16_384
+    dead_letters_total_max_bytes: int = 256 * MIB
     subscribe_grace_s: float = 10.0  # After a start: how long a message waits for its subscriber.
     # Deposits that the chain refused.
     deposit_retry_min_s: float = 0.25

@@ -6,7 +6,7 @@ in one transaction, commits, and only then lets a frame leave.
 
 from dataclasses import dataclass, field
 
-from zmqp2p.ids import Address, ChannelId, InstanceId, Seq, StreamDigest, StreamId
+from zmqp2p.ids import Address, ChannelId, InstanceId, MessageId, Seq, StreamDigest, StreamId
 
 # --- Writes -------------------------------------------------------------------------------------
 
@@ -122,6 +122,34 @@ class DropPastStream:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedMessage:
+    """A message from ``sender`` whose handler failed, and was refused: a dead letter."""
+
+    sender: Address
+    stream: StreamId
+    seq: Seq
+    body: bytes
+    attempts: int
+    error: str  # What the handler raised at the last one.
+    at_ms: int  # When that was, milliseconds since 1970, UTC.
+
+
+@dataclass(frozen=True, slots=True)
+class PutDeadLetter:
+    """Keep a message that failed, or how it failed once more."""
+
+    message_id: MessageId
+    failed: FailedMessage
+
+
+@dataclass(frozen=True, slots=True)
+class DropDeadLetter:
+    """Forget a message that failed."""
+
+    message_id: MessageId
+
+
+@dataclass(frozen=True, slots=True)
 class PutPeerRun:
     """The newest run of ``peer`` seen: its store's counter and the random id of the run."""
 
@@ -209,6 +237,8 @@ Write = (
     | DropUndelivered
     | PutPastStream
     | DropPastStream
+    | PutDeadLetter
+    | DropDeadLetter
     | PutPeerRun
     | PutHold
     | DropHold
@@ -251,6 +281,7 @@ class Snapshot:
     chain_cursor: int = 0
     peers: dict[Address, PeerSnapshot] = field(default_factory=dict)
     objectives: dict[ChannelId, bytes] = field(default_factory=dict)
+    dead_letters: dict[MessageId, FailedMessage] = field(default_factory=dict)  # Oldest first.
     # This node's messages that peers refused: stream, number, code, reason; oldest first.
     undelivered: list[tuple[StreamId, Seq, int, str]] = field(default_factory=list)
     floors: dict[StreamId, Seq] = field(default_factory=dict)  # Nothing is known up to there.

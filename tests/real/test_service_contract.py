@@ -351,7 +351,7 @@ def test_a_full_outbox_says_so_and_has_room_again_after_acks(world: World) -> No
 
 
 def test_bytes_fill_an_outbox_too(world: World) -> None:
-    alice = world.start("alice", limits=SMALL_OUTBOX)
+    alice = world.start("alice", limits=Limits(outbox_max_bytes=MESSAGE_MAX_BYTES))
     alice.add_peer(gone(world))
     peer = world.identity("gone").address
     alice.send(peer, Note(1, "x" * (MESSAGE_MAX_BYTES * 3 // 4)))

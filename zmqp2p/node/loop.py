@@ -177,6 +177,7 @@ class Loop:
         for call in calls:
             call.end()
         self.desk.resolve(output.processed)
+        self.handlers.resolve()
         self._publish(output.events)
         self._end_flushes()
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 from zmqp2p.chain.base import Deposited
 from zmqp2p.engine.engine import Engine
 from zmqp2p.engine.output import Watch
-from zmqp2p.errors import Cancelled, LocalError, ServiceClosed, TooLarge
+from zmqp2p.errors import Cancelled, LocalError, ServiceClosed, TooLarge, WouldDeadlock
 from zmqp2p.events import ChainFailed, Event
 from zmqp2p.ids import Address, ChannelId, MessageId
 from zmqp2p.node.chain_link import ChainLink
@@ -23,6 +23,7 @@ from zmqp2p.node.funding import ChannelStatus, FundedChannel
 from zmqp2p.node.loop import Call, Callback, Command, Loop, Parts, Surroundings, utc_ms
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.objectives.base import Deposit, Status
+from zmqp2p.persistence import FailedMessage
 from zmqp2p.policy import Proposal, proposal_of
 from zmqp2p.records import Contact, PeerRecord
 
@@ -181,6 +182,27 @@ class Node:
         return self.call(
             lambda _engine: self._loop.handlers.subscribe(handler, runner, kind, channel)
         )
+
+    def dead_letters(self) -> "Future[list[tuple[MessageId, FailedMessage]]]":
+        """Return the messages whose handlers failed for good, oldest first."""
+        return self.call(lambda engine: list(engine.dead_letters.all().items()))
+
+    def redrive(self, letter_id: MessageId) -> "Future[None]":
+        """Hand a dead letter to its handler again; the future ends after the commit.
+
+        Raises:
+            WouldDeadlock: on the node's own thread, in the middle of another handler's transaction.
+        """
+        if self.on_node_thread():
+            raise WouldDeadlock("a handler or callback on the node's thread cannot run another one")
+        future: Future[None] = Future()
+        call = self.call(lambda _engine: self._loop.handlers.redrive(letter_id, future))
+        call.add_done_callback(partial(_pass_on, future))
+        return future
+
+    def discard(self, letter_id: MessageId) -> "Future[None]":
+        """Forget a dead letter."""
+        return self.call(lambda _engine: self._loop.handlers.discard(letter_id))
 
     def unsubscribe(self, key: int) -> "Future[None]":
         """End a subscription; what its handler has in hand still ends."""

@@ -75,6 +75,17 @@ _TABLES = (
         acked INTEGER NOT NULL,
         last INTEGER NOT NULL
     ) STRICT""",
+    # With rowid: bodies are large, and it tells in which order they came.
+    """CREATE TABLE dead_letters (
+        message_id BLOB PRIMARY KEY NOT NULL,
+        sender INTEGER NOT NULL,
+        stream BLOB NOT NULL,
+        seq INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        attempts INTEGER NOT NULL,
+        error TEXT NOT NULL,
+        at_ms INTEGER NOT NULL
+    ) STRICT""",
     # With rowid: an encoded objective is larger than what WITHOUT ROWID is good for.
     """CREATE TABLE objectives (
         channel BLOB PRIMARY KEY NOT NULL,

@@ -4,7 +4,7 @@ import sqlite3
 
 from zmqp2p.errors import StoreError
 from zmqp2p.ids import Address
-from zmqp2p.persistence import Held, PastStream, PeerSnapshot, Snapshot
+from zmqp2p.persistence import FailedMessage, Held, PastStream, PeerSnapshot, Snapshot
 
 _META = "SELECT incarnation, issued_ms, chain_cursor FROM meta"
 _PEERS = """SELECT id, address, contact, dial, out_stream, acked, acked_digest, in_stream, cursor,
@@ -13,6 +13,8 @@ _OUTBOX = "SELECT peer, seq, body FROM outbox ORDER BY peer, seq"
 _REFUSALS = "SELECT peer, seq, code, reason FROM refusals ORDER BY peer, seq"
 _HOLDS = "SELECT peer, code, reason, base, next, cursor, digest FROM holds ORDER BY peer"
 _OBJECTIVES = "SELECT channel, data FROM objectives ORDER BY rowid"
+_DEAD_LETTERS = """SELECT message_id, address, stream, seq, body, attempts, error, at_ms
+    FROM dead_letters JOIN peers ON peers.id = sender ORDER BY dead_letters.rowid"""
 _UNDELIVERED = "SELECT stream, seq, code, reason FROM undelivered ORDER BY rowid"
 _FLOORS = "SELECT stream, floor FROM undelivered_floors"
 _PAST_STREAMS = """SELECT stream, address, past_streams.acked, last
@@ -38,6 +40,8 @@ def load(db: sqlite3.Connection, name: str) -> Snapshot:
     except KeyError as fault:
         raise StoreError(f"{name}: damaged, rows for a peer that is not there: {fault}") from None
     snapshot.objectives.update(db.execute(_OBJECTIVES))
+    for message_id, *failed in db.execute(_DEAD_LETTERS):
+        snapshot.dead_letters[message_id] = FailedMessage(*failed)
     snapshot.undelivered.extend(db.execute(_UNDELIVERED))
     snapshot.floors.update(db.execute(_FLOORS))
     for stream, *past in db.execute(_PAST_STREAMS):

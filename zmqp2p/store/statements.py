@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from zmqp2p.ids import Address
 from zmqp2p.persistence import (
+    DropDeadLetter,
     DropHold,
     DropMessages,
     DropObjective,
@@ -17,6 +18,7 @@ from zmqp2p.persistence import (
     PutChainCursor,
     PutContact,
     PutCursor,
+    PutDeadLetter,
     PutHold,
     PutIncarnation,
     PutIssued,
@@ -130,6 +132,19 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
         ("DELETE FROM past_streams WHERE stream = ?", lambda w, _: (w.stream,)),
         ("DELETE FROM undelivered WHERE stream = ?", lambda w, _: (w.stream,)),
         ("DELETE FROM undelivered_floors WHERE stream = ?", lambda w, _: (w.stream,)),
+    ),
+    # An UPDATE keeps the letter's place among the others, where REPLACE would make it the newest.
+    PutDeadLetter: (
+        (
+            """INSERT INTO dead_letters
+            (message_id, sender, stream, seq, body, attempts, error, at_ms)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message_id) DO UPDATE
+            SET attempts = excluded.attempts, error = excluded.error, at_ms = excluded.at_ms""",
+            lambda w, ids: (w.message_id, ids[w.failed.sender], *astuple(w.failed)[1:]),
+        ),
+    ),
+    DropDeadLetter: (
+        ("DELETE FROM dead_letters WHERE message_id = ?", lambda w, _: (w.message_id,)),
     ),
     PutPeerRun: (
         (

@@ -1,10 +1,13 @@
-"""What a store keeps of messages that peers refused, and of streams that were given up."""
+"""What a store keeps of messages that were refused, on either side, and of past streams."""
 
-from zmqp2p.ids import Address, Seq, StreamId
+from zmqp2p.ids import Address, MessageId, Seq, StreamId
 from zmqp2p.persistence import (
+    DropDeadLetter,
     DropPastStream,
     DropUndelivered,
+    FailedMessage,
     PastStream,
+    PutDeadLetter,
     PutPastStream,
     PutUndelivered,
     Snapshot,
@@ -72,3 +75,24 @@ def test_a_past_stream_that_is_dropped_takes_everything_with_it(store: Store) ->
     assert list(snapshot.past_streams) == [OTHER]
     assert [row[:2] for row in snapshot.undelivered] == [(OTHER, 2)]
     assert snapshot.floors == {OTHER: 1}
+
+
+def dead(sender: Address, seq: int, attempts: int = 5) -> FailedMessage:
+    """Return a dead letter."""
+    return FailedMessage(sender, STREAM, Seq(seq), b"body", attempts, f"error {attempts}", 77)
+
+
+def test_dead_letters_are_found_oldest_first_whatever_happens_to_them(store: Store) -> None:
+    first, second, third = (MessageId(bytes([number]) * 32) for number in (9, 1, 5))
+    snapshot = written(
+        store,
+        PutDeadLetter(first, dead(BOB, 1)),
+        PutDeadLetter(second, dead(CAROL, 1)),
+        PutDeadLetter(third, dead(BOB, 2)),
+        PutDeadLetter(first, dead(BOB, 1, attempts=6)),
+        DropDeadLetter(second),
+    )
+    assert list(snapshot.dead_letters.items()) == [
+        (first, dead(BOB, 1, attempts=6)),
+        (third, dead(BOB, 2)),
+    ]
