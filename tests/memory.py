@@ -12,6 +12,7 @@ from zmqp2p.persistence import (
     PutChainCursor,
     PutContact,
     PutCursor,
+    PutDeadLetter,
     PutHold,
     PutIncarnation,
     PutIssued,
@@ -21,6 +22,7 @@ from zmqp2p.persistence import (
     PutPeerRun,
     PutRefusal,
     PutSigned,
+    PutUndelivered,
     Signed,
     Snapshot,
     Write,
@@ -43,7 +45,12 @@ def remember(snapshot: Snapshot, writes: Iterable[Write]) -> None:
                 del snapshot.objectives[channel]
             case PutSigned(channel, turn_num, state_hash):
                 snapshot.signed[channel] = Signed(turn_num, state_hash)
+            case PutUndelivered(stream, seq, code, reason):
+                snapshot.undelivered.append((stream, seq, code, reason))
+            case PutDeadLetter(message_id, failed):
+                snapshot.dead_letters[message_id] = failed
             case _:
+                assert hasattr(write, "peer"), "no test does this with plain snapshots"
                 memory = snapshot.peers.setdefault(write.peer, PeerSnapshot())
                 remember_of_peer(memory, write)
 

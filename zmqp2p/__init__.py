@@ -14,6 +14,7 @@ from zmqp2p.errors import (
     DeliveryTimeout,
     EndpointError,
     Expired,
+    HandlerFailed,
     InvalidValue,
     KeyFileError,
     LocalError,
@@ -32,6 +33,7 @@ from zmqp2p.errors import (
     StoreTooNew,
     TooLarge,
     UnknownChannel,
+    UnknownMessage,
     UnknownPeer,
     WouldDeadlock,
 )
@@ -40,6 +42,7 @@ from zmqp2p.limits import Limits
 from zmqp2p.messages import AcceptState, ProposeState, RejectProposal, describe, message
 from zmqp2p.node.deliveries import Delivery
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
+from zmqp2p.node.letters import DeadLetter
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.policy import Approve, Policy, Proposal, Reject, approve_all, ask
 from zmqp2p.records import PeerRecord, PeerUri, parse_contact
@@ -55,6 +58,7 @@ __all__ = [
     "ChainError",
     "Channel",
     "ChannelStatus",
+    "DeadLetter",
     "DecodeError",
     "Delivery",
     "DeliveryError",
@@ -62,6 +66,7 @@ __all__ = [
     "EndpointError",
     "Expired",
     "FundedChannel",
+    "HandlerFailed",
     "Identity",
     "InvalidValue",
     "KeyFileError",
@@ -92,6 +97,7 @@ __all__ = [
     "StoreTooNew",
     "TooLarge",
     "UnknownChannel",
+    "UnknownMessage",
     "UnknownPeer",
     "WouldDeadlock",
     "__version__",

@@ -42,6 +42,7 @@ from zmqp2p.node.deliveries import (
     current_delivery,
 )
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
+from zmqp2p.node.letters import DeadLetter, letters_of
 from zmqp2p.node.node import Node
 from zmqp2p.node.receipts import Receipt as NodeReceipt
 from zmqp2p.policy import Policy, Proposal, ask
@@ -78,15 +79,10 @@ class Receipt:
 
     async def wait(self, timeout_s: float | None = None) -> None:
         """Return once the peer has processed the message; raises as `zmqp2p.Receipt.wait`."""
+        check_timeout(timeout_s)
         self._receipt.check_wait()
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
-
-        def end(_receipt: NodeReceipt) -> None:
-            loop.call_soon_threadsafe(_set_once, ended)
-
-        self._receipt.add_done_callback(end)
-        await _within(ended, timeout_s)
+        if not self._receipt.ended:  # Or no time at all would not be enough to see that it has.
+            await self._ended(timeout_s)
         if self._receipt.error is not None:
             raise self._receipt.error
 
@@ -96,6 +92,16 @@ class Receipt:
 
     def __repr__(self) -> str:
         return repr(self._receipt)
+
+    async def _ended(self, timeout_s: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def end(_receipt: NodeReceipt) -> None:
+            loop.call_soon_threadsafe(_set_once, ended)
+
+        self._receipt.add_done_callback(end)
+        await _within(ended, timeout_s)
 
 
 class Channel:
@@ -234,6 +240,13 @@ class P2PService:
         sent = await asyncio.to_thread(self._node.send, address, body, timeout_s)
         return Receipt(sent)
 
+    async def receipt(self, message_id: MessageId) -> Receipt:
+        """Return the receipt of a message of this run or an earlier one.
+
+        Raises UnknownMessage and InvalidValue as `zmqp2p.P2PService.receipt`.
+        """
+        return Receipt(await _result(self._node.receipt(message_id)))
+
     async def on_message(
         self,
         handler: AsyncHandler,
@@ -297,6 +310,21 @@ class P2PService:
 
         node.on_event(forward)
         return handler
+
+    # --- Dead letters ---------------------------------------------------------------------------
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """Return the messages whose handlers failed for good; see `zmqp2p.P2PService`."""
+        return letters_of(await _result(self._node.dead_letters()))
+
+    async def redrive(self, message_id: MessageId, timeout_s: float | None = None) -> None:
+        """Hand a dead letter to its handler again; see `zmqp2p.P2PService.redrive`."""
+        check_timeout(timeout_s)
+        await _result(self._node.redrive(message_id), timeout_s)
+
+    async def discard(self, message_id: MessageId) -> None:
+        """Forget a dead letter; see `zmqp2p.P2PService.discard`."""
+        await _result(self._node.discard(message_id))
 
     # --- Channels -------------------------------------------------------------------------------
 

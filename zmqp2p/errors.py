@@ -57,6 +57,10 @@ class SignedAlready(LocalError):
         self.signed_hash = signed_hash
 
 
+class UnknownMessage(LocalError):
+    """No message of this id is known (any more)."""
+
+
 class Backpressure(LocalError):
     """The outbox to this peer is full and the caller asked not to wait."""
 
@@ -158,6 +162,10 @@ class Refused(DeliveryError):
 
 class Expired(DeliveryError):
     """The deadline passed before the peer could process the message; it did not."""
+
+
+class HandlerFailed(DeliveryError):
+    """The handler of a dead letter has failed again, with ``__cause__``; the letter stays."""
 
 
 class Cancelled(DeliveryError):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from zmqp2p.codes import ByeCode, RefusalCode, RejectCode
-from zmqp2p.ids import Address, ChannelId, Seq
+from zmqp2p.ids import Address, ChannelId, MessageId, Seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,19 @@ class MessageRefused:
     seq: Seq
     code: RefusalCode
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFailed:
+    """The handler of a message from ``peer`` failed on every attempt; the message was refused.
+
+    ``kept``: it is among ``p2p.dead_letters()``. Not if these are as many as `Limits` say.
+    """
+
+    peer: Address
+    message_id: MessageId
+    error: str
+    kept: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +129,7 @@ Event = (
     | LinkRefused
     | DataLoss
     | MessageRefused
+    | MessageFailed
     | MessageUndelivered
     | ChannelProposed
     | ChannelStep

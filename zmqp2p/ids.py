@@ -18,7 +18,7 @@ StateHash = NewType("StateHash", bytes)
 """keccak256 of a state, 32 bytes; what participants sign (ETH-signed-message wrapped)."""
 
 MessageId = NewType("MessageId", bytes)
-"""keccak256 of (stream, seq, body), 32 bytes: names one message by its content."""
+"""Stream, number and the start of a hash of the body, 32 bytes: where a message is, and which."""
 
 StreamId = NewType("StreamId", bytes)
 """16 random bytes, made with the sender's outbox and stored with it."""

@@ -25,6 +25,7 @@ BATCH_MAX_MESSAGES = 256  # Above it packing gains < 10 % and latency of the fir
 HEADER_MAX_BYTES = 64 * KIB  # A HELLO with a record and the most refusals stays below.
 FRAME_MAX_BYTES = BODY_MAX_BYTES + 1 * KIB  # ZMQ_MAXMSGSIZE: a body, CURVE's 33 bytes, slack.
 REFUSALS_MAX = 64  # Refusals carried at a time; processing pauses when more are unheard.
+ERROR_MAX_BYTES = 1_000  # Of what a handler raised, kept with its dead letter.
 REASON_MAX_BYTES = 200  # A refusal's or goodbye's text.
 RECORD_MAX_BYTES = 2 * KIB
 ENDPOINTS_MAX = 8  # Per record.
@@ -32,6 +33,7 @@ ENDPOINT_MAX_BYTES = 200
 PARTICIPANTS_MAX = 255  # uint8 on chain.
 ASSETS_MAX = 32  # Far above use; keeps one state below BODY_MAX_BYTES.
 ALLOCATIONS_MAX = 512  # Per asset; as above.
+PAST_STREAMS_MAX = 16  # Per peer, of those given up: each took an operator's decision.
 METADATA_MAX_BYTES = 64 * KIB  # Of an asset or an allocation, and of app data.
 
 
@@ -44,9 +46,16 @@ class Limits:
             its greatest.
     """
 
-    # Sending: what waits for one peer. Full: `send_message` waits or raises Backpressure.
+    # Sending: what waits for one peer. Full: `send_message` waits or raises Backpressure. A message
+    # that goes in parts counts as so many.
     outbox_max_messages: int = 65_536
     outbox_max_bytes: int = 64 * MIB
+    # The same for all peers together: they are held in memory.
+    outbox_total_max_messages: int = 1_048_576
+    outbox_total_max_bytes: int = 1024 * MIB
+    # Messages that peers refused, remembered so that `receipt` can tell; the oldest go first.
+    undelivered_max_per_peer: int = 4_096
+    undelivered_max: int = 65_536  # Some 25 MB, if peers give the longest reasons.
     # Receiving: what one peer may have waiting here; advertised as the window.
     inbox_max_messages: int = 16_384  # 16-32 k keeps the pipe full; smaller stops and goes.
     inbox_max_bytes: int = 24 * MIB  # The largest message, and as much again as keeps a pipe full.
@@ -84,6 +93,13 @@ class Limits:
     handler_attempts: int = 5
     handler_retry_min_s: float = 0.05
     handler_retry_max_s: float = 5.0
+    # In progress on executors and event loops, of all peers; the rest waits in the inboxes.
+    handlers_max: int = 1_024
+    # Messages whose handler failed for good, kept for `dead_letters`; full, they are not kept.
+    dead_letters_max_messages: int = 1_024  # Of each sender.
+    dead_letters_max_bytes: int = 32 * MIB
+    dead_letters_total_max_messages: int = 16_384
+    dead_letters_total_max_bytes: int = 256 * MIB
     subscribe_grace_s: float = 10.0  # After a start: how long a message waits for its subscriber.
     # Deposits that the chain refused.
     deposit_retry_min_s: float = 0.25

@@ -10,6 +10,7 @@ from zmqp2p.ids import (
     Address,
     ChannelId,
     InstanceId,
+    MessageId,
     Seq,
     StateHash,
     StreamDigest,
@@ -86,6 +87,76 @@ class DropRefusals:
 
     peer: Address
     through: Seq
+
+
+@dataclass(frozen=True, slots=True)
+class PutUndelivered:
+    """The peer refused message ``seq`` of this node's ``stream``: its receipt must say so."""
+
+    stream: StreamId
+    seq: Seq
+    code: int  # A `RefusalCode`.
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropUndelivered:
+    """Forget which messages of ``stream`` were refused, up to ``through``: its new floor."""
+
+    stream: StreamId
+    through: Seq
+
+
+@dataclass(frozen=True, slots=True)
+class PastStream:
+    """A stream to ``peer`` that was given up: the peer has processed up to ``acked``."""
+
+    peer: Address
+    acked: Seq
+    last: Seq  # The highest number that was given in it.
+
+
+@dataclass(frozen=True, slots=True)
+class PutPastStream:
+    """``stream`` is not used any more; receipts of its messages can still be asked for."""
+
+    stream: StreamId
+    past: PastStream
+
+
+@dataclass(frozen=True, slots=True)
+class DropPastStream:
+    """Forget a stream that was given up long ago, and what became of its messages."""
+
+    stream: StreamId
+
+
+@dataclass(frozen=True, slots=True)
+class FailedMessage:
+    """A message from ``sender`` whose handler failed, and was refused: a dead letter."""
+
+    sender: Address
+    stream: StreamId
+    seq: Seq
+    body: bytes
+    attempts: int
+    error: str  # What the handler raised at the last one.
+    at_ms: int  # When that was, milliseconds since 1970, UTC.
+
+
+@dataclass(frozen=True, slots=True)
+class PutDeadLetter:
+    """Keep a message that failed, or how it failed once more."""
+
+    message_id: MessageId
+    failed: FailedMessage
+
+
+@dataclass(frozen=True, slots=True)
+class DropDeadLetter:
+    """Forget a message that failed."""
+
+    message_id: MessageId
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +252,12 @@ Write = (
     | PutCursor
     | PutRefusal
     | DropRefusals
+    | PutUndelivered
+    | DropUndelivered
+    | PutPastStream
+    | DropPastStream
+    | PutDeadLetter
+    | DropDeadLetter
     | PutPeerRun
     | PutHold
     | DropHold
@@ -233,3 +310,8 @@ class Snapshot:
     peers: dict[Address, PeerSnapshot] = field(default_factory=dict)
     objectives: dict[ChannelId, bytes] = field(default_factory=dict)
     signed: dict[ChannelId, Signed] = field(default_factory=dict)
+    dead_letters: dict[MessageId, FailedMessage] = field(default_factory=dict)  # Oldest first.
+    # This node's messages that peers refused: stream, number, code, reason; oldest first.
+    undelivered: list[tuple[StreamId, Seq, int, str]] = field(default_factory=list)
+    floors: dict[StreamId, Seq] = field(default_factory=dict)  # Nothing is known up to there.
+    past_streams: dict[StreamId, PastStream] = field(default_factory=dict)  # Oldest first.

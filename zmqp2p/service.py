@@ -21,7 +21,7 @@ from zmqp2p.errors import (
 )
 from zmqp2p.events import Event
 from zmqp2p.identity import Identity
-from zmqp2p.ids import Address, ChannelId, address_text
+from zmqp2p.ids import Address, ChannelId, MessageId, address_text
 from zmqp2p.node.build import (
     PeerName,
     address_of,
@@ -44,6 +44,7 @@ from zmqp2p.node.deliveries import (
     run_handler,
 )
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
+from zmqp2p.node.letters import DeadLetter, letters_of
 from zmqp2p.node.node import Node
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.policy import Policy, Proposal, ask
@@ -224,6 +225,18 @@ class P2PService:
             raise UnknownPeer(f"{address_text(address)} is not known: add_peer first")
         return self._node.send(address, encode(message, expires_in_s), timeout_s)
 
+    def receipt(self, message_id: MessageId) -> Receipt:
+        """Return the receipt of a message that this node sent, in this run or an earlier one.
+
+        ``message_id`` is `Receipt.message_id`. The receipt ends as acked, Refused, Expired or
+        Cancelled (its stream was given up by ``zmqp2p recover``), or has ended so already.
+
+        Raises:
+            UnknownMessage: no message of this store, or so long ago that it is not known whether
+                it was refused. InvalidValue: no id.
+        """
+        return wait_for(self._node, self._node.receipt(message_id), None)
+
     @overload
     def on_message(self, handler: H) -> H: ...
 
@@ -260,8 +273,10 @@ class P2PService:
         Each message has one handler: the one whose filter fits best (type and channel, then
         channel, then type, then none). It is acked once the handler has returned and what it wrote
         and sent is committed. A handler that raises is called again after a while; after the last
-        attempt the message is refused. ``RefuseMessage`` refuses it at once. Without an executor
-        the handler blocks the node while it runs. Coroutine functions are for `zmqp2p.aio`.
+        attempt the message is refused, and kept: see `dead_letters`. ``RefuseMessage`` refuses it
+        at once. Without an executor the handler blocks the node while it runs; with one it ends
+        when it likes, and of all peers together `Limits.handlers_max` are in progress at a time.
+        Coroutine functions are for `zmqp2p.aio`.
 
         Raises:
             InvalidValue: this filter has a handler already, or is none; not a function that can be
@@ -291,6 +306,42 @@ class P2PService:
         check_handler(handler)
         self._node.on_event(handler)
         return handler
+
+    # --- Dead letters ---------------------------------------------------------------------------
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Return the messages whose handlers failed on every attempt, oldest first.
+
+        Each was refused to its sender with HANDLER_FAILED, and is kept over restarts until it is
+        redriven or discarded; how many are kept is bounded, see `Limits.dead_letters_max_messages`.
+        """
+        return letters_of(wait_for(self._node, self._node.dead_letters(), None))
+
+    def redrive(self, message_id: MessageId, timeout_s: float | None = None) -> None:
+        """Hand a dead letter to its handler again: out of order, and whatever its deadline.
+
+        Returns once what the handler did is committed, and with it that the letter is gone. The
+        sender is not told: to it the message was refused.
+
+        Raises:
+            HandlerFailed: it failed again, with ``__cause__``; the letter stays, and counts on.
+            UnknownMessage: there is no such letter. InvalidValue: no id.
+            LocalError: it has no handler now, or is being handled.
+            DeliveryTimeout: not within ``timeout_s``; the handler goes on.
+            WouldDeadlock: called on the node's own thread.
+            Cancelled: the service closed first, or the handler was cancelled; the letter stays.
+        """
+        check_timeout(timeout_s)
+        wait_for(self._node, self._node.redrive(message_id), timeout_s)
+
+    def discard(self, message_id: MessageId) -> None:
+        """Forget a dead letter.
+
+        Raises:
+            UnknownMessage: there is no such letter. InvalidValue: no id.
+            LocalError: it is being handled now.
+        """
+        wait_for(self._node, self._node.discard(message_id), None)
 
     # --- Channels -------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from zmqp2p import (
     ChannelStatus,
+    DeadLetter,
     Delivery,
     FundedChannel,
     P2PService,
@@ -83,6 +84,18 @@ class Face(ABC):
 
     @abstractmethod
     def send(self, peer: Address, message: object, **terms: Any) -> ReceiptFace: ...
+
+    @abstractmethod
+    def receipt(self, message_id: MessageId) -> ReceiptFace: ...
+
+    @abstractmethod
+    def dead_letters(self) -> list[DeadLetter]: ...
+
+    @abstractmethod
+    def redrive(self, message_id: MessageId, timeout_s: float | None = None) -> None: ...
+
+    @abstractmethod
+    def discard(self, message_id: MessageId) -> None: ...
 
     @abstractmethod
     def on_message(self, handler: Handle, **wanted: Any) -> None: ...
@@ -180,6 +193,18 @@ class BlockingFace(Face):
 
     def send(self, peer: Address, message: object, **terms: Any) -> ReceiptFace:
         return _BlockingReceipt(self._service.send_message(peer, message, **terms))
+
+    def receipt(self, message_id: MessageId) -> ReceiptFace:
+        return _BlockingReceipt(self._service.receipt(message_id))
+
+    def dead_letters(self) -> list[DeadLetter]:
+        return self._service.dead_letters()
+
+    def redrive(self, message_id: MessageId, timeout_s: float | None = None) -> None:
+        self._service.redrive(message_id, timeout_s)
+
+    def discard(self, message_id: MessageId) -> None:
+        self._service.discard(message_id)
 
     def on_message(self, handler: Handle, **wanted: Any) -> None:
         self._service.on_message(handler, **wanted)
@@ -311,6 +336,18 @@ class AioFace(Face):
     def send(self, peer: Address, message: object, **terms: Any) -> ReceiptFace:
         sent = self._run(self._service.send_message(peer, message, **terms))
         return _AioReceipt(sent, self._thread)
+
+    def receipt(self, message_id: MessageId) -> ReceiptFace:
+        return _AioReceipt(self._run(self._service.receipt(message_id)), self._thread)
+
+    def dead_letters(self) -> list[DeadLetter]:
+        return self._run(self._service.dead_letters())
+
+    def redrive(self, message_id: MessageId, timeout_s: float | None = None) -> None:
+        self._run(self._service.redrive(message_id, timeout_s))
+
+    def discard(self, message_id: MessageId) -> None:
+        self._run(self._service.discard(message_id))
 
     def on_message(self, handler: Handle, **wanted: Any) -> None:
         async def handle(delivery: Delivery) -> None:

@@ -4,13 +4,12 @@ Real ZeroMQ with CURVE on loopback; Alice over tcp, Bob over tcp or ipc.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.real.faces import FACES, Face
+from tests.real.face_world import World
 from tests.real.parties import (
     HASTY,
     LOOPBACK,
@@ -28,7 +27,6 @@ from zmqp2p import (
     Backpressure,
     Delivery,
     DeliveryTimeout,
-    Identity,
     InvalidValue,
     Limits,
     LocalError,
@@ -62,39 +60,7 @@ from zmqp2p.state import (
 )
 
 STRANGER = Address(b"\x05" * 20)
-Endpoints = str | list[str] | None
 SMALL_OUTBOX = Limits(outbox_max_messages=2, outbox_max_bytes=MESSAGE_MAX_BYTES)
-
-
-class World:
-    """Makes nodes with one face, on one kind of store."""
-
-    def __init__(self, face: str, *, durable: bool, folder: Path) -> None:
-        self.folder = folder
-        self._face = FACES[face]
-        self._durable = durable
-        self._identities: dict[str, Identity] = {}
-        self._closing = ExitStack()
-
-    def identity(self, name: str) -> Identity:
-        return self._identities.setdefault(name, Identity.generate())
-
-    def start(self, name: str, endpoint: Endpoints = LOOPBACK, **settings: Any) -> Face:
-        settings.setdefault("limits", HASTY)
-        settings.setdefault("store", self.folder / f"{name}.db" if self._durable else None)
-        made = self._face(endpoint, identity=self.identity(name), **settings)
-        self._closing.callback(made.close)
-        return made
-
-    def pair(self, **settings: Any) -> tuple[Face, Face]:
-        """Return Alice, who knows Bob, and Bob, who listens at an ipc endpoint."""
-        bob = self.start("bob", f"ipc://{self.folder}/bob.ipc", **settings)
-        alice = self.start("alice", **settings)
-        alice.add_peer(bob.record)
-        return alice, bob
-
-    def close(self) -> None:
-        self._closing.close()
 
 
 @pytest.fixture(params=["blocking", "aio"])
@@ -385,7 +351,7 @@ def test_a_full_outbox_says_so_and_has_room_again_after_acks(world: World) -> No
 
 
 def test_bytes_fill_an_outbox_too(world: World) -> None:
-    alice = world.start("alice", limits=SMALL_OUTBOX)
+    alice = world.start("alice", limits=Limits(outbox_max_bytes=MESSAGE_MAX_BYTES))
     alice.add_peer(gone(world))
     peer = world.identity("gone").address
     alice.send(peer, Note(1, "x" * (MESSAGE_MAX_BYTES * 3 // 4)))

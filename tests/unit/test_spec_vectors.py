@@ -21,7 +21,7 @@ from zmqp2p.codec import Value
 from zmqp2p.codes import ByeCode, RefusalCode, RejectCode
 from zmqp2p.crypto import SecretKey, Signature, next_digest, recover_address
 from zmqp2p.engine.channels import Channels
-from zmqp2p.engine.engine import message_id
+from zmqp2p.engine.outcomes import message_id
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.signing import SigningLedger
 from zmqp2p.errors import (

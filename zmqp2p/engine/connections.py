@@ -16,7 +16,7 @@ from zmqp2p.engine.peers import PATIENT_CODES, Peer, PeerManager
 from zmqp2p.engine.redial import Failure
 from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.events import DataLoss, LinkRefused, PeerConnected, PeerDisconnected
-from zmqp2p.ids import Address, InstanceId, LinkId
+from zmqp2p.ids import Address, InstanceId, LinkId, StreamId
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import PeerSnapshot, PutContact
 from zmqp2p.records import Contact, PeerRecord, parse_contact
@@ -97,6 +97,7 @@ class Connections:
     output: EngineOutput
     peers: PeerManager
     sessions: dict[Address, Session] = field(default_factory=dict)
+    streams: dict[StreamId, Address] = field(default_factory=dict)  # Of the outboxes.
     links: dict[LinkId, Link] = field(default_factory=dict)
     agenda: Agenda[Timer] = field(default_factory=Agenda)
     unsettled: dict[Address, Session] = field(default_factory=dict)
@@ -606,6 +607,7 @@ class Connections:
         session = Session(address, memory, self.output, self.limits, self.rng)
         session.share_room(self._room)
         self.sessions[address] = session
+        self.streams[session.outbox.stream] = address
         return session
 
     def _store_contact(self, address: Address) -> None:

@@ -10,32 +10,29 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from zmqp2p.codes import RefusalCode
-from zmqp2p.crypto import keccak256
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.channels import Channels, Holding
 from zmqp2p.engine.connections import Connections, Instant, Me
+from zmqp2p.engine.dead_letters import DeadLetters
+from zmqp2p.engine.outcomes import Ended, Outcomes, Waiting
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import Peer, PeerManager, PeerStatus
-from zmqp2p.engine.router import MessageRouter, Nobody, ToSubscriber
+from zmqp2p.engine.router import MessageRouter, Nobody, Route, ToSubscriber
 from zmqp2p.engine.signing import SigningLedger
+from zmqp2p.engine.slots import Slots
 from zmqp2p.errors import DecodeError, RefuseMessage, UnknownPeer
 from zmqp2p.events import MessageRefused, MessageUndelivered
 from zmqp2p.ids import Address, ChannelId, LinkId, MessageId, Seq, StreamId, address_text
 from zmqp2p.limits import Limits
 from zmqp2p.messages import Envelope, ProtocolMessage, decode_message
 from zmqp2p.objectives.base import Deposit
-from zmqp2p.persistence import PutIssued, Snapshot
+from zmqp2p.persistence import FailedMessage, PutIssued, Snapshot
 from zmqp2p.records import Contact, PeerRecord
 from zmqp2p.session.inbox import Inbox
 from zmqp2p.session.session import Session
 from zmqp2p.state import FixedPart, Outcome
 from zmqp2p.wire.encoding import clip_reason
 from zmqp2p.wire.link import LinkEvent
-
-
-def message_id(stream: StreamId, seq: Seq, body: bytes) -> MessageId:
-    """Return the id of message ``seq`` of ``stream``: it names the content (MSG-7)."""
-    return MessageId(keccak256(stream + seq.to_bytes(8, "big") + body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +46,18 @@ class Pending:
     subscription: int
     attempt: int  # 1 on the first.
     inbox: Inbox  # The stream it came on: an answer for a stream that is gone is dropped.
+    late: bool = False  # Its handler ends in a later turn, and has a place among those.
+
+    @property
+    def stream(self) -> StreamId:
+        """The sender's stream."""
+        return self.inbox.stream
+
+    def failed(self, error: str, at_ms: int) -> FailedMessage:
+        """Return it as one whose last attempt failed with ``error``."""
+        return FailedMessage(
+            self.sender, self.stream, self.seq, self.body, self.attempt, error, at_ms
+        )
 
 
 class Engine:
@@ -67,7 +76,11 @@ class Engine:
         self._connections = Connections(self._me, self._clock, limits, rng, self.output, peers)
         self._ledger = SigningLedger(me.signer, self.output)
         self._channels = Channels(self._ledger, limits, self.output, self)
+        self._outcomes = Outcomes(self._connections)
         self._ready: deque[Session] = deque()
+        self.dead_letters = DeadLetters(limits, self.output, self._clock, self._route)
+        self._slots = Slots(limits.handlers_max)
+        self._late: set[int] = set()  # Subscriptions whose handlers need a place.
         self._failed: dict[Address, Pending] = {}  # The last attempt, of those that wait.
         self._retries: Agenda[Address] = Agenda()
         self._held: set[Address] = set()  # Wait for their retry.
@@ -84,6 +97,8 @@ class Engine:
         self._grace_until = self._clock.now + self._limits.subscribe_grace_s
         self._connections.load(memory.peers)
         self._ledger.load(memory.signed)
+        self._outcomes.load(memory)
+        self.dead_letters.load(memory.dead_letters)
         self._channels.load(memory.objectives)
 
     def begin(self, now: float, utc_ms: int) -> None:
@@ -110,12 +125,14 @@ class Engine:
 
     def settle(self) -> EngineOutput:
         """End the turn: return what to do, and begin a new output."""
+        self._outcomes.gather()
         for address, processed in self.output.processed:
             for refusal, body in processed.refused.values():
                 lost = MessageUndelivered(address, refusal.seq, refusal.code, refusal.reason)
                 self.output.events.append(lost)
                 self._channels.refused(address, body, refusal)
         self._connections.settle()
+        self._outcomes.turn_over()
         return self._renew_output()
 
     def renew(self, record: PeerRecord, *, tell: bool = True) -> None:
@@ -152,11 +169,22 @@ class Engine:
             self._connections.plan_dial(peer)
         return seq, session.outbox.stream
 
+    def fate(self, message_id: MessageId) -> Waiting | Ended:
+        """Return what became of a message that was sent; see `Outcomes.fate`."""
+        return self._outcomes.fate(message_id)
+
     # --- Processing -----------------------------------------------------------------------------
 
-    def subscribe(self, message_type: type | None, channel: ChannelId | None) -> int:
-        """Add a subscription; what waited for one is looked at again. Raises InvalidValue."""
+    def subscribe(
+        self, message_type: type | None, channel: ChannelId | None, *, late: bool = False
+    ) -> int:
+        """Add a subscription; what waited for one is looked at again. Raises InvalidValue.
+
+        ``late``: its handlers may end in a later turn; of these only so many run at a time.
+        """
         key = self.router.subscribe(message_type, channel)
+        if late:
+            self._late.add(key)
         for address in self._held:
             self._retries.schedule(address, self._clock.now)
         return key
@@ -164,6 +192,7 @@ class Engine:
     def unsubscribe(self, key: int) -> None:
         """End a subscription. Its messages wait a while for another one."""
         self.router.unsubscribe(key)
+        self._late.discard(key)
         self._grace_until = self._clock.now + self._limits.subscribe_grace_s
 
     def deliveries(self, most: int) -> Iterator[Pending]:
@@ -177,11 +206,11 @@ class Engine:
                 return
             session = self._ready.popleft()
             session.queued = False
-            if session.inbox.ready() and session.peer not in self._held:
-                pending = self._deliver(session)
-                self._offer(session)
-                if pending is not None:
-                    yield pending
+            pending = self._deliver(session) if self._may_deliver(session) else None
+            self._promised(self._slots.forfeit(session.peer))  # If it needed no place.
+            self._offer(session)
+            if pending is not None:
+                yield pending
 
     def awaits(self, pending: Pending) -> bool:
         """Whether an answer for ``pending`` counts: its stream, or the peer's run, may be over."""
@@ -201,9 +230,14 @@ class Engine:
             self._refuse(session, code, reason)
             self._offer(session)
 
-    def retry(self, pending: Pending, reason: str) -> None:
-        """The application failed: try again after a while, or refuse after the last attempt."""
+    def retry(self, pending: Pending, reason: str, error: str = "") -> None:
+        """The application failed: try again after a while, or give up after the last attempt.
+
+        Then the message is a dead letter, with ``error``, and refused with ``reason``.
+        """
         if pending.attempt >= self._limits.handler_attempts:
+            if self.awaits(pending):
+                self.dead_letters.bury(pending.failed(error, self._clock.utc_ms))
             self.refuse(pending, RefusalCode.HANDLER_FAILED, reason)
             return
         session = self._ended(pending)
@@ -239,6 +273,7 @@ class Engine:
         """Send what a channel asks for; a participant may be known by the proposal only."""
         self._connections.begin_stranger(to)
         self.send(to, body)
+        self.output.posted.append((to, len(body)))
 
     def dialing(self, peer: Address, link: LinkId) -> None:
         """A dial in the output is under way."""
@@ -288,6 +323,9 @@ class Engine:
         """Assert every invariant; for simulations and tests."""
         self._connections.check()
         self._channels.check()
+        self._outcomes.check()
+        self.dead_letters.check()
+        self._slots.check()
 
     # --- Inside ---------------------------------------------------------------------------------
 
@@ -315,10 +353,15 @@ class Engine:
         self, session: Session, seq: Seq, body: bytes, envelope: Envelope
     ) -> Pending | None:
         message = envelope.message
-        route = self.router.route(message, self._channels.objectives)
+        route = self._route(message)
         if isinstance(route, ToSubscriber):
+            late = route.key in self._late
+            if late and not self._slots.take(session.peer):
+                session.inbox.put_back()
+                return None
             attempt = self._attempt(session, seq)
-            return Pending(session.peer, seq, body, message, route.key, attempt, session.inbox)
+            sender, inbox = session.peer, session.inbox
+            return Pending(sender, seq, body, message, route.key, attempt, inbox, late)
         if isinstance(route, Nobody):
             self._nobody(session, route)
             return None
@@ -330,6 +373,9 @@ class Engine:
         else:
             session.done()
         return None
+
+    def _route(self, message: object) -> Route:
+        return self.router.route(message, self._channels.objectives)
 
     def _attempt(self, session: Session, seq: Seq) -> int:
         """Return which attempt at message ``seq`` this is: 1, if the last one was at another."""
@@ -375,6 +421,8 @@ class Engine:
 
     def _ended(self, pending: Pending) -> Session | None:
         """Return the session of a message in progress, if its stream is still the one."""
+        if pending.late:
+            self._promised(self._slots.leave())
         session = self._connections.sessions[pending.sender]
         if session.inbox is not pending.inbox:
             return None
@@ -383,10 +431,22 @@ class Engine:
 
     def _offer(self, session: Session) -> None:
         """Put ``session`` in line if it has something to process, once."""
-        if session.queued or not session.inbox.ready() or session.peer in self._held:
-            return
-        session.queued = True
-        self._ready.append(session)
+        if not session.queued and self._may_deliver(session):
+            session.queued = True
+            self._ready.append(session)
+
+    def _may_deliver(self, session: Session) -> bool:
+        """Whether the next message of ``session`` can be looked at: nothing holds it up."""
+        if not session.inbox.ready() or session.peer in self._held:
+            return False
+        return not self._slots.waits(session.peer)
+
+    def _promised(self, peer: Address | None) -> None:
+        """A place for a handler is kept for ``peer``, if it still needs one."""
+        while peer is not None:
+            session = self._connections.sessions[peer]
+            self._offer(session)
+            peer = None if session.queued else self._slots.forfeit(peer)
 
     def _status(self, session: Session) -> PeerStatus:
         peer = self._connections.peers.peer(session.peer)
@@ -408,7 +468,7 @@ class Engine:
         done = replace(self.output)
         self.output.writes, self.output.frames, self.output.processed = [], [], []
         self.output.dials, self.output.closes, self.output.deposits = [], [], []
-        self.output.watches, self.output.events = [], []
+        self.output.watches, self.output.events, self.output.posted = [], [], []
         return done
 
 

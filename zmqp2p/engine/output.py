@@ -34,3 +34,4 @@ class EngineOutput(Output):
     deposits: list[Deposit] = field(default_factory=list)
     watches: list[Watch] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    posted: list[tuple[Address, int]] = field(default_factory=list)  # By channels: to whom, bytes.

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from zmqp2p.engine.engine import Pending, message_id
+from zmqp2p.engine.dead_letters import Redriven
+from zmqp2p.engine.engine import Pending
+from zmqp2p.engine.outcomes import message_id
 from zmqp2p.errors import InvalidValue, LocalError
 from zmqp2p.ids import Address, MessageId
 from zmqp2p.node.receipts import Receipt, ReceiptRoom
@@ -79,10 +81,12 @@ class Delivery:
 
     __slots__ = ("_lock", "_outgoing", "_pending", "_stream", "room", "transaction")
 
-    def __init__(self, room: ReceiptRoom, pending: Pending, transaction: Transaction) -> None:
+    def __init__(
+        self, room: ReceiptRoom, pending: Pending | Redriven, transaction: Transaction
+    ) -> None:
         self.room = room  # Of the handler's node: another node's messages do not wait for it.
         self._pending = pending
-        self._stream = pending.inbox.stream
+        self._stream = pending.stream
         self.transaction = transaction
         self._outgoing: list[Receipt] | None = []  # None when the handler has ended.
         self._lock = threading.Lock()
@@ -99,12 +103,12 @@ class Delivery:
 
     @property
     def message_id(self) -> MessageId:
-        """Names the message by its content; the sender's receipt has the same."""
+        """Names the message; the sender's receipt has the same."""
         return message_id(self._stream, self._pending.seq, self._pending.body)
 
     @property
     def attempt(self) -> int:
-        """1 when it is handed out first; more after a handler has failed."""
+        """1 when it is handed out first; more after a handler has failed, in this run."""
         return self._pending.attempt
 
     def __repr__(self) -> str:

@@ -5,15 +5,14 @@ Belongs to the node's thread, but for the condition that it shares with those wh
 
 from collections.abc import Callable, Iterable
 
-from zmqp2p.codes import RefusalCode
 from zmqp2p.engine.engine import Engine
-from zmqp2p.errors import Cancelled, Expired, LocalError, Refused
-from zmqp2p.ids import Address, Seq, StreamId
+from zmqp2p.engine.outcomes import Ended, error_of
+from zmqp2p.errors import Cancelled, LocalError
+from zmqp2p.ids import Address, MessageId, Seq, StreamId
 from zmqp2p.limits import Limits
 from zmqp2p.node.gate import OutboxGate
-from zmqp2p.node.receipts import Receipt, ReceiptRoom
+from zmqp2p.node.receipts import PastReceipt, Receipt, ReceiptRoom
 from zmqp2p.session.outbox import Processed
-from zmqp2p.wire.frames import Refusal
 
 _Ended = list[tuple[Receipt, list[Callable[[Receipt], None]]]]
 
@@ -34,10 +33,26 @@ class ReceiptDesk:
         try:
             seq, stream = engine.send(receipt.peer, receipt.body)
         except LocalError as fault:
-            self.end([(receipt, fault)])
+            self.unsent([(receipt, fault)])
             return
         self._waiting.setdefault(receipt.peer, {})[seq] = receipt
         self._numbered.append((receipt, seq, stream))
+
+    def find(self, engine: Engine, message_id: MessageId) -> Receipt:
+        """Return the receipt of a message of this run or an earlier one.
+
+        Raises:
+            UnknownMessage, InvalidValue: see `Outcomes.fate`.
+        """
+        fate = engine.fate(message_id)
+        if isinstance(fate, Ended):
+            return PastReceipt(self.room, message_id, fate)
+        by_seq = self._waiting.setdefault(fate.peer, {})
+        receipt = by_seq.get(fate.seq)
+        if receipt is None:
+            receipt = by_seq[fate.seq] = Receipt(self.room, fate.peer, fate.body)
+            receipt.number(fate.seq, fate.stream)
+        return receipt
 
     def resolve(self, processed: Iterable[tuple[Address, Processed]]) -> None:
         """The turn is committed: number what was sent, end what the peers have processed."""
@@ -45,6 +60,8 @@ class ReceiptDesk:
         if not (numbered or processed):
             return
         ended: _Ended = []
+        for peer, through in processed:
+            self.gate.leave(peer, through.last - through.first + 1, through.size_bytes)
         with self.room.condition:
             for receipt, seq, stream in numbered:
                 receipt.number(seq, stream)
@@ -53,10 +70,17 @@ class ReceiptDesk:
                 for number in range(through.first, through.last + 1):
                     waiting = by_seq.pop(Seq(number), None)
                     if waiting is not None:
-                        error = _error_of(through.refused.get(Seq(number)))
+                        refused = through.refused.get(Seq(number))
+                        error = None if refused is None else error_of(refused[0])
                         ended.append((waiting, waiting.end(error)))
             self.room.condition.notify_all()
-        self._leave(ended)
+        self._call(ended)
+
+    def unsent(self, receipts: list[tuple[Receipt, Exception]]) -> None:
+        """End receipts of messages that will not be sent, and give their room to others."""
+        for receipt, _ in receipts:
+            self.gate.withdraw(receipt.peer, len(receipt.body))
+        self.end(receipts)
 
     def end(self, receipts: list[tuple[Receipt, Exception]]) -> None:
         """End receipts otherwise than by an ack."""
@@ -65,7 +89,7 @@ class ReceiptDesk:
         with self.room.condition:
             ended = [(receipt, receipt.end(error)) for receipt, error in receipts]
             self.room.condition.notify_all()
-        self._leave(ended)
+        self._call(ended)
 
     def close(self) -> None:
         """The node has ended: so do all receipts. What was stored is sent after a restart."""
@@ -74,26 +98,11 @@ class ReceiptDesk:
         self._waiting.clear()
         self.end([(receipt, error) for receipt in waiting])
 
-    def _leave(self, ended: _Ended) -> None:
-        """Make room for as many new messages as have ended, and call who asked for it."""
-        sums: dict[Address, tuple[int, int]] = {}
-        for receipt, _ in ended:
-            messages, size_bytes = sums.get(receipt.peer, (0, 0))
-            sums[receipt.peer] = (messages + 1, size_bytes + len(receipt.body))
-        for peer, (messages, size_bytes) in sums.items():
-            self.gate.leave(peer, messages, size_bytes)
+    def _call(self, ended: _Ended) -> None:
+        """Call who asked to be told."""
         for receipt, callbacks in ended:
             for callback in callbacks:
                 try:
                     callback(receipt)
                 except Exception as fault:  # noqa: BLE001  # The application's code; it is told.
                     self._failed("receipt", fault)
-
-
-def _error_of(refused: tuple[Refusal, bytes] | None) -> Exception | None:
-    if refused is None:
-        return None
-    refusal, _body = refused
-    if refusal.code is RefusalCode.EXPIRED:
-        return Expired(refusal.reason)
-    return Refused(refusal.code, refusal.reason)

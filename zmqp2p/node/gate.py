@@ -1,22 +1,30 @@
-"""How much may wait for one peer: the application's share of the outbox, counted as it is sent.
+"""How much may wait in the outboxes: a limit for each peer, and one for all together.
 
 Counted on the caller's thread, so that a fast sender waits (or is told) before anything piles up.
+What is counted is what the outboxes hold, from earlier runs and of channels too, and what is on its
+way there. Channels are never held up: their messages are few, and funds may hang on them.
 """
 
 import threading
 from time import monotonic
 
-from zmqp2p.errors import Backpressure, DeliveryTimeout, ServiceClosed
+from zmqp2p.errors import Backpressure, DeliveryTimeout, ServiceClosed, TooLarge
 from zmqp2p.ids import Address, address_text
 from zmqp2p.limits import Limits
+from zmqp2p.session.parts import space_of
 
 
 class OutboxGate:
-    """Messages and bytes per peer that were sent by the application and have not ended."""
+    """Messages and bytes that wait for the acks of each peer, and of all.
+
+    A message that goes in parts is counted as these are in the outbox. Invariant: what is counted
+    for a peer is what its outbox holds and what is on its way there.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._waiting: dict[Address, tuple[int, int]] = {}
+        self._waiting: dict[Address, tuple[int, int]] = {}  # Bodies and bytes; none that is empty.
+        self._bodies = self._bytes = 0  # The sums.
         self._room = threading.Condition()
         self._closed = False
 
@@ -24,33 +32,50 @@ class OutboxGate:
         """Count one message in, waiting until there is room; ``timeout_s`` 0 does not wait.
 
         Raises:
+            TooLarge: there never is room for it.
             Backpressure: full, and ``timeout_s`` is 0.
             DeliveryTimeout: still full after ``timeout_s``. Nothing was sent.
             ServiceClosed: the service closed meanwhile.
         """
+        space = space_of(size_bytes)
         end_at = None if timeout_s is None else monotonic() + timeout_s
         with self._room:
-            while not self._fits(peer, size_bytes):
+            while full := self._full(peer, space):
                 if self._closed:
                     raise ServiceClosed("the service is closed")
+                self._check_possible(space)
                 if timeout_s == 0:
-                    raise Backpressure(f"the outbox to {address_text(peer)} is full")
+                    raise Backpressure(f"{full} is full")
                 left_s = None if end_at is None else end_at - monotonic()
                 if left_s is not None and left_s <= 0:
-                    raise DeliveryTimeout(f"the outbox was full for {timeout_s:g} s; not sent")
+                    raise DeliveryTimeout(f"{full} was full for {timeout_s:g} s; not sent")
                 self._room.wait(left_s)
-            messages, waiting_bytes = self._waiting.get(peer, (0, 0))
-            self._waiting[peer] = (messages + 1, waiting_bytes + size_bytes)
+            self._count(peer, *space)
 
-    def leave(self, peer: Address, messages: int, size_bytes: int) -> None:
-        """Count out messages that have ended."""
+    def withdraw(self, peer: Address, size_bytes: int) -> None:
+        """Count one message out again that was not sent after all."""
+        self.leave(peer, *space_of(size_bytes))
+
+    def post(self, peer: Address, size_bytes: int) -> None:
+        """Count one message in that is in the outbox whether or not there is room."""
         with self._room:
-            before, before_bytes = self._waiting.get(peer, (0, 0))
-            if before <= messages:
-                self._waiting.pop(peer, None)
-            else:
-                self._waiting[peer] = (before - messages, before_bytes - size_bytes)
+            self._count(peer, *space_of(size_bytes))
+
+    def load(self, peer: Address, bodies: int, size_bytes: int) -> None:
+        """Count in what an earlier run has left in the outbox."""
+        with self._room:
+            self._count(peer, bodies, size_bytes)
+
+    def leave(self, peer: Address, bodies: int, size_bytes: int) -> None:
+        """Count out what the peer has processed."""
+        with self._room:
+            self._count(peer, -bodies, -size_bytes)
             self._room.notify_all()
+
+    def waiting(self, peer: Address) -> tuple[int, int]:
+        """Return how many bodies, of how many bytes, are counted for ``peer``."""
+        with self._room:
+            return self._waiting.get(peer, (0, 0))
 
     def close(self) -> None:
         """Nobody needs to wait any more."""
@@ -58,9 +83,43 @@ class OutboxGate:
             self._closed = True
             self._room.notify_all()
 
-    def _fits(self, peer: Address, size_bytes: int) -> bool:
-        messages, waiting_bytes = self._waiting.get(peer, (0, 0))
-        return (
-            messages < self._limits.outbox_max_messages
-            and waiting_bytes + size_bytes <= self._limits.outbox_max_bytes
-        )
+    def check(self) -> None:
+        """Assert the invariant."""
+        with self._room:
+            assert all(bodies > 0 <= size for bodies, size in self._waiting.values())
+            assert self._bodies == sum(bodies for bodies, _ in self._waiting.values())
+            assert self._bytes == sum(size for _, size in self._waiting.values())
+
+    def _count(self, peer: Address, bodies: int, size_bytes: int) -> None:
+        before, before_bytes = self._waiting.get(peer, (0, 0))
+        if before + bodies:
+            self._waiting[peer] = (before + bodies, before_bytes + size_bytes)
+        else:
+            self._waiting.pop(peer, None)
+        self._bodies += bodies
+        self._bytes += size_bytes
+
+    def _full(self, peer: Address, space: tuple[int, int]) -> str:
+        """Return what is too full for one more message; empty if nothing is."""
+        limits = self._limits
+        bodies, size_bytes = self._waiting.get(peer, (0, 0))
+        more, more_bytes = space
+        if (
+            bodies + more > limits.outbox_max_messages
+            or size_bytes + more_bytes > limits.outbox_max_bytes
+        ):
+            return f"the outbox to {address_text(peer)}"
+        if (
+            self._bodies + more > limits.outbox_total_max_messages
+            or self._bytes + more_bytes > limits.outbox_total_max_bytes
+        ):
+            return "what may wait for all peers together"
+        return ""
+
+    def _check_possible(self, space: tuple[int, int]) -> None:
+        """Raise TooLarge for a message that does not even fit into empty outboxes."""
+        limits = self._limits
+        bodies = min(limits.outbox_max_messages, limits.outbox_total_max_messages)
+        size_bytes = min(limits.outbox_max_bytes, limits.outbox_total_max_bytes)
+        if space[0] > bodies or space[1] > size_bytes:
+            raise TooLarge(f"{space[1]} bytes are more than the outboxes may hold here")

@@ -132,6 +132,9 @@ class Loop:
         self.engine = Engine(me, memory, parts.limits, surroundings.rng, funding=funding)
         self.funding = Funding(self.engine.channels)
         self.desk = ReceiptDesk(parts.limits, self._callback_failed)
+        for peer, known in memory.peers.items():
+            size_bytes = sum(len(body) for _seq, body in known.messages)
+            self.desk.gate.load(peer, len(known.messages), size_bytes)
         self.handlers = Handlers(self.engine, parts.store, self.desk, later, self._callback_failed)
         self.engine.begin(now, now_ms)
         self.engine.start(self.record)
@@ -164,6 +167,8 @@ class Loop:
         """Commit what the turn asks for, and only then let it out."""
         self._decide(self.engine.output.events)
         output = self.engine.settle()
+        for peer, size_bytes in output.posted:
+            self.desk.gate.post(peer, size_bytes)
         self._parts.store.apply(output.writes)
         self._parts.store.commit()
         self._dial(output.dials)
@@ -174,6 +179,7 @@ class Loop:
         for call in calls:
             call.end()
         self.desk.resolve(output.processed)
+        self.handlers.resolve()
         self._publish(output.events)
         self._end_flushes()
 

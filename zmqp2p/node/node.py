@@ -15,15 +15,16 @@ from zmqp2p.chain.base import Deposited
 from zmqp2p.crypto import Signature
 from zmqp2p.engine.engine import Engine
 from zmqp2p.engine.output import Watch
-from zmqp2p.errors import Cancelled, LocalError, ServiceClosed, TooLarge
+from zmqp2p.errors import Cancelled, LocalError, ServiceClosed, TooLarge, WouldDeadlock
 from zmqp2p.events import ChainFailed, Event
-from zmqp2p.ids import Address, ChannelId
+from zmqp2p.ids import Address, ChannelId, MessageId
 from zmqp2p.node.chain_link import ChainLink
 from zmqp2p.node.deliveries import Handler, Runner, current_delivery
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
 from zmqp2p.node.loop import Call, Callback, Command, Loop, Parts, Surroundings, utc_ms
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.objectives.base import Deposit, Status
+from zmqp2p.persistence import FailedMessage
 from zmqp2p.policy import Proposal, proposal_of
 from zmqp2p.records import Contact, PeerRecord
 from zmqp2p.state import State
@@ -149,9 +150,13 @@ class Node:
         try:
             self._post(receipt)
         except ServiceClosed:
-            desk.gate.leave(peer, 1, len(body))
+            desk.gate.withdraw(peer, len(body))
             raise
         return receipt
+
+    def receipt(self, message_id: MessageId) -> "Future[Receipt]":
+        """Return the receipt of a message of this run or an earlier one; or UnknownMessage."""
+        return self.call(lambda engine: self._loop.desk.find(engine, message_id))
 
     def add_contact(self, contact: Contact) -> "Future[None]":
         """Know a peer and connect to it; RecordError if its record has expired."""
@@ -180,6 +185,27 @@ class Node:
         return self.call(
             lambda _engine: self._loop.handlers.subscribe(handler, runner, kind, channel)
         )
+
+    def dead_letters(self) -> "Future[list[tuple[MessageId, FailedMessage]]]":
+        """Return the messages whose handlers failed for good, oldest first."""
+        return self.call(lambda engine: list(engine.dead_letters.all().items()))
+
+    def redrive(self, letter_id: MessageId) -> "Future[None]":
+        """Hand a dead letter to its handler again; the future ends after the commit.
+
+        Raises:
+            WouldDeadlock: on the node's own thread, in the middle of another handler's transaction.
+        """
+        if self.on_node_thread():
+            raise WouldDeadlock("a handler or callback on the node's thread cannot run another one")
+        future: Future[None] = Future()
+        call = self.call(lambda _engine: self._loop.handlers.redrive(letter_id, future))
+        call.add_done_callback(partial(_pass_on, future))
+        return future
+
+    def discard(self, letter_id: MessageId) -> "Future[None]":
+        """Forget a dead letter."""
+        return self.call(lambda _engine: self._loop.handlers.discard(letter_id))
 
     def unsubscribe(self, key: int) -> "Future[None]":
         """End a subscription; what its handler has in hand still ends."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
-from zmqp2p.engine.engine import message_id
+from zmqp2p.engine.outcomes import Ended, message_id
 from zmqp2p.errors import Cancelled, DeliveryTimeout, ServiceClosed, WouldDeadlock
 from zmqp2p.ids import Address, MessageId, Seq, StreamId
 
@@ -27,7 +27,8 @@ class Receipt:
     """What becomes of one message; ends as acked, or with the exception that says how else.
 
     Thread-safe. The message is in the outbox, durably if the store is durable, once ``stored``;
-    it ends once the peer has processed it for good, which may be much later.
+    it ends once the peer has processed it for good, which may be much later: a later run asks by
+    its `message_id`.
     """
 
     __slots__ = (
@@ -93,7 +94,13 @@ class Receipt:
 
     @property
     def message_id(self) -> MessageId:
-        """The message's id; waits until it is stored, since its number is part of the id."""
+        """The message's id, by which `P2PService.receipt` finds it again, also after a restart.
+
+        Waits until the message is stored, since its number is part of the id; what a message
+        handler sends is stored once the handler has ended. Raises as `wait_stored` does. The id is
+        known only after the commit: if the process is killed between the two, the message is sent
+        but nobody knows its id. Who must know every message gives it a name of his own, inside.
+        """
         self.wait_stored()
         return message_id(self._stream, self._seq, self.body)
 
@@ -130,6 +137,23 @@ class Receipt:
         self.ended = True
         callbacks, self._callbacks = self._callbacks or [], None
         return callbacks
+
+
+class PastReceipt(Receipt):
+    """The receipt of a message that had ended when it was asked for."""
+
+    __slots__ = ("_message_id",)
+
+    def __init__(self, room: "ReceiptRoom", message_id: MessageId, ended: Ended) -> None:
+        super().__init__(room, ended.peer, b"")  # The message itself is not kept.
+        self.number(ended.seq, ended.stream)
+        self.end(ended.error)
+        self._message_id = message_id
+
+    @property
+    def message_id(self) -> MessageId:
+        """The id that was asked for."""
+        return self._message_id
 
 
 class ReceiptRoom:

@@ -82,8 +82,8 @@ class Outbox:
         return seq
 
     def body(self, seq: Seq) -> bytes:
-        """Return a held message."""
-        return self._bodies[seq]
+        """Return a held message, by its number: its last part's, if it was cut."""
+        return whole(self._bodies, seq)
 
     def digest_at(self, seq: Seq) -> StreamDigest | None:
         """Return the stream's digest after message ``seq``; None if it is not known any more."""

@@ -27,6 +27,25 @@ def split(body: bytes) -> list[bytes]:
     ]
 
 
+def space_of(size_bytes: int) -> tuple[int, int]:
+    """Return how many bodies, of how many bytes in all, carry a message of ``size_bytes``."""
+    if size_bytes <= limits.BODY_MAX_BYTES:
+        return 1, size_bytes
+    count = -(-size_bytes // PART_MAX_BYTES)
+    last_bytes = size_bytes - (count - 1) * PART_MAX_BYTES
+    chunks = [PART_MAX_BYTES] * (count - 1) + [last_bytes]
+    heads = sum(
+        len(_HEAD) + len(codec.encode_trusted(left)) + _bin_head_bytes(chunk)
+        for left, chunk in zip(reversed(range(count)), chunks, strict=True)
+    )
+    return count, size_bytes + heads
+
+
+def _bin_head_bytes(size_bytes: int) -> int:
+    """Return how long the head of a MessagePack bin is."""
+    return 2 if size_bytes < 1 << 8 else 3 if size_bytes < 1 << 16 else 5
+
+
 def is_part(body: bytes) -> bool:
     """Whether ``body`` claims to be a part of a message."""
     return body.startswith(_HEAD)

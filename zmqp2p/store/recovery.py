@@ -16,15 +16,19 @@ from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import next_digest
 from zmqp2p.errors import LocalError, StoreError
 from zmqp2p.ids import STREAM_ID_SIZE, Address, Seq, StreamDigest, StreamId, address_text
+from zmqp2p.limits import PAST_STREAMS_MAX
 from zmqp2p.persistence import (
     DropHold,
+    DropPastStream,
     DropRefusals,
     Held,
+    PastStream,
     PeerSnapshot,
     PutCursor,
     PutIncarnation,
     PutMessage,
     PutOutStream,
+    PutPastStream,
     Snapshot,
     Write,
 )
@@ -105,6 +109,7 @@ def begin_anew(path: str | PathLike[str], peer: Address, pending: Pending, *, no
         incarnation = max(snapshot.incarnation, now_ms)
         stream = StreamId(urandom(STREAM_ID_SIZE))
         store.apply([PutIncarnation(incarnation), *_writes(peer, memory, stream, again)])
+        store.apply(_past(snapshot, loss))
         store.commit()
         return loss
 
@@ -162,3 +167,16 @@ def _writes(
         DropRefusals(peer, memory.cursor),
         DropHold(peer),
     ]
+
+
+def _past(snapshot: Snapshot, loss: Loss) -> list[Write]:
+    """Let receipts of the stream that is given up say what is known of its messages."""
+    memory = snapshot.peers[loss.peer]
+    if not memory.out_stream:
+        return []
+    processed = len(loss.pending) - len(loss.uncertain)
+    last = Seq(memory.acked + len(memory.messages))
+    past = PastStream(loss.peer, Seq(memory.acked + processed), last)
+    older = [stream for stream, known in snapshot.past_streams.items() if known.peer == loss.peer]
+    surplus = older[: max(len(older) + 1 - PAST_STREAMS_MAX, 0)]
+    return [PutPastStream(memory.out_stream, past), *map(DropPastStream, surplus)]

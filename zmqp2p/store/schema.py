@@ -57,6 +57,35 @@ _TABLES = (
         cursor INTEGER NOT NULL,
         digest BLOB NOT NULL
     ) STRICT""",
+    # With rowid: it tells in which order they came.
+    """CREATE TABLE undelivered (
+        stream BLOB NOT NULL,
+        seq INTEGER NOT NULL,
+        code INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (stream, seq)
+    ) STRICT""",
+    """CREATE TABLE undelivered_floors (
+        stream BLOB PRIMARY KEY NOT NULL,
+        floor INTEGER NOT NULL -- Which messages up to it were refused is forgotten.
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE past_streams (
+        stream BLOB PRIMARY KEY NOT NULL,
+        peer INTEGER NOT NULL,
+        acked INTEGER NOT NULL,
+        last INTEGER NOT NULL
+    ) STRICT""",
+    # With rowid: bodies are large, and it tells in which order they came.
+    """CREATE TABLE dead_letters (
+        message_id BLOB PRIMARY KEY NOT NULL,
+        sender INTEGER NOT NULL,
+        stream BLOB NOT NULL,
+        seq INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        attempts INTEGER NOT NULL,
+        error TEXT NOT NULL,
+        at_ms INTEGER NOT NULL
+    ) STRICT""",
     # With rowid: an encoded objective is larger than what WITHOUT ROWID is good for.
     """CREATE TABLE objectives (
         channel BLOB PRIMARY KEY NOT NULL,

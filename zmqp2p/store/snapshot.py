@@ -4,7 +4,7 @@ import sqlite3
 
 from zmqp2p.errors import StoreError
 from zmqp2p.ids import Address
-from zmqp2p.persistence import Held, PeerSnapshot, Signed, Snapshot
+from zmqp2p.persistence import FailedMessage, Held, PastStream, PeerSnapshot, Signed, Snapshot
 
 _META = "SELECT incarnation, issued_ms, chain_cursor FROM meta"
 _PEERS = """SELECT id, address, contact, dial, out_stream, acked, acked_digest, in_stream, cursor,
@@ -14,6 +14,12 @@ _REFUSALS = "SELECT peer, seq, code, reason FROM refusals ORDER BY peer, seq"
 _HOLDS = "SELECT peer, code, reason, base, next, cursor, digest FROM holds ORDER BY peer"
 _OBJECTIVES = "SELECT channel, data FROM objectives ORDER BY rowid"
 _SIGNED = "SELECT channel, turn_num, state_hash FROM signed"
+_DEAD_LETTERS = """SELECT message_id, address, stream, seq, body, attempts, error, at_ms
+    FROM dead_letters JOIN peers ON peers.id = sender ORDER BY dead_letters.rowid"""
+_UNDELIVERED = "SELECT stream, seq, code, reason FROM undelivered ORDER BY rowid"
+_FLOORS = "SELECT stream, floor FROM undelivered_floors"
+_PAST_STREAMS = """SELECT stream, address, past_streams.acked, last
+    FROM past_streams JOIN peers ON peers.id = peer ORDER BY past_streams.rowid"""
 
 
 def load(db: sqlite3.Connection, name: str) -> Snapshot:
@@ -37,6 +43,12 @@ def load(db: sqlite3.Connection, name: str) -> Snapshot:
     snapshot.objectives.update(db.execute(_OBJECTIVES))
     for channel, turn_num, state_hash in db.execute(_SIGNED):
         snapshot.signed[channel] = Signed(turn_num, state_hash)
+    for message_id, *failed in db.execute(_DEAD_LETTERS):
+        snapshot.dead_letters[message_id] = FailedMessage(*failed)
+    snapshot.undelivered.extend(db.execute(_UNDELIVERED))
+    snapshot.floors.update(db.execute(_FLOORS))
+    for stream, *past in db.execute(_PAST_STREAMS):
+        snapshot.past_streams[stream] = PastStream(*past)
     return snapshot
 
 

@@ -8,22 +8,28 @@ from typing import Any, TypeAlias
 
 from zmqp2p.ids import Address
 from zmqp2p.persistence import (
+    DropDeadLetter,
     DropHold,
     DropMessages,
     DropObjective,
+    DropPastStream,
     DropRefusals,
+    DropUndelivered,
     PutChainCursor,
     PutContact,
     PutCursor,
+    PutDeadLetter,
     PutHold,
     PutIncarnation,
     PutIssued,
     PutMessage,
     PutObjective,
     PutOutStream,
+    PutPastStream,
     PutPeerRun,
     PutRefusal,
     PutSigned,
+    PutUndelivered,
     Write,
 )
 from zmqp2p.store.base import SqlValue
@@ -100,6 +106,46 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
             "DELETE FROM refusals WHERE peer = ? AND seq <= ?",
             lambda w, ids: (ids[w.peer], w.through),
         ),
+    ),
+    PutUndelivered: (
+        (
+            "INSERT INTO undelivered (stream, seq, code, reason) VALUES (?, ?, ?, ?)",
+            lambda w, _: (w.stream, w.seq, w.code, w.reason),
+        ),
+    ),
+    DropUndelivered: (
+        (
+            "INSERT OR REPLACE INTO undelivered_floors (stream, floor) VALUES (?, ?)",
+            lambda w, _: (w.stream, w.through),
+        ),
+        (
+            "DELETE FROM undelivered WHERE stream = ? AND seq <= ?",
+            lambda w, _: (w.stream, w.through),
+        ),
+    ),
+    PutPastStream: (
+        (
+            "INSERT INTO past_streams (stream, peer, acked, last) VALUES (?, ?, ?, ?)",
+            lambda w, ids: (w.stream, ids[w.past.peer], w.past.acked, w.past.last),
+        ),
+    ),
+    DropPastStream: (
+        ("DELETE FROM past_streams WHERE stream = ?", lambda w, _: (w.stream,)),
+        ("DELETE FROM undelivered WHERE stream = ?", lambda w, _: (w.stream,)),
+        ("DELETE FROM undelivered_floors WHERE stream = ?", lambda w, _: (w.stream,)),
+    ),
+    # An UPDATE keeps the letter's place among the others, where REPLACE would make it the newest.
+    PutDeadLetter: (
+        (
+            """INSERT INTO dead_letters
+            (message_id, sender, stream, seq, body, attempts, error, at_ms)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message_id) DO UPDATE
+            SET attempts = excluded.attempts, error = excluded.error, at_ms = excluded.at_ms""",
+            lambda w, ids: (w.message_id, ids[w.failed.sender], *astuple(w.failed)[1:]),
+        ),
+    ),
+    DropDeadLetter: (
+        ("DELETE FROM dead_letters WHERE message_id = ?", lambda w, _: (w.message_id,)),
     ),
     PutPeerRun: (
         (

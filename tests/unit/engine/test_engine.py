@@ -23,8 +23,8 @@ from tests.engine_world import (
 from tests.frames import OTHER_INSTANCE, OTHER_STREAM, STREAM, UNSAID, chain, progress_of
 from tests.unit.objectives.world import ETHER, exit_of
 from zmqp2p.codes import RefusalCode, RejectCode
-from zmqp2p.crypto import SecretKey, keccak256
-from zmqp2p.engine.engine import Pending, message_id
+from zmqp2p.crypto import SecretKey
+from zmqp2p.engine.engine import Pending
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.errors import InvalidValue, UnknownPeer
 from zmqp2p.events import ChannelFunded, ChannelProposed, ChannelRejected, MessageRefused
@@ -173,11 +173,6 @@ def test_sessions_on_which_nothing_happened_are_left_alone() -> None:
 
 def test_an_engine_without_peers_has_nothing_to_wait_for() -> None:
     assert Sut(MIDDLE).engine.deadline() is None
-
-
-def test_a_message_is_named_by_its_content() -> None:
-    """MSG-7: stream, number in eight bytes, body."""
-    assert message_id(STREAM, Seq(258), b"body") == keccak256(STREAM + bytes(6) + b"\1\2body")
 
 
 # --- Refused at once ----------------------------------------------------------------------------

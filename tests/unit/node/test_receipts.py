@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from zmqp2p.codes import RefusalCode
-from zmqp2p.engine.engine import message_id
+from zmqp2p.engine.outcomes import message_id
 from zmqp2p.errors import Cancelled, DeliveryTimeout, Refused, WouldDeadlock
 from zmqp2p.ids import Address, Seq, StreamId
 from zmqp2p.node.receipts import Receipt, ReceiptRoom

@@ -11,9 +11,11 @@ from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import next_digest
 from zmqp2p.errors import LocalError, StoreForeign
 from zmqp2p.ids import Address, Seq, StreamDigest, StreamId, address_text
+from zmqp2p.limits import PAST_STREAMS_MAX
 from zmqp2p.persistence import (
     DropMessages,
     Held,
+    PastStream,
     PutCursor,
     PutHold,
     PutMessage,
@@ -166,3 +168,33 @@ def test_a_long_queue_is_shown_in_part(path: Path) -> None:
         cli, ["recover", str(path), "--new-stream", address_text(PEER), "--pending", "drop"]
     )
     assert "98 dropped" in begun.output
+
+
+@pytest.mark.parametrize(
+    ("held", "acked"), [(held_of(), 1), (held_of(cursor=3, digest=digest_at(3)), 3)]
+)
+def test_receipts_of_the_stream_that_is_given_up_can_still_be_asked_for(
+    path: Path, held: Held, acked: int
+) -> None:
+    hold(path, held)
+    begin_anew(path, PEER, Pending.DROP, now_ms=NOW_MS)
+    assert reopened(path).past_streams == {OUT: PastStream(PEER, Seq(acked), Seq(4))}
+
+
+def test_of_the_streams_that_were_given_up_the_newest_are_kept(path: Path) -> None:
+    given_up = []
+    for _ in range(PAST_STREAMS_MAX + 2):
+        hold(path, held_of())
+        given_up.append(reopened(path).peers[PEER].out_stream)
+        begin_anew(path, PEER, Pending.DROP, now_ms=NOW_MS)
+    assert list(reopened(path).past_streams) == given_up[2:]
+
+
+def test_a_session_that_has_sent_nothing_leaves_no_past_stream(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "a.db")
+    store.open(OWNER, 1)
+    with closing(store):
+        store.apply([PutHold(PEER, held_of())])
+        store.commit()
+    begin_anew(tmp_path / "a.db", PEER, Pending.DROP, now_ms=NOW_MS)
+    assert reopened(tmp_path / "a.db").past_streams == {}

@@ -1,0 +1,243 @@
+"""A crash at every boundary of a turn, on either side: each effect is there once, or not yet.
+
+What a handler writes, what it sends and the cursor are one commit; an ack leaves after it. Shown by
+crashing before and after each call to the store and each frame, one run per boundary.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from tests.node_world import LIMITS, Elsewhere, Letter, Side, World, world_of
+from zmqp2p.ids import LinkId, MessageId
+from zmqp2p.node.deliveries import Delivery
+from zmqp2p.node.receipts import Receipt
+from zmqp2p.persistence import Write
+from zmqp2p.store import MemoryStore
+from zmqp2p.transport import MemoryTransport
+
+LETTERS = 3
+ANSWER = 1000
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+class Wire:
+    """Counts boundaries, and lets the process crash at one of them."""
+
+    def __init__(self) -> None:
+        self.count = self._at = 0
+
+    def crash_at(self, boundary: int) -> None:
+        """Crash at the boundary of this number from now on; 0: not at all."""
+        self.count, self._at = 0, boundary
+
+    def __call__(self) -> None:
+        self.count += 1
+        if self.count == self._at:
+            raise Crash
+
+
+class CrashingStore(MemoryStore):
+    """A store that may crash before and after all it does."""
+
+    wire = Wire()
+
+    def apply(self, writes: Sequence[Write]) -> None:
+        self.wire()
+        super().apply(writes)
+        self.wire()
+
+    def commit(self) -> None:
+        self.wire()
+        super().commit()
+        self.wire()
+
+    def savepoint(self) -> None:
+        self.wire()
+        super().savepoint()
+
+
+class CrashingTransport(MemoryTransport):
+    """A transport that may crash before and after each frame."""
+
+    wire = Wire()
+
+    def send(self, link: LinkId, frames: Sequence[bytes]) -> bool:
+        self.wire()
+        sent = super().send(link, frames)
+        self.wire()
+        return sent
+
+
+@contextmanager
+def crashing(name: str) -> Iterator[tuple[World, Wire]]:
+    """Return a world, and what makes the side called ``name`` crash."""
+    wire = Wire()
+    kind = type("Transport", (CrashingTransport,), {"wire": Wire()})
+    with world_of(replace(LIMITS, turn_max_messages=2)) as world:
+        side = world.alice if name == "alice" else world.bob
+        side.end()
+        side.store, side.transport_type = CrashingStore(), kind
+        side.start()
+        world.alice.loop.engine.add_contact(world.bob.loop.record)
+        world.run()
+        side.store.wire = kind.wire = wire  # type: ignore[attr-defined]
+        yield world, wire
+
+
+def answer(side: Side, to: Side) -> None:
+    """Let ``side`` note each letter and answer it, in one transaction."""
+
+    def handle(delivery: Delivery) -> None:
+        number = delivery.message.number
+        delivery.transaction.execute("INSERT INTO app_seen VALUES (?)", (number,))
+        receipt = side.send(to, Letter(ANSWER + number))
+        side.commands.remove(receipt)
+        assert delivery.adopt(receipt)  # As `Node.send` does.
+
+    side.store.transaction.execute("CREATE TABLE app_seen (number INTEGER)")
+    side.handle(handle)
+
+
+def note(side: Side) -> None:
+    """Let ``side`` note each letter."""
+
+    def handle(delivery: Delivery) -> None:
+        number = delivery.message.number
+        delivery.transaction.execute("INSERT INTO app_seen VALUES (?)", (number,))
+
+    side.store.transaction.execute("CREATE TABLE app_seen (number INTEGER)")
+    side.handle(handle)
+
+
+def step(world: World, side: Side) -> bool:
+    """Let all take a turn; True if ``side`` has crashed in it, and started again."""
+    try:
+        world.run(1)
+    except Crash:
+        acked_before_commit(world, side)
+        side.restart()
+        world.alice.loop.engine.add_contact(world.bob.loop.record)
+        return True
+    return False
+
+
+def acked_before_commit(world: World, side: Side) -> None:
+    """Assert that the peer of the crashed side was told no more than what was committed."""
+    other = world.bob if side is world.alice else world.alice
+    side.store.close()
+    memory = side.store.open(side.address, 0).peers.get(other.address)
+    session = other.loop.engine._connections.sessions[side.address]  # noqa: SLF001  # To compare.
+    if memory is not None and memory.in_stream == session.outbox.stream:
+        assert session.outbox.base - 1 <= memory.cursor
+
+
+def seen(side: Side) -> list[int]:
+    return [number for (number,) in side.rows("SELECT number FROM app_seen ORDER BY rowid")]
+
+
+def run_through(name: str, at: int) -> bool:
+    """Run the whole exchange with a crash of ``name`` at one boundary; False if there is none."""
+    with crashing(name) as (world, wire):
+        alice, bob = world.alice, world.bob
+        side = alice if name == "alice" else bob
+        note(alice)
+        answer(bob, alice)
+        world.run(2)  # The tables are there.
+        wire.crash_at(at)
+        sent: dict[int, Receipt] = {}
+        ids: dict[int, MessageId] = {}
+        crashed = step(world, side)
+        for number in range(1, LETTERS + 1):
+            sent[number] = alice.send(bob, Letter(number))
+            crashed |= step(world, side)
+            ids |= {key: each.message_id for key, each in sent.items() if each.stored}
+        for _ in range(40):
+            crashed |= step(world, side)
+            ids |= {key: each.message_id for key, each in sent.items() if each.stored}
+        handled = seen(bob)
+        # A letter that was never stored was never sent; whoever sent it knows no id of it.
+        assert handled == sorted(set(handled))
+        assert set(ids) <= set(handled)
+        assert seen(alice) == [ANSWER + number for number in handled]
+        assert all(alice.receipt(asked).acked for asked in ids.values())
+        assert crashed or handled == list(range(1, LETTERS + 1))
+        assert crashed == (wire.count >= at)
+        return crashed
+
+
+@pytest.mark.parametrize("name", ["alice", "bob"])
+def test_whatever_boundary_a_crash_comes_at_each_effect_is_there_once(name: str) -> None:
+    at = 1
+    while run_through(name, at):
+        at += 1
+    assert at > 60  # Or the boundaries were not seen.
+
+
+def test_a_crash_while_a_dead_letter_is_handled_leaves_it_or_its_effects() -> None:
+    """Never both, never neither."""
+    outcomes, at = [], 1
+    while (left := redrive_through(at)) is not None:
+        outcomes.append(left)
+        at += 1
+    assert {True, False} == set(outcomes)
+
+
+def redrive_through(at: int) -> bool | None:
+    """Crash while a letter is handled again; return whether it is left, None without a crash."""
+    with crashing("bob") as (world, wire):
+        bob, fails = world.bob, [True]
+
+        def handle(delivery: Delivery) -> None:
+            delivery.transaction.execute("INSERT INTO app_seen VALUES (1)")
+            if fails:
+                raise ValueError
+
+        bob.store.transaction.execute("CREATE TABLE app_seen (number INTEGER)")
+        bob.handle(handle)
+        world.alice.send(bob, Letter(1))
+        world.run(40)
+        (letter_id,) = bob.loop.engine.dead_letters.all()
+        fails.clear()
+        bob.later(lambda: bob.loop.handlers.redrive(letter_id, Future()))
+        wire.crash_at(at)
+        if not step(world, bob):
+            return None
+        left = len(bob.loop.engine.dead_letters.all())
+        assert (left, seen(bob)) in [(1, []), (0, [1])]
+        return left == 1
+
+
+def test_a_handler_elsewhere_commits_all_it_collected_or_nothing() -> None:
+    at = 1
+    while late_through(at):
+        at += 1
+    assert at > 5
+
+
+def late_through(at: int) -> bool:
+    """Crash in the turn in which a handler ends that ran elsewhere; False without a crash."""
+    with crashing("bob") as (world, wire):
+        bob, elsewhere = world.bob, Elsewhere()
+        bob.store.transaction.execute("CREATE TABLE app_seen (number INTEGER)")
+        bob.handle(lambda _: None, elsewhere)
+        receipt = world.alice.send(bob, Letter(1))
+        world.run(4)
+        ((delivery, done),) = elsewhere.handed
+        for number in (1, 2):
+            delivery.transaction.execute("INSERT INTO app_seen VALUES (?)", (number,))
+        done(None)
+        wire.crash_at(at)
+        crashed = step(world, bob)
+        wire.crash_at(0)
+        assert seen(bob) in ([], [1, 2])
+        world.run(20)
+        assert receipt.acked == (seen(bob) == [1, 2])
+        assert crashed or receipt.acked
+        return crashed
