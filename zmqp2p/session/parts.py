@@ -51,6 +51,11 @@ def is_part(body: bytes) -> bool:
     return body.startswith(_HEAD)
 
 
+def parts_left(body: bytes) -> int:
+    """Return how many parts of the same message follow on ``body``, one that `split` has made."""
+    return _read(body)[0] if is_part(body) else 0
+
+
 def whole(bodies: Mapping[Seq, bytes], last: Seq) -> bytes:
     """Return the message whose last body has number ``last``, of those that `split` has made."""
     if not is_part(bodies[last]):

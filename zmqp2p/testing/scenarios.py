@@ -1,6 +1,7 @@
 """What nodes do in a world while things go wrong: messages, channels, old copies put back."""
 
 from collections.abc import Callable
+import dataclasses
 from dataclasses import dataclass, replace
 from itertools import permutations
 from random import Random
@@ -29,7 +30,7 @@ class Item:
     """What the nodes of a scenario send each other."""
 
     number: int
-    padding: bytes = b""
+    padding: bytes = dataclasses.field(default=b"", repr=False)
 
 
 class Ledger:

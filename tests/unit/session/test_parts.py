@@ -14,7 +14,7 @@ from zmqp2p.ids import Seq, StreamDigest, StreamId
 from zmqp2p.limits import BODY_MAX_BYTES, MIB, PART_MAX_BYTES, PARTS_MAX, Limits
 from zmqp2p.session.inbox import Accepted, Inbox
 from zmqp2p.session.outbox import Outbox
-from zmqp2p.session.parts import Assembly, is_part, split, whole
+from zmqp2p.session.parts import Assembly, is_part, parts_left, split, whole
 from zmqp2p.session.room import RESERVED_BYTES, InboxRoom
 from zmqp2p.wire.frames import Progress, Refusal
 
@@ -82,6 +82,7 @@ def test_a_message_is_cut_only_where_it_must_be_and_joined_again(size: int, part
     assert len(bodies) == parts
     assert all(len(each) <= BODY_MAX_BYTES for each in bodies)
     assert all(is_part(each) for each in bodies) == (parts > 1)
+    assert [parts_left(each) for each in bodies] == list(reversed(range(parts)))
     numbered = {Seq(n): each for n, each in enumerate([part(0, 5), *bodies], start=7)}
     assert whole(numbered, Seq(7 + parts)) == body
 
