@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.faults.proxy import HOLE, PASS, FaultProxy
 from tests.real.parties import (
     PATIENCE_S,
     Journal,
@@ -23,7 +24,6 @@ from tests.real.parties import (
     status_of,
     until_connected,
 )
-from tests.real.proxy import Proxy
 from zmqp2p import Limits, P2PService, approve_all
 from zmqp2p.chain import SimulatedChain
 from zmqp2p.events import ChannelStep, Event, PeerConnected, PeerDisconnected
@@ -41,7 +41,7 @@ class Network:
         reserved = parties.start("bob")
         (real,) = reserved.record.endpoints
         reserved.close()
-        self.proxy = Proxy(real)
+        self.proxy = FaultProxy(real)
         settings = {"chain": chain, "policy": approve_all, "limits": LIMITS}
         self.alice = parties.start("alice", None, store=parties.store("alice"), **settings)
         shown = (self.proxy.endpoint,)
@@ -54,9 +54,13 @@ class Network:
 
     def break_down(self, how: str) -> None:
         if how == "reset":
-            self.proxy.cut()
+            self.proxy.refuse(True)
         else:
-            self.proxy.hold()
+            self.proxy.set(HOLE)
+
+    def heal(self) -> None:
+        self.proxy.refuse(False)
+        self.proxy.set(PASS)
 
 
 @pytest.fixture
@@ -103,7 +107,7 @@ def test_what_is_under_way_in_an_outage_completes_when_it_is_over(
     disconnected(network.events["bob"])
     assert not receipts[-1].ended
     threading.Event().wait(over_at - time.monotonic())  # The outage itself.
-    network.proxy.resume()
+    network.heal()
     for receipt in receipts:
         receipt.wait(PATIENCE_S)
     assert at_alice.entries == at_bob.entries == list(range(201))
@@ -115,7 +119,7 @@ def test_what_is_under_way_in_an_outage_completes_when_it_is_over(
 
 def test_a_black_hole_is_noticed_soon_on_both_sides(network: Network) -> None:
     """Whatever TCP says, which would say nothing for a quarter of an hour."""
-    network.proxy.hold()
+    network.break_down("black hole")
     since = time.monotonic()
     for events in network.events.values():
         assert "silent for" in disconnected(events).reason
@@ -124,9 +128,9 @@ def test_a_black_hole_is_noticed_soon_on_both_sides(network: Network) -> None:
 
 def test_a_connection_that_is_reset_is_resumed_at_once(network: Network) -> None:
     before = status_of(network.alice, network.bob.address)
-    network.proxy.cut()
+    network.break_down("reset")
     disconnected(network.events["alice"])
-    network.proxy.resume()
+    network.heal()
     network.events["alice"].until(
         lambda events: sum(isinstance(event, PeerConnected) for event in events) == 2
     )
@@ -152,8 +156,8 @@ def test_messages_that_keep_flowing_through_many_cuts_arrive_once_and_in_order(
         numbers = range(round_ * 200, (round_ + 1) * 200)
         receipts += [alice.send_message(bob.address, Note(number)) for number in numbers]
         arrived.count(round_ * 200 + 50)
-        network.proxy.cut()
-        network.proxy.resume()
+        network.break_down("reset")
+        network.heal()
     for receipt in receipts:
         receipt.wait(PATIENCE_S)
     assert arrived.entries == list(range(1000))

@@ -1,8 +1,9 @@
 """A network between two nodes that breaks as it is told: a TCP proxy, run by one thread.
 
 Each direction has a `Flow`, which can be changed while connections are open: delay, throttle, a
-black hole, a cut after so many bytes. Connections can be reset (RST, at once or at intervals) and
-half closed (FIN in one direction). Everything is bounded: what waits, and how many connections.
+black hole, a cut after so many bytes. Connections can be reset (RST, at once or at intervals),
+refused, and half closed (FIN in one direction). Everything is bounded: what waits, and how many
+connections.
 """
 
 import queue
@@ -125,6 +126,7 @@ class FaultProxy:
         self._held: list[socket.socket] = []  # Accepted in a black hole.
         self._reset_every_s: float | None = None
         self._reset_at: float | None = None
+        self._refusing = False
         self._closed = False
         self._changed = threading.Condition()
         self.connections = 0  # Accepted so far.
@@ -144,6 +146,10 @@ class FaultProxy:
     def reset(self) -> None:
         """Reset all connections; new ones are served."""
         self._order(self._reset_all)
+
+    def refuse(self, refusing: bool) -> None:
+        """Reset all connections and whatever is dialed from now on; or serve again."""
+        self._order(partial(self._set_refusing, refusing))
 
     def reset_every(self, interval_s: float | None) -> None:
         """Reset all connections at intervals; None stops that."""
@@ -278,7 +284,7 @@ class FaultProxy:
         with self._changed:
             self.connections += 1
             self._changed.notify_all()
-        if len(self._pipes) // 2 + len(self._held) >= CONNECTIONS_MAX:
+        if self._refusing or len(self._pipes) // 2 + len(self._held) >= CONNECTIONS_MAX:
             _reset(client)
         elif self._flows[Way.THERE].swallow:
             self._held.append(client)
@@ -313,6 +319,11 @@ class FaultProxy:
     def _reset_all(self) -> None:
         for pipe in list(self._pipes):
             self._forget(pipe, reset=True)
+
+    def _set_refusing(self, refusing: bool) -> None:
+        self._refusing = refusing
+        if refusing:
+            self._reset_all()
 
     def _plan_resets(self, interval_s: float | None) -> None:
         self._reset_every_s = interval_s

@@ -128,6 +128,19 @@ def test_a_reset_ends_both_ends_and_serves_the_next(line: Line) -> None:
     assert (line.proxy.connections, line.proxy.resets) == (2, 1)
 
 
+def test_whoever_dials_while_it_refuses_is_reset(line: Line) -> None:
+    line.proxy.refuse(True)
+    for end in (line.client, line.far):
+        with pytest.raises(ConnectionResetError):
+            end.recv(1)
+    with pytest.raises(ConnectionResetError):  # While it connects, or after.
+        knock(line.proxy, line.stack).recv(1)
+    line.proxy.refuse(False)
+    client, far = line.again()
+    client.sendall(b"x")
+    assert read(far, 1) == b"x"
+
+
 def test_resets_come_at_intervals_until_they_are_stopped(line: Line) -> None:
     line.proxy.reset_every(0.02)
     for count in range(1, 4):
