@@ -7,6 +7,7 @@ but not as a peer. A peer that says BYE and why is asked again after a fixed whi
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import assert_never
 
 from zmqp2p.limits import Limits
 
@@ -40,6 +41,8 @@ def wait_s(failure: Failure, gone_s: float, limits: Limits) -> float:
             wanted_s = max(limits.redial_refused_s, share_s)
         case Failure.DENIED:
             wanted_s = limits.redial_denied_s
+        case _:
+            assert_never(failure)
     return min(wanted_s, limits.redial_max_s)
 
 
