@@ -513,7 +513,7 @@ def test_what_the_window_holds_back_does_not_stall() -> None:
     """LIV-5: a peer that is slow."""
     outbox = outbox_of(b"1", b"2", window=(1, 1000))
     batches(outbox, 1.0)
-    outbox.acknowledge(progress_of(received=1, window=(0, 0)), 1.5)
+    hear(outbox, progress_of(received=1, window=(0, 0)), 1.5)
     assert batches(outbox, 2.0) == []
     assert outbox.stalled_since is None
 
