@@ -44,7 +44,7 @@ NAMES = ("alice", "bob")
 NOTICED_S, HEALED_S, SERVED_S = 2.0, 0.5, 0.1  # The targets.
 
 
-@message(7101)
+@message(7110)
 @dataclass(frozen=True)
 class Beat:
     """What the two send each other."""
