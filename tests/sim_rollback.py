@@ -104,7 +104,7 @@ class RollbackWorld(PairWorld):
             super().dial(side)
 
     def _put_back(self, side: Side, past: Past) -> None:
-        """Put back one of the last copies; its new run may be restarted before it meets the peer."""
+        """Put back a copy; its new run may be restarted before it meets the peer."""
         self.crash(side)
         lost = len(side.disk.sent)
         # The last one is best at hiding: the numbers of the two sides are then close to each other.
