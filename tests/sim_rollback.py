@@ -10,17 +10,18 @@ but enough that no contradiction passes in silence:
 """
 
 from copy import deepcopy
+from math import inf
 
 from tests.frames import chain
 from tests.sim_pair import CALM, Disk, PairWorld, Side
 from zmqp2p.codes import ByeCode, RefusalCode
 from zmqp2p.errors import Contradiction, PeerError
-from zmqp2p.ids import LinkId, StreamDigest
+from zmqp2p.ids import LinkId, StreamDigest, StreamId
 from zmqp2p.wire.frames import Bye, Frame, Hello
 
-COPY = 0.05  # How probable at each step, for each side.
+COPY = 0.3  # How probable at each step, for each side.
 ROLLBACK = 0.015
-COPIES_MAX = 4
+COPIES_MAX = 25
 
 
 class Past:
@@ -32,11 +33,11 @@ class Past:
         self.sent: set[StreamDigest] = set()  # The digest at each message.
         self.processed: set[tuple[int, bytes, RefusalCode | None]] = set()
         self.rollbacks = 0
-        self._noted = (0, 0, -1)
+        self._noted = (StreamId(b""), 0, 0, 0)
 
     def note(self, disk: Disk) -> None:
         """Take in what ``disk`` holds; it only grows, or was put back."""
-        noted = (len(disk.sent), len(disk.processed), self.rollbacks)
+        noted = (disk.memory.out_stream, len(disk.sent), len(disk.processed), self.rollbacks)
         if noted == self._noted:
             return
         self._noted = noted
@@ -64,6 +65,8 @@ class RollbackWorld(PairWorld):
         super().__init__(seed, messages=messages)
         self.pasts = {side: Past() for side in self.sides}
         self.alarms: list[ByeCode] = []
+        self._apart_until = 0.0  # Long enough to send again as much as the copy lacks.
+        self._restart_at: dict[Side, float] = {}
 
     @property
     def held(self) -> bool:
@@ -91,13 +94,31 @@ class RollbackWorld(PairWorld):
                 past.copies = [*past.copies[1 - COPIES_MAX :], deepcopy(side.disk)]
             if self.rng.random() < ROLLBACK and past.copies:
                 self._put_back(side, past)
+            if self.now >= self._restart_at.get(side, inf):
+                del self._restart_at[side]
+                self.crash(side)
+
+    def dial(self, side: Side) -> None:
+        """Let ``side`` open a link, unless the two are to be apart."""
+        if self.now >= self._apart_until:
+            super().dial(side)
 
     def _put_back(self, side: Side, past: Past) -> None:
+        """Put back a copy; its new run may be restarted before it meets the peer."""
         self.crash(side)
         lost = len(side.disk.sent)
-        side.disk = deepcopy(self.rng.choice(past.copies))
+        # The last one is best at hiding: the numbers of the two sides are then close to each other.
+        copy = past.copies[-1] if self.rng.random() < 0.7 else self.rng.choice(past.copies)
+        side.disk = deepcopy(copy)
         side.to_send += lost - len(side.disk.sent)
         past.rollbacks += 1
+        if self.rng.random() < 0.5:  # At once, while the other holds in memory what was sent.
+            side.start(self.other(side).address)
+            self.dial(self.other(side))
+            return
+        self._apart_until = self.now + self.rng.choice((0.0, 1.0))
+        if self.rng.random() < 0.5:
+            self._restart_at[side] = self.now + self.rng.random()
 
     # --- Holds, as the engine carries them out --------------------------------------------------
 

@@ -22,7 +22,7 @@ from zmqp2p.session.outbox import Outbox
 from zmqp2p.session.room import InboxRoom
 
 SEEDS = 300
-ROLLBACK_SEEDS = 150
+ROLLBACK_SEEDS = 200
 KIB = bounds.KIB
 
 sizes = st.sampled_from([0, 1, 100, 16 * KIB, 32 * KIB - 1, 32 * KIB, 40 * KIB])
