@@ -338,12 +338,10 @@ def test_a_letter_handled_elsewhere_is_busy_until_the_handler_ends(world: World)
     (letter_id,) = letters(world.bob)
     future = redrive(world.bob, letter_id)
     handlers = world.bob.loop.handlers
-    for busy in (
-        lambda: handlers.redrive(letter_id, Future()),
-        lambda: handlers.discard(letter_id),
-    ):
-        with pytest.raises(LocalError, match="being handled"):
-            busy()
+    with pytest.raises(LocalError, match="being handled"):
+        handlers.redrive(letter_id, Future())
+    with pytest.raises(LocalError, match="being handled"):
+        handlers.discard(letter_id)
     delivery, done = elsewhere.handed.pop()
     assert (delivery.message_id, delivery.attempt, delivery.message) == (letter_id, 3, Letter(1))
     delivery.transaction.execute("INSERT INTO app_seen VALUES (1)")
