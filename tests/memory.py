@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 
-from zmqp2p.ids import Seq, StreamDigest
+from zmqp2p.ids import Seq, StreamDigest, StreamId
 from zmqp2p.persistence import (
+    DropDeadLetter,
     DropHold,
     DropMessages,
     DropObjective,
+    DropPastStream,
     DropRefusals,
+    DropUndelivered,
     PeerSnapshot,
     PutChainCursor,
     PutContact,
@@ -19,6 +22,7 @@ from zmqp2p.persistence import (
     PutMessage,
     PutObjective,
     PutOutStream,
+    PutPastStream,
     PutPeerRun,
     PutRefusal,
     PutSigned,
@@ -26,6 +30,23 @@ from zmqp2p.persistence import (
     Signed,
     Snapshot,
     Write,
+)
+
+_OF_THE_NODE = (
+    PutIncarnation,
+    PutIssued,
+    PutChainCursor,
+    PutObjective,
+    DropObjective,
+    PutSigned,
+)
+OutcomeWrite = (
+    PutUndelivered
+    | DropUndelivered
+    | PutPastStream
+    | DropPastStream
+    | PutDeadLetter
+    | DropDeadLetter
 )
 
 
@@ -45,14 +66,45 @@ def remember(snapshot: Snapshot, writes: Iterable[Write]) -> None:
                 del snapshot.objectives[channel]
             case PutSigned(channel, turn_num, state_hash):
                 snapshot.signed[channel] = Signed(turn_num, state_hash)
-            case PutUndelivered(stream, seq, code, reason):
-                snapshot.undelivered.append((stream, seq, code, reason))
-            case PutDeadLetter(message_id, failed):
-                snapshot.dead_letters[message_id] = failed
             case _:
-                assert hasattr(write, "peer"), "no test does this with plain snapshots"
-                memory = snapshot.peers.setdefault(write.peer, PeerSnapshot())
-                remember_of_peer(memory, write)
+                _remember_more(snapshot, write)
+
+
+def _remember_more(snapshot: Snapshot, write: Write) -> None:
+    if isinstance(write, OutcomeWrite):
+        remember_outcome(snapshot, write)
+    else:
+        assert not isinstance(write, _OF_THE_NODE)
+        memory = snapshot.peers.setdefault(write.peer, PeerSnapshot())
+        remember_of_peer(memory, write)
+
+
+def remember_outcome(snapshot: Snapshot, write: OutcomeWrite) -> None:
+    """Commit one write about what became of messages."""
+    match write:
+        case PutUndelivered(stream, seq, code, reason):
+            snapshot.undelivered.append((stream, seq, code, reason))
+        case DropUndelivered(stream, through):
+            snapshot.floors[stream] = through
+            _forget_undelivered(snapshot, stream, through)
+        case PutPastStream(stream, past):
+            snapshot.past_streams[stream] = past
+        case DropPastStream(stream):
+            snapshot.past_streams.pop(stream, None)
+            snapshot.floors.pop(stream, None)
+            _forget_undelivered(snapshot, stream, None)
+        case PutDeadLetter(message_id, failed):
+            snapshot.dead_letters[message_id] = failed
+        case DropDeadLetter(message_id):
+            snapshot.dead_letters.pop(message_id, None)
+
+
+def _forget_undelivered(snapshot: Snapshot, stream: StreamId, through: Seq | None) -> None:
+    snapshot.undelivered = [
+        row
+        for row in snapshot.undelivered
+        if row[0] != stream or (through is not None and row[1] > through)
+    ]
 
 
 def remember_of_peer(memory: PeerSnapshot, write: Write) -> None:

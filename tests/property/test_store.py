@@ -4,15 +4,18 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from tests.memory import OutcomeWrite, remember_outcome
 from zmqp2p.ids import (
     Address,
     ChannelId,
     InstanceId,
+    MessageId,
     Seq,
     StateHash,
     StreamDigest,
@@ -20,24 +23,32 @@ from zmqp2p.ids import (
     TurnNum,
 )
 from zmqp2p.persistence import (
+    DropDeadLetter,
     DropHold,
     DropMessages,
     DropObjective,
+    DropPastStream,
     DropRefusals,
+    DropUndelivered,
+    FailedMessage,
     Held,
+    PastStream,
     PeerSnapshot,
     PutChainCursor,
     PutContact,
     PutCursor,
+    PutDeadLetter,
     PutHold,
     PutIncarnation,
     PutIssued,
     PutMessage,
     PutObjective,
     PutOutStream,
+    PutPastStream,
     PutPeerRun,
     PutRefusal,
     PutSigned,
+    PutUndelivered,
     Signed,
     Snapshot,
     Write,
@@ -56,6 +67,17 @@ turns = st.integers(0, 3).map(TurnNum)
 hashes = st.sampled_from([StateHash(bytes([number]) * 32) for number in range(2)])
 counters = st.integers(0, 2**63 - 1)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+message_ids = st.sampled_from([MessageId(bytes([number]) * 32) for number in range(3)])
+
+
+def letters_of(message_id: MessageId, attempts: int, error: str) -> PutDeadLetter:
+    """Return a dead letter; one id has one message, whatever becomes of it."""
+    number = message_id[0]
+    sender, stream = Address(bytes([number]) * 20), StreamId(bytes([number]) * 16)
+    letter = FailedMessage(sender, stream, Seq(number + 1), b"body", attempts, error, attempts)
+    return PutDeadLetter(message_id, letter)
+
+
 writes = st.one_of(
     st.builds(PutContact, peers, texts, st.booleans()),
     st.builds(PutOutStream, peers, streams),
@@ -71,6 +93,12 @@ writes = st.one_of(
     st.builds(PutObjective, channels, st.binary(max_size=5)),
     st.builds(DropObjective, channels),
     st.builds(PutSigned, channels, turns, hashes),
+    *[st.builds(PutUndelivered, streams, numbers, st.integers(1, 9), texts)] * 2,
+    st.builds(DropUndelivered, streams, numbers),
+    st.builds(PutPastStream, streams, st.builds(PastStream, peers, numbers, numbers)),
+    st.builds(DropPastStream, streams),
+    *[st.builds(letters_of, message_ids, st.integers(1, 9), texts)] * 2,
+    st.builds(DropDeadLetter, message_ids),
     st.builds(PutChainCursor, counters),
     st.builds(PutIssued, counters),
     st.builds(PutIncarnation, st.integers(0, 2**40)),
@@ -81,12 +109,13 @@ class Model:
     """What a store should remember, in plain dicts."""
 
     def __init__(self) -> None:
-        self.node = {"incarnation": NOW_MS, "issued_ms": 0, "chain_cursor": 0}
+        self.node: dict[str, Any] = {"incarnation": NOW_MS, "issued_ms": 0, "chain_cursor": 0}
         self.peers: dict[Address, PeerSnapshot] = {}
         self.outboxes: dict[Address, dict[Seq, bytes]] = {}
         self.refusals: dict[Address, dict[Seq, tuple[int, str]]] = {}
         self.objectives: dict[ChannelId, bytes] = {}
         self.signed: dict[ChannelId, Signed] = {}
+        self.outcomes = Snapshot(0)  # What became of messages.
         self.notes: list[int] = []  # The application's table.
 
     def refuses(self, write: Write) -> bool:
@@ -94,10 +123,17 @@ class Model:
         if isinstance(write, PutSigned):
             row, known = Signed(write.turn_num, write.state_hash), self.signed.get(write.channel)
             return known is not None and row != known and row.turn_num <= known.turn_num
+        if isinstance(write, PutUndelivered):
+            return (write.stream, write.seq) in {row[:2] for row in self.outcomes.undelivered}
+        if isinstance(write, PutPastStream):
+            return write.stream in self.outcomes.past_streams
         return isinstance(write, PutMessage) and write.seq in self.outboxes.get(write.peer, {})
 
     def apply(self, write: Write) -> None:
         """Take in a write that is not refused."""
+        if isinstance(write, OutcomeWrite):
+            self._apply_outcome(write)
+            return
         match write:
             case PutChainCursor(block):
                 self.node["chain_cursor"] = block
@@ -112,9 +148,20 @@ class Model:
             case PutSigned(channel, turn_num, state_hash):
                 self.signed[channel] = Signed(turn_num, state_hash)
             case _:
-                self.peers.setdefault(write.peer, PeerSnapshot())
-                self._apply_to_outbox(write, self.outboxes.setdefault(write.peer, {}))
+                self._know(write.peer)
+                self._apply_to_outbox(write, self.outboxes[write.peer])
                 self._apply_to_peer(write)
+
+    def _apply_outcome(self, write: OutcomeWrite) -> None:
+        remember_outcome(self.outcomes, write)
+        if isinstance(write, PutPastStream):
+            self._know(write.past.peer)
+        elif isinstance(write, PutDeadLetter):
+            self._know(write.failed.sender)
+
+    def _know(self, peer: Address) -> None:
+        self.peers.setdefault(peer, PeerSnapshot())
+        self.outboxes.setdefault(peer, {})
 
     def _apply_to_outbox(self, write: Write, outbox: dict[Seq, bytes]) -> None:
         match write:
@@ -165,7 +212,8 @@ class Model:
                 messages=sorted(self.outboxes[peer].items()),
                 refusals=[(seq, code, reason) for seq, (code, reason) in refused],
             )
-        return Snapshot(
+        return replace(
+            copy.deepcopy(self.outcomes),
             **self.node,
             peers=found,
             objectives=dict(self.objectives),

@@ -207,7 +207,8 @@ class Engine:
             session = self._ready.popleft()
             session.queued = False
             pending = self._deliver(session) if self._may_deliver(session) else None
-            self._promised(self._slots.forfeit(session.peer))  # If it needed no place.
+            if self._slots.promised:
+                self._promised(self._slots.forfeit(session.peer))  # If it needed no place.
             self._offer(session)
             if pending is not None:
                 yield pending
@@ -353,7 +354,7 @@ class Engine:
         self, session: Session, seq: Seq, body: bytes, envelope: Envelope
     ) -> Pending | None:
         message = envelope.message
-        route = self._route(message)
+        route = self.router.route(message, self._channels.objectives)
         if isinstance(route, ToSubscriber):
             late = route.key in self._late
             if late and not self._slots.take(session.peer):
@@ -437,9 +438,8 @@ class Engine:
 
     def _may_deliver(self, session: Session) -> bool:
         """Whether the next message of ``session`` can be looked at: nothing holds it up."""
-        if not session.inbox.ready() or session.peer in self._held:
-            return False
-        return not self._slots.waits(session.peer)
+        peer = session.peer
+        return session.inbox.ready() and peer not in self._held and peer not in self._slots.line
 
     def _promised(self, peer: Address | None) -> None:
         """A place for a handler is kept for ``peer``, if it still needs one."""

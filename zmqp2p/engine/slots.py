@@ -18,15 +18,15 @@ class Slots:
     def __init__(self, most: int) -> None:
         self._most = most
         self._taken = 0
-        self._promised: set[Address] = set()
-        self._line: OrderedDict[Address, None] = OrderedDict()
+        self.promised: set[Address] = set()
+        self.line: OrderedDict[Address, None] = OrderedDict()  # Who waits, the first one first.
 
     def take(self, peer: Address) -> bool:
         """Take a place for a message of ``peer``; if there is none, line up and return False."""
-        if peer in self._promised:
-            self._promised.discard(peer)
-        elif self._taken + len(self._promised) >= self._most:
-            self._line[peer] = None
+        if peer in self.promised:
+            self.promised.discard(peer)
+        elif self._taken + len(self.promised) >= self._most:
+            self.line[peer] = None
             return False
         self._taken += 1
         return True
@@ -38,25 +38,21 @@ class Slots:
 
     def forfeit(self, peer: Address) -> Address | None:
         """``peer`` has not taken the place promised to it, if one was: return who is next."""
-        if peer not in self._promised:
+        if peer not in self.promised:
             return None
-        self._promised.discard(peer)
+        self.promised.discard(peer)
         return self._promise()
-
-    def waits(self, peer: Address) -> bool:
-        """Whether ``peer`` stands in line."""
-        return peer in self._line
 
     def check(self) -> None:
         """Assert the invariant."""
-        used = self._taken + len(self._promised)
+        used = self._taken + len(self.promised)
         assert 0 <= self._taken <= used <= self._most
-        assert not self._line or used == self._most
-        assert self._promised.isdisjoint(self._line)
+        assert not self.line or used == self._most
+        assert self.promised.isdisjoint(self.line)
 
     def _promise(self) -> Address | None:
-        if not self._line:
+        if not self.line:
             return None
-        peer, _ = self._line.popitem(last=False)
-        self._promised.add(peer)
+        peer, _ = self.line.popitem(last=False)
+        self.promised.add(peer)
         return peer

@@ -13,6 +13,8 @@ from zmqp2p.ids import Address, address_text
 from zmqp2p.limits import Limits
 from zmqp2p.session.parts import space_of
 
+_NOTHING = (0, 0)
+
 
 class OutboxGate:
     """Messages and bytes that wait for the acks of each peer, and of all.
@@ -40,7 +42,7 @@ class OutboxGate:
         space = space_of(size_bytes)
         end_at = None if timeout_s is None else monotonic() + timeout_s
         with self._room:
-            while full := self._full(peer, space):
+            while full := self._full(peer, *space):
                 if self._closed:
                     raise ServiceClosed("the service is closed")
                 self._check_possible(space)
@@ -91,7 +93,7 @@ class OutboxGate:
             assert self._bytes == sum(size for _, size in self._waiting.values())
 
     def _count(self, peer: Address, bodies: int, size_bytes: int) -> None:
-        before, before_bytes = self._waiting.get(peer, (0, 0))
+        before, before_bytes = self._waiting.get(peer, _NOTHING)
         if before + bodies:
             self._waiting[peer] = (before + bodies, before_bytes + size_bytes)
         else:
@@ -99,11 +101,10 @@ class OutboxGate:
         self._bodies += bodies
         self._bytes += size_bytes
 
-    def _full(self, peer: Address, space: tuple[int, int]) -> str:
+    def _full(self, peer: Address, more: int, more_bytes: int) -> str:
         """Return what is too full for one more message; empty if nothing is."""
         limits = self._limits
-        bodies, size_bytes = self._waiting.get(peer, (0, 0))
-        more, more_bytes = space
+        bodies, size_bytes = self._waiting.get(peer, _NOTHING)
         if (
             bodies + more > limits.outbox_max_messages
             or size_bytes + more_bytes > limits.outbox_max_bytes

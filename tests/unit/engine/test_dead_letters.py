@@ -157,19 +157,20 @@ def test_a_letter_is_in_the_store_exactly_if_its_refusal_is(world: World, moody:
     assert len(letters(bob)) == 1
 
 
-def test_a_message_of_a_run_that_is_over_is_not_kept(world: World) -> None:
+def test_a_message_of_a_run_that_is_over_is_not_kept() -> None:
     """It comes again: its handler's failure counts for nothing."""
     elsewhere = Elsewhere()
-    world.bob.handle(lambda _: None, elsewhere)
-    world.alice.send(world.bob, Letter(1))
-    world.run()
-    world.alice.restart()
-    world.alice.loop.engine.add_contact(world.bob.loop.record)
-    world.run()
-    elsewhere.handed[0][1](ValueError("stale"))
-    world.run()
-    assert letters(world.bob) == {}
-    assert len(elsewhere.handed) == 2
+    with world_of(replace(LIMITS, handler_attempts=1)) as world:
+        world.bob.handle(lambda _: None, elsewhere)
+        world.alice.send(world.bob, Letter(1))
+        world.run()
+        world.alice.restart()
+        world.alice.loop.engine.add_contact(world.bob.loop.record)
+        world.run()
+        elsewhere.handed[0][1](ValueError("stale"))
+        world.run()
+        assert letters(world.bob) == {}
+        assert len(elsewhere.handed) == 2
 
 
 @pytest.mark.parametrize("error", ["x" * 5000, "\ud800" * 1200, "é" * 800])
@@ -250,6 +251,28 @@ def test_a_letter_that_is_handled_after_all_is_gone_with_the_same_commit(
     world.bob.restart()
     assert list(letters(world.bob)) == [first]
     assert seen(world.bob) == [2]
+
+
+def test_who_waits_is_told_after_the_commit(world: World, moody: Moody) -> None:
+    fail(world, 1, 2)
+    first, second = letters(world.bob)
+    order: list[str] = []
+    commit = world.bob.store.commit
+
+    def commit_and_note() -> None:
+        commit()
+        order.append("committed")
+
+    world.bob.store.commit = commit_and_note  # type: ignore[method-assign]
+    for letter_id, error in ((first, None), (second, ValueError("no"))):
+        moody.error = error
+        future: Future[None] = Future()
+        future.add_done_callback(lambda _: order.append("told"))
+        world.bob.loop.handlers.redrive(letter_id, future)
+        assert order == []
+        world.bob.turn()
+        assert order == ["committed", "told"]
+        order.clear()
 
 
 def test_a_crash_before_the_commit_leaves_the_letter_and_nothing_of_its_effects(
@@ -338,12 +361,10 @@ def test_a_letter_handled_elsewhere_is_busy_until_the_handler_ends(world: World)
     (letter_id,) = letters(world.bob)
     future = redrive(world.bob, letter_id)
     handlers = world.bob.loop.handlers
-    for busy in (
-        lambda: handlers.redrive(letter_id, Future()),
-        lambda: handlers.discard(letter_id),
-    ):
-        with pytest.raises(LocalError, match="being handled"):
-            busy()
+    with pytest.raises(LocalError, match="being handled"):
+        handlers.redrive(letter_id, Future())
+    with pytest.raises(LocalError, match="being handled"):
+        handlers.discard(letter_id)
     delivery, done = elsewhere.handed.pop()
     assert (delivery.message_id, delivery.attempt, delivery.message) == (letter_id, 3, Letter(1))
     delivery.transaction.execute("INSERT INTO app_seen VALUES (1)")

@@ -184,6 +184,27 @@ def test_only_the_newest_refusals_of_a_peer_are_kept_and_what_is_too_old_is_unkn
             world.alice.restart()
 
 
+def test_the_store_keeps_no_more_than_memory_does() -> None:
+    limits = replace(LIMITS, undelivered_max_per_peer=2)
+    with world_of(limits) as world:
+        world.bob.handle(judge)
+        sent(world, *["refuse"] * 6)
+        world.run()
+        world.alice.end()
+        memory = world.alice.store.open(world.alice.address, 0)
+        assert [seq for _, seq, _, _ in memory.undelivered] == [5, 6]
+        assert list(memory.floors.values()) == [4]
+
+
+def test_refusals_in_one_turn_after_another_are_all_remembered() -> None:
+    with world_of(replace(LIMITS, turn_max_messages=1)) as world:
+        world.bob.handle(judge)
+        receipts = sent(world, *["refuse"] * 5)
+        world.run()
+        found = [world.alice.receipt(receipt.message_id) for receipt in receipts]
+        assert [type(receipt.error) for receipt in found] == [Refused] * 5
+
+
 def test_there_is_a_bound_for_all_peers_together_and_the_oldest_go_first() -> None:
     limits = replace(LIMITS, undelivered_max=2)
     with world_of(limits, ("bob", "carol")) as world:
