@@ -39,12 +39,8 @@ def remember(snapshot: Snapshot, writes: Iterable[Write]) -> None:
                 snapshot.issued_ms = issued_ms
             case PutChainCursor(block):
                 snapshot.chain_cursor = block
-            case PutObjective(channel, data):
-                snapshot.objectives[channel] = data
-            case DropObjective(channel):
-                del snapshot.objectives[channel]
-            case PutSigned(channel, turn_num, state_hash):
-                snapshot.signed[channel] = Signed(turn_num, state_hash)
+            case PutObjective() | DropObjective() | PutSigned():
+                _remember_channel(snapshot, write)
             case PutUndelivered(stream, seq, code, reason):
                 snapshot.undelivered.append((stream, seq, code, reason))
             case PutDeadLetter(message_id, failed):
@@ -53,6 +49,16 @@ def remember(snapshot: Snapshot, writes: Iterable[Write]) -> None:
                 assert hasattr(write, "peer"), "no test does this with plain snapshots"
                 memory = snapshot.peers.setdefault(write.peer, PeerSnapshot())
                 remember_of_peer(memory, write)
+
+
+def _remember_channel(snapshot: Snapshot, write: PutObjective | DropObjective | PutSigned) -> None:
+    match write:
+        case PutObjective(channel, data):
+            snapshot.objectives[channel] = data
+        case DropObjective(channel):
+            del snapshot.objectives[channel]
+        case PutSigned(channel, turn_num, state_hash):
+            snapshot.signed[channel] = Signed(turn_num, state_hash)
 
 
 def remember_of_peer(memory: PeerSnapshot, write: Write) -> None:
