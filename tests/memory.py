@@ -60,12 +60,8 @@ def remember(snapshot: Snapshot, writes: Iterable[Write]) -> None:
                 snapshot.issued_ms = issued_ms
             case PutChainCursor(block):
                 snapshot.chain_cursor = block
-            case PutObjective(channel, data):
-                snapshot.objectives[channel] = data
-            case DropObjective(channel):
-                del snapshot.objectives[channel]
-            case PutSigned(channel, turn_num, state_hash):
-                snapshot.signed[channel] = Signed(turn_num, state_hash)
+            case PutObjective() | DropObjective() | PutSigned():
+                _remember_channel(snapshot, write)
             case _:
                 _remember_more(snapshot, write)
 
@@ -105,6 +101,16 @@ def _forget_undelivered(snapshot: Snapshot, stream: StreamId, through: Seq | Non
         for row in snapshot.undelivered
         if row[0] != stream or (through is not None and row[1] > through)
     ]
+
+
+def _remember_channel(snapshot: Snapshot, write: PutObjective | DropObjective | PutSigned) -> None:
+    match write:
+        case PutObjective(channel, data):
+            snapshot.objectives[channel] = data
+        case DropObjective(channel):
+            del snapshot.objectives[channel]
+        case PutSigned(channel, turn_num, state_hash):
+            snapshot.signed[channel] = Signed(turn_num, state_hash)
 
 
 def remember_of_peer(memory: PeerSnapshot, write: Write) -> None:

@@ -469,6 +469,7 @@ class Engine:
         self.output.writes, self.output.frames, self.output.processed = [], [], []
         self.output.dials, self.output.closes, self.output.deposits = [], [], []
         self.output.watches, self.output.events, self.output.posted = [], [], []
+        self.output.superseded = False
         return done
 
 

@@ -1,7 +1,7 @@
 """What nodes do in a world while things go wrong: messages, channels, old copies put back."""
 
-from collections.abc import Callable
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import permutations
 from random import Random

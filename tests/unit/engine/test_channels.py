@@ -155,18 +155,21 @@ def test_a_channel_is_proposed_once() -> None:
 
 
 def test_a_proposal_that_is_too_large_changes_nothing() -> None:
-    fixed = FixedPart((ALICE, BOB), 9)
-    metadata = bytes(64 * 1024)
-    exits = tuple(
-        AssetExit(Address(bytes([n]) * 20), (Allocation(destination_of(ALICE), 1),), 0, metadata)
-        for n in range(20)
+    """It was signed on the way, but nothing was recorded: a smaller one may be proposed instead."""
+    fixed = FixedPart((ALICE, *(Address(bytes([n]) * 20) for n in range(1, 16))), 9)
+    allocations = tuple(
+        Allocation(destination_of(who), 1, 0, bytes(64 * 1024)) for who in fixed.participants
     )
+    exits = tuple(AssetExit(Address(bytes([n]) * 20), allocations) for n in range(17))
     sut = Sut(KEYS[0])
     with pytest.raises(TooLarge):
         sut.channels.propose(fixed, exits, b"")
     assert sut.channels.objectives == {}
-    assert sut.drain().writes == []
+    assert sut.ledger.last(channel_id(fixed)) is None
+    output = sut.drain()
+    assert (output.writes, output.watches) == ([], [])
     assert sut.mail() == []
+    sut.channels.propose(fixed, exits[:1], b"")
 
 
 def test_a_proposal_received_waits_for_a_decision() -> None:
