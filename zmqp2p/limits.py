@@ -86,7 +86,7 @@ class Limits:
     attempts_max_per_peer: int = 4  # At once: one may take its time, the others find healing.
     attempts_max: int = 256  # To all peers at once; beyond it one for each peer.
     # For each of four groups of peers, by how long they have been gone: 1,000 that died together
-    # cost a tenth of a core, and a living one is found at once (tests/bench/dead_peers.py).
+    # cost 8 to 25 % of a core, and a living one is found at once (tests/bench/dead_peers.py).
     dials_per_s: float = 150.0
     duplicate_grace_s: float = 1.0  # Two links to one peer: how long the second one stays.
     # Handlers.
