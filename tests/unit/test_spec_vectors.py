@@ -641,7 +641,7 @@ def test_a_listener_is_set_up_as_the_spec_says() -> None:
     assert options[zmq.ZAP_DOMAIN]
     assert options[zmq.ZAP_ENFORCE_DOMAIN] == 1
     assert options[zmq.HEARTBEAT_IVL] == 0
-    assert options[zmq.MAXMSGSIZE] == 1_049_600
+    assert options[zmq.MAXMSGSIZE] == 263_168
 
 
 def test_a_dialer_is_set_up_as_the_spec_says() -> None:
@@ -652,7 +652,7 @@ def test_a_dialer_is_set_up_as_the_spec_says() -> None:
     assert options[zmq.CURVE_SERVERKEY] == server
     assert options[zmq.CURVE_PUBLICKEY] == _PAIR.public
     assert options[zmq.HEARTBEAT_IVL] == 0
-    assert options[zmq.MAXMSGSIZE] == 1_049_600
+    assert options[zmq.MAXMSGSIZE] == 263_168
 
 
 def test_the_zap_answer_names_the_key_and_fails_closed() -> None:

@@ -226,7 +226,7 @@ class Loop:
             self.engine.renew(self.record, tell=not was_set)
 
     def _supersede(self, now_ms: int) -> None:
-        """Issue a newer record, if there is one: a peer knows a newer one than it was shown (REC-8).
+        """Issue a newer record, if the clock allows: a peer knows a newer one (REC-8).
 
         It was issued by a clock that was ahead of the one of this run, or by an earlier run whose
         store is gone. What is issued now is newer, once the clock is right.

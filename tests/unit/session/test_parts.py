@@ -136,7 +136,7 @@ def test_parts_count_in_the_window_until_their_message_is_processed() -> None:
 
 
 def test_a_message_too_large_is_handed_out_as_nothing_and_takes_no_room() -> None:
-    """Otherwise its sender would wait for a window that such a message never fits into."""
+    """PRT-2: otherwise its sender would wait for a window that such a message never fits into."""
     stream = Stream()
     parts = split(noise(MIB + 2 * PART_MAX_BYTES))
     assert len(parts) > LIMITS.inbox_max_messages - 3
@@ -167,6 +167,7 @@ def test_a_message_too_large_is_handed_out_as_nothing_and_takes_no_room() -> Non
     ids=lambda bodies: " ".join(each[:4].hex() for each in bodies),
 )
 def test_what_makes_no_message_is_a_violation_and_changes_nothing(bodies: list[bytes]) -> None:
+    """PRT-1."""
     stream = Stream()
     *good, bad = bodies
     for body in good:
@@ -199,6 +200,7 @@ def test_the_last_part_may_be_as_large_as_the_others() -> None:
 
 
 def test_a_full_room_turns_peers_away_but_for_their_reserve() -> None:
+    """WIN-3."""
     room = InboxRoom(MIB)
     limits = Limits(message_max_bytes=MIB, inbox_max_bytes=2 * MIB)
     greedy, modest = Stream(limits, room), Stream(limits, room)
