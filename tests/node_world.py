@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tests.chance import seeded
+from zmqp2p.chain.base import ChainService
 from zmqp2p.engine.output import Watch
 from zmqp2p.events import Event
 from zmqp2p.identity import Identity
@@ -19,7 +20,7 @@ from zmqp2p.node.deliveries import Delivery, Done, Handler, Runner
 from zmqp2p.node.loop import Callback, Command, Loop, Parts, Surroundings
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.objectives.base import Deposit
-from zmqp2p.policy import ask
+from zmqp2p.policy import Policy, ask
 from zmqp2p.records import PeerRecord
 from zmqp2p.store import MemoryStore
 from zmqp2p.transport import MemoryNetwork, MemoryTransport
@@ -97,6 +98,8 @@ class Side:
         self.identity = Identity.generate()
         self.store = MemoryStore()  # A test may put another one, and another kind of transport.
         self.transport_type: type[MemoryTransport] = MemoryTransport
+        self.chain: ChainService | None = None  # Nothing is asked of it: it says that there is one.
+        self.policy: Policy = ask
         self.events: list[Event] = []
         self.commands: list[Command] = []
         self.handlers: list[tuple[Handler, Runner | None]] = []
@@ -118,8 +121,8 @@ class Side:
             identity=self.identity,
             store=self.store,
             transport=self.transport,
-            chain=None,
-            policy=ask,
+            chain=self.chain,
+            policy=self.policy,
             limits=self.limits,
             record_of=self._record_of,
         )

@@ -367,6 +367,7 @@ def test_a_letter_handled_elsewhere_is_busy_until_the_handler_ends(world: World)
         handlers.discard(letter_id)
     delivery, done = elsewhere.handed.pop()
     assert (delivery.message_id, delivery.attempt, delivery.message) == (letter_id, 3, Letter(1))
+    assert delivery.sender == world.alice.address
     delivery.transaction.execute("INSERT INTO app_seen VALUES (1)")
     assert not future.done()
     done(None)

@@ -205,11 +205,12 @@ def test_refusals_in_one_turn_after_another_are_all_remembered() -> None:
         assert [type(receipt.error) for receipt in found] == [Refused] * 5
 
 
-def test_there_is_a_bound_for_all_peers_together_and_the_oldest_go_first() -> None:
+@pytest.mark.parametrize("last", [0, 1])
+def test_there_is_a_bound_for_all_peers_together_and_the_oldest_go_first(last: int) -> None:
     limits = replace(LIMITS, undelivered_max=2)
     with world_of(limits, ("bob", "carol")) as world:
         receipts = []
-        for other in (*world.others, world.bob):
+        for other in (*world.others, world.others[last]):
             if not other.handlers:
                 other.handle(judge)
             receipts.append(world.alice.send(other, Letter(1, "refuse")))

@@ -6,16 +6,22 @@ crashing before and after each call to the store and each frame, one run per bou
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.node_world import LIMITS, Elsewhere, Letter, Side, World, world_of
+from tests.real.parties import outcome_of
+from zmqp2p.chain import SimulatedChain
 from zmqp2p.ids import LinkId, MessageId
+from zmqp2p.node.build import terms_of
 from zmqp2p.node.deliveries import Delivery
 from zmqp2p.node.receipts import Receipt
+from zmqp2p.objectives.base import Status
 from zmqp2p.persistence import Write
+from zmqp2p.policy import approve_all
 from zmqp2p.store import MemoryStore
 from zmqp2p.transport import MemoryTransport
 
@@ -241,3 +247,56 @@ def late_through(at: int) -> bool:
         assert receipt.acked == (seen(bob) == [1, 2])
         assert crashed or receipt.acked
         return crashed
+
+
+def test_a_channels_state_its_answer_and_the_cursor_are_one_commit(tmp_path: Path) -> None:
+    """After a crash at any boundary all three are there, or none; and then it goes on."""
+    with closing(SimulatedChain(tmp_path / "chain.db")) as chain:
+        stored, at = [], 1
+        while (found := proposal_through(chain, at)) is not None:
+            stored.append(found)
+            at += 1
+    assert {True, False} == set(stored)
+
+
+def proposal_through(chain: SimulatedChain, at: int) -> bool | None:
+    """Crash when a proposal comes; return whether it was stored then, None without a crash."""
+    with crashing("bob") as (world, wire):
+        alice, bob = world.alice, world.bob
+        for side in (alice, bob):
+            side.chain, side.policy = chain, approve_all
+            side.restart()
+        alice.loop.engine.add_contact(bob.loop.record)
+        world.run()
+        fixed = terms_of(alice.address, bob.address, channel_nonce=1)
+        outcome = outcome_of((alice.address, 5), (bob.address, 6))
+
+        def propose() -> None:
+            alice.loop.engine.propose(fixed, outcome, b"")
+
+        alice.later(propose)
+        wire.crash_at(at)
+        crashed = step(world, bob)
+        wire.crash_at(0)
+        stored = channel_is_stored(world) if crashed else False
+        world.run(20)
+        (objective,) = bob.loop.engine.channels.objectives.values()
+        assert objective.status is Status.APPROVED
+        assert bob.loop.engine.unacked() == alice.loop.engine.unacked() == 0
+        return stored if crashed else None
+
+
+def channel_is_stored(world: World) -> bool:
+    """Return whether Bob's store has the channel; then the cursor and the answer are there too."""
+    bob = world.bob
+    bob.end()
+    snapshot = bob.store.open(bob.address, 0)
+    memory = snapshot.peers[world.alice.address]
+    bob.store.close()
+    bob.start()
+    world.alice.loop.engine.add_contact(bob.loop.record)
+    stored = bool(snapshot.objectives)
+    assert (memory.cursor == 1) == stored
+    assert (len(memory.messages) + memory.acked == 1) == stored
+    assert bool(snapshot.signed) == stored
+    return stored
