@@ -12,7 +12,8 @@ import pytest
 from tests.notation import parse, unhex
 from zmqp2p import codec, limits
 from zmqp2p.codes import ByeCode, RefusalCode, RejectCode
-from zmqp2p.crypto import SecretKey, Signature, recover_address
+from zmqp2p.crypto import SecretKey, Signature, next_digest, recover_address
+from zmqp2p.ids import StreamDigest
 from zmqp2p.limits import DEFAULT_LIMITS
 from zmqp2p.messages import Envelope, ProtocolMessage, decode_message, encode_message
 from zmqp2p.records import PeerRecord, PeerUri
@@ -71,7 +72,7 @@ def test_each_frame_and_each_message_has_an_example() -> None:
 def test_the_kinds_of_examples_are_those_that_are_tested() -> None:
     """An example that no test reads would be a promise that nothing keeps."""
     kinds = {example["kind"][0] for example in EXAMPLES}
-    assert kinds == {"frame", "message", "record", "uri", "state"}
+    assert kinds == {"frame", "message", "record", "uri", "state", "digests"}
 
 
 @named("frame")
@@ -97,6 +98,15 @@ def test_an_example_of_a_message_decodes_and_encodes(example: Example) -> None:
         assert isinstance(envelope.message, ProtocolMessage)
         assert encode_message(envelope.message, envelope.deadline_ms) == body
         assert envelope == Envelope(envelope.message, None)
+
+
+@named("digests")
+def test_the_example_of_digests_has_those_of_its_bodies(example: Example) -> None:
+    """RES-11."""
+    digest = StreamDigest(unhex(example["stream"][0]))
+    for body, expected in zip(example["body"], example["digest"], strict=True):
+        digest = next_digest(digest, unhex(body))
+        assert digest.hex() == expected
 
 
 @named("record")
