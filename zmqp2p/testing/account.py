@@ -19,6 +19,7 @@ from zmqp2p.persistence import (
     PutMessage,
     PutOutStream,
     PutRefusal,
+    PutUndelivered,
     Snapshot,
     Write,
 )
@@ -59,6 +60,10 @@ class Account:
     _cursors: dict[tuple[Address, Address], _Place] = field(default_factory=dict)
     _processed: dict[tuple[Address, Address], set[StreamDigest]] = field(default_factory=dict)
     _refused: dict[tuple[Address, Address], set[Seq]] = field(default_factory=dict)
+    _refused_for_good: dict[tuple[Address, Address], set[StreamDigest]] = field(
+        default_factory=dict
+    )
+    _acked: dict[tuple[Address, Address], StreamDigest] = field(default_factory=dict)
     _signed: dict[tuple[Address, ChannelId, TurnNum], StateHash] = field(default_factory=dict)
 
     def begin(self, node: Address, memory: Snapshot) -> None:
@@ -69,6 +74,7 @@ class Account:
             del self._cursors[pair]
         for peer, known in memory.peers.items():
             self._heads[node, peer] = _head_of(known)
+            self._acked[node, peer] = known.acked_digest or StreamDigest(known.out_stream)
             self._cursors[peer, node] = _Place(known.in_stream, known.cursor, known.cursor_digest)
 
     def commit(
@@ -79,8 +85,9 @@ class Account:
         Raises:
             Broken: that must not be.
         """
+        told = {write.seq for write in writes if isinstance(write, PutUndelivered)}
         for write in writes:
-            self._enter(node, write)
+            self._enter(node, write, told)
         paths: dict[Address, list[object]] = {}
         for write in writes:  # After the refusals among them.
             if isinstance(write, PutCursor):
@@ -109,7 +116,7 @@ class Account:
         head = self._heads.get((node, peer), _Place())
         return ack <= cursor.seq and last <= head.seq
 
-    def _enter(self, node: Address, write: Write) -> None:
+    def _enter(self, node: Address, write: Write, told: set[Seq]) -> None:
         match write:
             case PutOutStream(peer, stream):
                 self._heads[node, peer] = _Place(stream, Seq(0), StreamDigest(stream))
@@ -117,6 +124,10 @@ class Account:
                 self._send(node, peer, seq, body)
             case DropMessages(peer, through, digest):
                 self._drop(node, peer, through, digest)
+                self._check_told(node, peer, digest, told)
+            case PutCursor(peer, stream):
+                if stream != self._cursors.get((peer, node), _Place()).stream:
+                    self._refused.pop((peer, node), None)  # Of the stream before it.
             case PutRefusal(peer, seq):
                 self._refused.setdefault((peer, node), set()).add(seq)
             case _:
@@ -160,6 +171,18 @@ class Account:
                 f"{committed}, or has processed another"
             )
 
+    def _check_told(
+        self, node: Address, peer: Address, digest: StreamDigest, told: set[Seq]
+    ) -> None:
+        """``node`` must be told of each refusal, and of nothing that was not refused."""
+        at, pair = digest, (node, peer)
+        while at in self._tree and at != self._acked.get(pair, StreamDigest(b"")):
+            sent = self._tree[at]
+            if (at in self._refused_for_good.get(pair, ())) != (sent.seq in told):
+                raise Broken(f"{node.hex()[:6]} is told wrong about {sent.seq}: {sorted(told)}")
+            at = sent.before
+        self._acked[pair] = digest
+
     def _advance(self, node: Address, write: PutCursor) -> list[object]:
         """Return the application's messages between two places of ``node`` in a stream."""
         pair = (write.peer, node)
@@ -168,7 +191,6 @@ class Account:
         processed = self._processed.setdefault(pair, set())
         processed.add(write.digest)
         if write.stream != old.stream:
-            self._refused.pop(pair, None)
             return []
         bodies: dict[Seq, bytes] = {}
         at = write.digest
@@ -177,6 +199,8 @@ class Account:
                 detail = f"{write.cursor} does not follow on {old.seq} in anything that was sent"
                 raise Broken(f"{node.hex()[:6]} from {write.peer.hex()[:6]}: {detail}")
             sent = self._tree[at]
+            if sent.seq in self._refused.get(pair, ()):
+                self._refused_for_good.setdefault(pair, set()).add(at)
             bodies[sent.seq], at = sent.body, sent.before
             processed.add(at)
         if len(bodies) != write.cursor - old.seq:

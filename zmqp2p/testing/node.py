@@ -152,6 +152,11 @@ class Node:
         statuses = self._loop.engine.peer_statuses()
         return any(status.address == peer.address and status.unacked for status in statuses)
 
+    def resent(self) -> int:
+        """Return how many messages this run has sent again."""
+        assert self._loop is not None
+        return sum(status.resent for status in self._loop.engine.peer_statuses())
+
     # --- For the world --------------------------------------------------------------------------
 
     def start(self) -> None:

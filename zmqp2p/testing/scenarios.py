@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import permutations
 from random import Random
 
+from zmqp2p.codes import RefusalCode
+from zmqp2p.errors import RefuseMessage
+from zmqp2p.events import DataLoss, PeerDisconnected
 from zmqp2p.ids import ZERO_ADDRESS
 from zmqp2p.limits import KIB, Limits
 from zmqp2p.messages import message
@@ -13,12 +16,13 @@ from zmqp2p.node.deliveries import Delivery
 from zmqp2p.objectives.base import Status
 from zmqp2p.state import Allocation, AssetExit, destination_of
 from zmqp2p.testing.account import Broken
-from zmqp2p.testing.faults import Faults
+from zmqp2p.testing.faults import CALM, Faults
 from zmqp2p.testing.node import Node
 from zmqp2p.testing.world import World
 
 TROUBLE_S = 20.0  # How long the faults last.
 CALM_MAX_S = 120.0  # How long everything may take to complete then.
+_REFUSED_EACH = 11  # The ledger refuses one item of so many.
 _LARGE_BYTES = 300 * KIB  # Of a message that goes in parts.
 # A smaller window and fewer attempts at an outbox than usual, so that limits are met.
 _LIMITS = Limits(inbox_max_messages=16)
@@ -45,6 +49,8 @@ class Ledger:
 
     @staticmethod
     def _take(delivery: Delivery) -> None:
+        if delivery.message.number % _REFUSED_EACH == 0:
+            raise RefuseMessage(RefusalCode.PAYLOAD_INVALID, "not this one")
         execute = delivery.transaction.execute
         execute("CREATE TABLE IF NOT EXISTS app_items (number INTEGER PRIMARY KEY, sender BLOB)")
         # A plain INSERT: an item that is handed out twice is an error.
@@ -104,17 +110,28 @@ def rollback(world: World) -> None:
     messages(world)
 
 
+def calm(world: World) -> None:
+    """Nothing goes wrong: nobody is disconnected, and nothing is sent twice."""
+    messages(world)
+    for node in world.nodes.values():
+        if any(isinstance(event, PeerDisconnected | DataLoss) for event in node.events):
+            raise Broken(f"{node.name} was disconnected: {node.events}")
+        if node.resent():
+            raise Broken(f"{node.name} has sent {node.resent()} messages again")
+
+
 SCENARIOS: dict[str, Callable[[World], None]] = {
     "messages": messages,
     "funding": funding,
     "rollback": rollback,
+    "calm": calm,
 }
 
 
 def play(seed: int, scenario: str, trace: Callable[[str], None] | None = None) -> World:
     """Run one scenario under one seed; raises `Broken`, or AssertionError of an invariant."""
     rng = Random(f"{scenario}/{seed}")  # noqa: S311  # As the world's.
-    faults = Faults.some(rng)
+    faults = CALM if scenario == "calm" else Faults.some(rng)
     if scenario == "rollback":
         faults = replace(faults, crash_s=faults.crash_s or 5.0, rollbacks=rng.choice((1, 2)))
     world = World(seed, faults, _LIMITS)
