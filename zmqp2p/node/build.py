@@ -10,7 +10,7 @@ from zmqp2p.chain.base import ChainService
 from zmqp2p.errors import EndpointError, InvalidValue, LocalError
 from zmqp2p.identity import Identity
 from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId
-from zmqp2p.limits import BODY_MAX_BYTES, DEFAULT_LIMITS, Limits
+from zmqp2p.limits import BODY_MAX_BYTES, DEFAULT_LIMITS, PART_MAX_BYTES, Limits
 from zmqp2p.messages import encode_message
 from zmqp2p.node.loop import Parts, utc_ms
 from zmqp2p.node.node import Node
@@ -94,9 +94,7 @@ def _is_number(given: object) -> bool:
 
 def start_node(options: Options) -> Node:
     """Return a running node; if it cannot start, raise why and leave nothing open."""
-    least_bytes = options.limits.message_max_bytes + BODY_MAX_BYTES
-    if options.limits.inbox_max_bytes < least_bytes:  # A peer's message would wait for ever.
-        raise InvalidValue("inbox_max_bytes", f"must be at least {least_bytes}")
+    _check_inbox(options.limits)
     transport = options.transport or _transport(options)
     store = _store(options.store)
     try:
@@ -124,6 +122,17 @@ def start_node(options: Options) -> Node:
         transport.close()
         raise
     return node
+
+
+def _check_inbox(limits: Limits) -> None:
+    """Raise InvalidValue if a message that is permitted would wait for room for ever."""
+    least_bytes = limits.message_max_bytes + BODY_MAX_BYTES
+    for name in ("inbox_max_bytes", "inbox_total_max_bytes"):
+        if getattr(limits, name) < least_bytes:
+            raise InvalidValue(name, f"must be at least {least_bytes}")
+    least = limits.message_max_bytes // PART_MAX_BYTES + 1
+    if limits.inbox_max_messages < least:
+        raise InvalidValue("inbox_max_messages", f"must be at least {least}")
 
 
 def _transport(options: Options) -> Transport:

@@ -14,8 +14,8 @@ from zmqp2p.codes import RefusalCode
 from zmqp2p.crypto import next_digest
 from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.ids import Seq, StreamDigest, StreamId
-from zmqp2p.limits import Limits
-from zmqp2p.session.parts import Assembly, is_part
+from zmqp2p.limits import BODY_MAX_BYTES, PART_MAX_BYTES, Limits
+from zmqp2p.session.parts import Assembly, is_part, reserve_bytes
 from zmqp2p.session.room import InboxRoom
 from zmqp2p.wire.frames import Refusal
 
@@ -93,7 +93,7 @@ class Inbox:
         if digests[-1] != digest:
             through = seq + len(bodies) - 1
             raise Contradiction(f"message {through} does not follow on what came before it")
-        if size_bytes > self._room.left_bytes(self._size_bytes):
+        if self._needed_bytes(new, size_bytes) > self._room.left_bytes(self._size_bytes):
             return Accepted.FULL
         for body, after in zip(new, digests, strict=True):
             self._keep(body, after)
@@ -160,7 +160,8 @@ class Inbox:
     def window(self) -> tuple[int, int]:
         """Return how many more bodies, of how many bytes in all, there is room for."""
         messages, size_bytes = self._own_window()
-        return messages, min(size_bytes, self._room.left_bytes(self._size_bytes))
+        left_bytes = self._room.left_bytes(self._size_bytes) + self._awaited_bytes
+        return messages, min(size_bytes, left_bytes)
 
     def check(self) -> None:
         """Assert the invariant."""
@@ -170,7 +171,7 @@ class Inbox:
         assert self._taken == self.cursor + taken
         waiting = sum(message.span for message in self._queue) + self._parts.count
         assert self.received == self._taken + waiting
-        held_bytes = sum(message.size_bytes for message in held) + self._parts.size_bytes
+        held_bytes = sum(message.size_bytes for message in held) + self._parts.reserved_bytes
         assert self._size_bytes == held_bytes <= self._room.used_bytes
         assert all(message.size_bytes == len(message.body or b"") for message in held)
         unkept = sum(message.span for message in held if message.body is None)
@@ -195,13 +196,14 @@ class Inbox:
 
     def _keep_part(self, body: bytes, digest: StreamDigest) -> None:
         parts = self._parts
-        before_bytes = parts.size_bytes
+        before_bytes = parts.reserved_bytes
         complete = parts.add(body)
-        self._grow(parts.size_bytes - before_bytes)
+        self._grow(parts.reserved_bytes - before_bytes)
         if parts.too_large:
             self._unkept += 1
         if complete:
             span, size_bytes = parts.count, parts.size_bytes
+            self._grow(size_bytes - parts.reserved_bytes)
             self._queue.append(Waiting(parts.take(), digest, span, size_bytes))
 
     def _chained(self, bodies: tuple[bytes, ...]) -> list[StreamDigest]:
@@ -213,12 +215,29 @@ class Inbox:
         return digests
 
     def _own_window(self) -> tuple[int, int]:
-        """How much this peer may still bring, if the room were its own."""
+        """How much this peer may still bring, if the room were its own.
+
+        The rest of a message that was begun always; so an inbox may hold one more than its limit.
+        """
         waiting = self.received - self.cursor - self._unkept
-        return (
-            self._limits.inbox_max_messages - waiting,
-            self._limits.inbox_max_bytes - self._size_bytes,
-        )
+        left_bytes = max(self._limits.inbox_max_bytes - self._size_bytes, 0)
+        return self._limits.inbox_max_messages - waiting, left_bytes + self._awaited_bytes
+
+    @property
+    def _awaited_bytes(self) -> int:
+        """What the missing parts of a message may have, heads included; it is reserved."""
+        if not self._parts.reserved_bytes:
+            return 0
+        parts = self._parts.reserved_bytes // PART_MAX_BYTES
+        return (parts - self._parts.count) * BODY_MAX_BYTES
+
+    def _needed_bytes(self, new: tuple[bytes, ...], size_bytes: int) -> int:
+        """How much of the shared room ``new`` takes: of a message in parts all, with its first."""
+        if self._parts.count:
+            return size_bytes - min(size_bytes, self._awaited_bytes)
+        last_bytes = len(new[-1])  # A first part comes alone, or last.
+        most_bytes = self._limits.message_max_bytes
+        return size_bytes - last_bytes + reserve_bytes(new[-1], most_bytes)
 
     def _grow(self, size_bytes: int) -> None:
         self._size_bytes += size_bytes

@@ -133,6 +133,9 @@ class Outbox:
             self._window_bytes = progress.window_bytes
         if progress.received > self._received:
             self._advance(progress.received, now)
+        elif progress.received == self._received and not self._admitted():
+            self._waiting_since = None  # It was turned away (WIN-3): not under way, and no stall.
+            self._rewind()
         if progress.ack < self.base:
             return None
         return self._drop(progress.ack, progress.refusals)
@@ -211,6 +214,13 @@ class Outbox:
         assert self._flight_bytes == sum(len(self._bodies[Seq(seq)]) for seq in flight)
         assert (self._resend_at is not None) == (self._sent > self._received)
         assert self._waiting_since is not None or self._sent == self._received
+
+    def _admitted(self) -> bool:
+        """Whether the window has room for the first message under way, if one is."""
+        if self._sent == self._received:
+            return True
+        size = len(self._bodies[Seq(self._received + 1)])
+        return self._window_messages > 0 and size <= self._window_bytes
 
     def _left(self, through: Seq, size_bytes: int, now: float) -> None:
         """Messages up to ``through`` have left: time them."""

@@ -56,6 +56,18 @@ def parts_left(body: bytes) -> int:
     return _read(body)[0] if is_part(body) else 0
 
 
+def reserve_bytes(body: bytes, most_bytes: int) -> int:
+    """Return the room of the message that ``body`` begins, or is: 0 if it is not kept.
+
+    Raises:
+        PeerError: it claims to be a part and is none (PRT-1).
+    """
+    if not is_part(body):
+        return len(body)
+    left, _chunk = _read(body)
+    return 0 if left * PART_MAX_BYTES > most_bytes else (left + 1) * PART_MAX_BYTES
+
+
 def whole(bodies: Mapping[Seq, bytes], last: Seq) -> bytes:
     """Return the message whose last body has number ``last``, of those that `split` has made."""
     if not is_part(bodies[last]):
@@ -75,7 +87,8 @@ class Assembly:
     """The message whose parts are coming, if one is.
 
     Invariant: ``count`` parts of one message have come, at least one is missing; those of a
-    message of more than ``most_bytes`` are not kept.
+    message of more than ``most_bytes`` are not kept. While it is incomplete it takes the room of
+    the whole, ``reserved_bytes``: or many of them could fill a room, and none be completed.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -84,6 +97,7 @@ class Assembly:
         self._left = 0  # Parts that are still to come.
         self.count = 0
         self.size_bytes = 0  # Of what is kept.
+        self.reserved_bytes = 0
         self.too_large = False
 
     def add(self, body: bytes) -> bool:
@@ -101,6 +115,7 @@ class Assembly:
             raise PeerError("PRT-1", f"a part of {len(chunk)} bytes, {left} left")
         if self.count == 0:  # The first one tells; its last one may still make it too large.
             self.too_large = left * PART_MAX_BYTES > self._most_bytes
+            self.reserved_bytes = 0 if self.too_large else (left + 1) * PART_MAX_BYTES
         self._left = left
         self.count += 1
         if not self.too_large:
@@ -120,6 +135,7 @@ class Assembly:
         assert self.size_bytes == sum(map(len, self._chunks))
         assert (self.count > 0) == (self._left > 0)
         assert self.too_large or len(self._chunks) == self.count
+        assert self.size_bytes <= self.reserved_bytes
 
 
 def _read(body: bytes) -> tuple[int, bytes]:

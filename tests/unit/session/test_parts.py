@@ -1,5 +1,6 @@
 """Large messages go in parts: put together in order, kept within bounds, refused if too large."""
 
+import dataclasses
 from random import Random
 
 import pytest
@@ -244,3 +245,51 @@ def test_a_refused_message_is_told_whole() -> None:
     )
     assert processed is not None
     assert processed.refused == {last: (refusal, message)}
+
+
+def test_messages_that_are_begun_can_all_be_completed_in_a_full_room() -> None:
+    """The room is taken for the whole message with its first part: nobody is stuck half-way."""
+    room = InboxRoom(4 * MIB)
+    streams = [
+        Stream(Limits(message_max_bytes=MIB, inbox_max_bytes=2 * MIB), room) for _ in range(9)
+    ]
+    parts = split(noise(4 * PART_MAX_BYTES))
+    begun = [stream for stream in streams if stream.bring(parts[0]) is Accepted.NEW]
+    assert len(begun) == 4
+    assert room.used_bytes == 4 * 4 * PART_MAX_BYTES
+    for stream in begun:
+        for part_ in parts[1:]:
+            assert stream.inbox.window()[1] >= len(part_)
+            assert stream.bring(part_) is Accepted.NEW
+        assert stream.process()[1] is not None
+    assert room.used_bytes == 0
+    assert streams[-1].bring(parts[0]) is Accepted.NEW
+
+
+def test_a_message_may_be_begun_in_an_inbox_that_it_does_not_fit_into() -> None:
+    """Its own limit then is exceeded by one message, and the window still lets its rest come."""
+    limits = Limits(message_max_bytes=MIB, inbox_max_bytes=MIB + BODY_MAX_BYTES)
+    stream = Stream(limits)
+    stream.bring(noise(BODY_MAX_BYTES))
+    stream.bring(noise(BODY_MAX_BYTES))
+    first, *rest = split(noise(4 * PART_MAX_BYTES))
+    stream.bring(first)
+    for each in rest:
+        assert stream.inbox.window()[1] >= len(each)
+        stream.bring(each)
+    assert stream.inbox.window()[1] == 0
+    assert [len(stream.process()[1] or b"") for _ in range(3)][-1] == 4 * PART_MAX_BYTES
+
+
+def test_what_was_turned_away_is_not_under_way_and_leaves_again_when_there_is_room() -> None:
+    """WIN-3, LIV-5: a peer that answers is not given up for having no room."""
+    outbox = Outbox(STREAM, (Seq(0), StreamDigest(STREAM)), [b"one"], LIMITS, Random(1))
+    outbox.resume(Seq(0), 100, MIB)
+    assert outbox.take_batch(0.0) is not None
+    full = Progress(Seq(1), Seq(0), StreamDigest(STREAM), Seq(0), (), 100, 0)
+    outbox.acknowledge(full, 1.0)
+    outbox.check()
+    assert (outbox.stalled_since, outbox.deadline, outbox.take_batch(2.0)) == (None, None, None)
+    outbox.acknowledge(dataclasses.replace(full, window_bytes=MIB), 100.0)
+    assert outbox.take_batch(100.0) is not None
+    assert outbox.stalled_since == 100.0
