@@ -59,7 +59,7 @@ class Limits:
     # Receiving: what one peer may have waiting here; advertised as the window.
     inbox_max_messages: int = 16_384  # 16-32 k keeps the pipe full; smaller stops and goes.
     inbox_max_bytes: int = 24 * MIB  # The largest message, and as much again as keeps a pipe full.
-    inbox_total_max_bytes: int = 512 * MIB  # All peers together; each has 512 KiB of its own.
+    inbox_total_max_bytes: int = 512 * MIB  # All peers together; and 512 KiB for each.
     # Sent: refused with TooLarge. Received: refused with TOO_LARGE, and not kept.
     message_max_bytes: int = MESSAGE_MAX_BYTES
     turn_max_messages: int = 1_024  # Processed per loop turn and commit: bounds ack latency.

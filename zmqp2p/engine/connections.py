@@ -466,7 +466,7 @@ class Connections:
             self.output.events.append(refused)
             if peer is not None and frame.code in _LOSS_CODES:
                 self.output.events.append(DataLoss(peer, f"the peer says: {frame.reason}"))
-        if frame.code is ByeCode.RECORD_SUPERSEDED:
+        if frame.code is ByeCode.RECORD_SUPERSEDED and peer is not None:  # No stranger's word.
             self.output.superseded = True
         self.output.closes.append(link.id)
         self._drop(link, why, frame.code)

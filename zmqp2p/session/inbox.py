@@ -16,7 +16,7 @@ from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.ids import Seq, StreamDigest, StreamId
 from zmqp2p.limits import BODY_MAX_BYTES, PART_MAX_BYTES, Limits
 from zmqp2p.session.parts import Assembly, is_part, reserve_bytes
-from zmqp2p.session.room import InboxRoom
+from zmqp2p.session.room import MESSAGE_BYTES, InboxRoom
 from zmqp2p.wire.frames import Refusal
 
 
@@ -67,6 +67,7 @@ class Inbox:
         self._taken = self.cursor
         self._in_progress: Waiting | None = None
         self._size_bytes = 0  # Of what waits and what is in progress.
+        self._kept = 0  # How many messages those are.
         self._unkept = 0  # How many of the bodies after the cursor take no room.
         self._refusals = {refusal.seq: refusal for refusal in refusals}
 
@@ -93,7 +94,8 @@ class Inbox:
         if digests[-1] != digest:
             through = seq + len(bodies) - 1
             raise Contradiction(f"message {through} does not follow on what came before it")
-        if self._needed_bytes(new, size_bytes) > self._room.left_bytes(self._size_bytes):
+        needed_bytes = self._needed_bytes(new, size_bytes) + len(new) * MESSAGE_BYTES
+        if not self._parts.count and needed_bytes > self._room.left_bytes(self._room_bytes):
             return Accepted.FULL
         for body, after in zip(new, digests, strict=True):
             self._keep(body, after)
@@ -131,12 +133,12 @@ class Inbox:
         self.cursor, self.digest = self._taken, message.digest
         if message.body is None:
             self._unkept -= message.span
-        self._grow(-message.size_bytes)
+        self._grow(-message.size_bytes, -1)
         return self.cursor
 
     def close(self) -> None:
         """Nothing of it is of use any more: give back its room."""
-        self._grow(-self._size_bytes)
+        self._grow(-self._size_bytes, -self._kept)
 
     def refuse(self, code: RefusalCode, reason: str) -> Refusal:
         """The message in progress is refused for good, which also processes it (REF-2)."""
@@ -160,7 +162,7 @@ class Inbox:
     def window(self) -> tuple[int, int]:
         """Return how many more bodies, of how many bytes in all, there is room for."""
         messages, size_bytes = self._own_window()
-        left_bytes = self._room.left_bytes(self._size_bytes) + self._awaited_bytes
+        left_bytes = self._room.left_bytes(self._room_bytes) + self._awaited_bytes
         return messages, min(size_bytes, left_bytes)
 
     def check(self) -> None:
@@ -172,7 +174,9 @@ class Inbox:
         waiting = sum(message.span for message in self._queue) + self._parts.count
         assert self.received == self._taken + waiting
         held_bytes = sum(message.size_bytes for message in held) + self._parts.reserved_bytes
-        assert self._size_bytes == held_bytes <= self._room.used_bytes
+        assert self._size_bytes == held_bytes
+        assert self._kept == len(held)
+        assert self._room_bytes <= self._room.used_bytes
         assert all(message.size_bytes == len(message.body or b"") for message in held)
         unkept = sum(message.span for message in held if message.body is None)
         assert self._unkept == unkept + (self._parts.count if self._parts.too_large else 0)
@@ -191,19 +195,19 @@ class Inbox:
             self._keep_part(body, digest)
         else:
             self._queue.append(Waiting(body, digest, 1, len(body)))
-            self._grow(len(body))
+            self._grow(len(body), 1)
         self.received, self._received_digest = Seq(self.received + 1), digest
 
     def _keep_part(self, body: bytes, digest: StreamDigest) -> None:
         parts = self._parts
         before_bytes = parts.reserved_bytes
         complete = parts.add(body)
-        self._grow(parts.reserved_bytes - before_bytes)
+        self._grow(parts.reserved_bytes - before_bytes, 0)
         if parts.too_large:
             self._unkept += 1
         if complete:
             span, size_bytes = parts.count, parts.size_bytes
-            self._grow(size_bytes - parts.reserved_bytes)
+            self._grow(size_bytes - parts.reserved_bytes, 1)
             self._queue.append(Waiting(parts.take(), digest, span, size_bytes))
 
     def _chained(self, bodies: tuple[bytes, ...]) -> list[StreamDigest]:
@@ -233,12 +237,16 @@ class Inbox:
 
     def _needed_bytes(self, new: tuple[bytes, ...], size_bytes: int) -> int:
         """How much of the shared room ``new`` takes: of a message in parts all, with its first."""
-        if self._parts.count:
-            return size_bytes - min(size_bytes, self._awaited_bytes)
         last_bytes = len(new[-1])  # A first part comes alone, or last.
         most_bytes = self._limits.message_max_bytes
         return size_bytes - last_bytes + reserve_bytes(new[-1], most_bytes)
 
-    def _grow(self, size_bytes: int) -> None:
+    def _grow(self, size_bytes: int, messages: int) -> None:
         self._size_bytes += size_bytes
-        self._room.used_bytes += size_bytes
+        self._kept += messages
+        self._room.used_bytes += size_bytes + messages * MESSAGE_BYTES
+
+    @property
+    def _room_bytes(self) -> int:
+        """What is counted in the room."""
+        return self._size_bytes + self._kept * MESSAGE_BYTES

@@ -2,13 +2,15 @@
 
 from zmqp2p.limits import BODY_MAX_BYTES
 
+MESSAGE_BYTES = 160  # What a message that waits costs besides its body: small ones are not free.
 RESERVED_BYTES = 2 * BODY_MAX_BYTES  # Each peer's own: others cannot keep it from going on.
 
 
 class InboxRoom:
     """Counts the bytes in all inboxes. A peer within its reserve is never turned away.
 
-    Invariant: ``used_bytes`` is the sum of what the inboxes hold.
+    Invariant: ``used_bytes`` is the sum of what the inboxes hold, and `MESSAGE_BYTES` for each
+    message; at most ``most_bytes``, and one reserve for each peer.
     """
 
     def __init__(self, most_bytes: int) -> None:

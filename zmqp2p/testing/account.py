@@ -125,9 +125,10 @@ class Account:
             case DropMessages(peer, through, digest):
                 self._drop(node, peer, through, digest)
                 self._check_told(node, peer, digest, told)
-            case PutCursor(peer, stream):
+            case PutCursor(peer, stream, cursor, digest):
                 if stream != self._cursors.get((peer, node), _Place()).stream:
-                    self._refused.pop((peer, node), None)  # Of the stream before it.
+                    self._cursors[peer, node] = _Place(stream, cursor, digest)  # Begun anew there.
+                    self._refused.pop((peer, node), None)
             case PutRefusal(peer, seq):
                 self._refused.setdefault((peer, node), set()).add(seq)
             case _:
@@ -190,8 +191,6 @@ class Account:
         self._cursors[pair] = _Place(write.stream, write.cursor, write.digest)
         processed = self._processed.setdefault(pair, set())
         processed.add(write.digest)
-        if write.stream != old.stream:
-            return []
         bodies: dict[Seq, bytes] = {}
         at = write.digest
         while at != old.digest:
