@@ -209,12 +209,11 @@ class Connections:
             self.agenda.schedule(Timer("session", address), session.deadline)
         self.peers.postpone(by_s)
 
-    def renew(self, record: PeerRecord, *, tell: bool) -> None:
-        """Show ``record`` from now on; those whom this node dialed are told at once, if asked.
+    def renew(self, *, tell: bool) -> None:
+        """There is another record to show; those whom this node dialed are told at once, if asked.
 
         Those who denied this node may have done so for its last record: they are asked again.
         """
-        self.me.record = record
         for address in self.peers.retry_denied(self.clock.now):
             self.plan_dial(address)
         if not tell:

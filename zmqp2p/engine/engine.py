@@ -135,10 +135,15 @@ class Engine:
         self._outcomes.turn_over()
         return self._renew_output()
 
+    def show(self, record: PeerRecord) -> None:
+        """Show ``record`` to whoever connects from now on."""
+        self.output.writes.append(PutIssued(record.issued_ms))
+        self._me.record = record
+
     def renew(self, record: PeerRecord, *, tell: bool = True) -> None:
         """Show ``record`` to peers from now on; to those that are connected only to ``tell``."""
-        self.output.writes.append(PutIssued(record.issued_ms))
-        self._connections.renew(record, tell=tell)
+        self.show(record)
+        self._connections.renew(tell=tell)
 
     def deadline(self) -> float | None:
         """Return when `tick` has something to do, monotonic seconds; at once if work is left."""

@@ -229,11 +229,12 @@ class Loop:
         """Issue a newer record, if the clock allows: a peer knows a newer one (REC-8).
 
         It was issued by a clock that was ahead of the one of this run, or by an earlier run whose
-        store is gone. What is issued now is newer, once the clock is right.
+        store is gone. What is issued now is newer, once the clock is right. Not more often than the
+        peer is asked again anyway.
         """
-        if now_ms > self.record.issued_ms:
+        if now_ms >= self.record.issued_ms + int(self._parts.limits.redial_denied_s * 1000):
             self.record = self._issue(self.record.issued_ms, now_ms)
-            self.engine.renew(self.record, tell=False)
+            self.engine.show(self.record)
             self.more = True
 
     def _issue(self, last_ms: int, now_ms: int) -> PeerRecord:

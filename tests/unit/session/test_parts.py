@@ -16,7 +16,7 @@ from zmqp2p.limits import BODY_MAX_BYTES, MIB, PART_MAX_BYTES, PARTS_MAX, Limits
 from zmqp2p.session.inbox import Accepted, Inbox
 from zmqp2p.session.outbox import Outbox
 from zmqp2p.session.parts import Assembly, is_part, parts_left, split, whole
-from zmqp2p.session.room import RESERVED_BYTES, InboxRoom
+from zmqp2p.session.room import MESSAGE_BYTES, RESERVED_BYTES, InboxRoom
 from zmqp2p.wire.frames import Progress, Refusal
 
 STREAM = StreamId(b"s" * 16)
@@ -144,8 +144,9 @@ def test_a_message_too_large_is_handed_out_as_nothing_and_takes_no_room() -> Non
     for each in parts:
         stream.bring(each)
         assert stream.inbox.window() == (8, 2 * MIB)
-    assert stream.room.used_bytes == 0
+    assert stream.room.used_bytes == MESSAGE_BYTES  # Only that there is one.
     assert stream.process() == (len(parts), None)
+    assert stream.room.used_bytes == 0
     stream.bring(b"next")
     assert stream.process() == (len(parts) + 1, b"next")
 
@@ -210,7 +211,7 @@ def test_a_full_room_turns_peers_away_but_for_their_reserve() -> None:
     assert greedy.inbox.received == greedy.next - 1  # What was turned away is as if lost,
     assert MIB - 100_000 < room.used_bytes <= MIB
     assert modest.bring(noise(BODY_MAX_BYTES)) is Accepted.NEW  # the reserve never is.
-    assert modest.inbox.window()[1] == RESERVED_BYTES - BODY_MAX_BYTES
+    assert modest.inbox.window()[1] == RESERVED_BYTES - BODY_MAX_BYTES - MESSAGE_BYTES
     assert greedy.inbox.window()[1] == 0
     greedy.process()
     modest.process()
