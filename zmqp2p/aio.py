@@ -413,10 +413,15 @@ class P2PService:
             finally:
                 current_delivery.reset(token)
 
+        def ended(task: "asyncio.Task[None]") -> None:
+            self._tasks.discard(task)
+            if task.cancelled():  # Before its first step: `run` has told nothing.
+                done(HandlerCancelled())
+
         def start() -> None:
             task = self._loop.create_task(run())
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(ended)
 
         self._loop.call_soon_threadsafe(start)
 

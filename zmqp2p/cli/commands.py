@@ -240,9 +240,9 @@ def recover(store: Path, peers: tuple[str, ...], pending: str | None) -> None:
 
     STORE is the file of a node that is not running. A session is held when its two sides remember
     different things: one of the stores was copied back from a backup, or lost. Nothing is changed
-    without --new-stream. With it this node sends its messages in a new stream, and takes up the
-    peer's where that begins now. It is for the side whose store is old: the other one need do
-    nothing. The exit code is 1 while a session is held.
+    without --new-stream. With it this node sends its messages in a new stream; and it takes up the
+    peer's where that begins now, if the peer has dropped what this store lacks. It is for the side
+    whose store is old: the other one need do nothing. The exit code is 1 while a session is held.
     """
     chosen = [parse_address(peer) for peer in peers]
     if chosen:

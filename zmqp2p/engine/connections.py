@@ -304,7 +304,7 @@ class Connections:
     def _frame(self, link: Link, frame: Frame) -> Session | None:
         if isinstance(frame, Ignored):
             return None
-        match TABLE[link.state, _KINDS[type(frame)]]:
+        match _action(link, frame):
             case Action.PROCESS:
                 return self._process(link, frame)
             case Action.INTRODUCE:
@@ -378,7 +378,7 @@ class Connections:
         session = self.session(address)
         hold = session.establish(link.id, frame, now)
         if hold is not None:
-            self._held_off(link, address, hold)
+            self._held_off(link, address, hold, frame)
             return None
         if link.dialed and link.state is LinkState.GREETED:
             session.outbox.timer.sample(now - link.greeted_at)
@@ -391,7 +391,7 @@ class Connections:
         self._established(link, session, record)
         return session
 
-    def _held_off(self, link: Link, address: Address, hold: Hold) -> None:
+    def _held_off(self, link: Link, address: Address, hold: Hold, hello: Hello) -> None:
         """What ``address`` says in its HELLO cannot be gone on from."""
         if hold.code is ByeCode.STORE_ROLLED_BACK and not link.doubted:
             self._doubt(link, address)
@@ -399,7 +399,7 @@ class Connections:
         link.peer = address
         if not link.dialed:  # So that the other side sees for itself what it lacks.
             self.output.frames.append((link.id, self._hello(address)))
-        self._hold(link, hold)
+        self._hold(link, hold, hello)
 
     def _doubt(self, link: Link, address: Address) -> None:
         """Ask an older run whether it still lives, by having it say HELLO again (RES-3).
@@ -480,7 +480,7 @@ class Connections:
         self.output.events.append(LinkRefused(peer, link.remote, code, reason))
         self._close(link, code, reason)
 
-    def _hold(self, link: Link, hold: Hold) -> None:
+    def _hold(self, link: Link, hold: Hold, hello: Hello | None = None) -> None:
         """A store was rolled back, or runs twice: refuse the link, and tell the application."""
         assert link.peer is not None
         session = self.session(link.peer)
@@ -489,7 +489,7 @@ class Connections:
         if hold.code is ByeCode.DATA_LOSS:  # Of both stores, whichever link it showed on.
             for other in list(session.links):
                 self._close(self.links[other], hold.code, hold.reason)
-        session.hold(hold.code, hold.reason)
+        session.hold(hold.code, hold.reason, hello)
         self.unsettled[link.peer] = session
 
     def _close(self, link: Link, code: ByeCode, reason: str) -> None:
@@ -618,3 +618,9 @@ class Connections:
 
 _ANSWERS = (DownReason.WRONG_KEY, DownReason.DENIED, DownReason.NOT_ZP2P)
 _LOSS_CODES = (ByeCode.DATA_LOSS, ByeCode.STORE_ROLLED_BACK, ByeCode.DUPLICATE_INSTANCE)
+
+
+def _action(link: Link, frame: Frame) -> Action:
+    action = TABLE[link.state, _KINDS[type(frame)]]
+    # It may have accepted our HELLO; what it says does not count until it has answered (RES-3).
+    return Action.IGNORE if link.doubted and action is Action.VIOLATION else action

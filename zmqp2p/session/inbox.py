@@ -68,6 +68,9 @@ class Inbox:
         self._in_progress: Waiting | None = None
         self._size_bytes = 0  # Of what waits and what is in progress.
         self._kept = 0  # How many messages those are.
+        # What did not fit into the room. Until there is as much, nothing is permitted: or what is
+        # permitted would be turned away again, and seem to be lost.
+        self._turned_away_bytes = 0
         self._unkept = 0  # How many of the bodies after the cursor take no room.
         self._refusals = {refusal.seq: refusal for refusal in refusals}
 
@@ -94,8 +97,7 @@ class Inbox:
         if digests[-1] != digest:
             through = seq + len(bodies) - 1
             raise Contradiction(f"message {through} does not follow on what came before it")
-        needed_bytes = self._needed_bytes(new, size_bytes) + len(new) * MESSAGE_BYTES
-        if not self._parts.count and needed_bytes > self._room.left_bytes(self._room_bytes):
+        if not self._fits(new, size_bytes):
             return Accepted.FULL
         for body, after in zip(new, digests, strict=True):
             self._keep(body, after)
@@ -136,8 +138,20 @@ class Inbox:
         self._grow(-message.size_bytes, -1)
         return self.cursor
 
+    def drop_parts(self) -> None:
+        """No link is left: the parts of an incomplete message come again, if they come at all."""
+        parts, self._parts = self._parts, Assembly(self._limits.message_max_bytes)
+        self.received = Seq(self.received - parts.count)
+        waiting = [self._queue[-1]] if self._queue else [self._in_progress]
+        last = waiting[0]
+        self._received_digest = self.digest if last is None else last.digest
+        if parts.too_large:
+            self._unkept -= parts.count
+        self._begin_parts(-parts.reserved_bytes)
+
     def close(self) -> None:
         """Nothing of it is of use any more: give back its room."""
+        self._begin_parts(-self._parts.reserved_bytes)
         self._grow(-self._size_bytes, -self._kept)
 
     def refuse(self, code: RefusalCode, reason: str) -> Refusal:
@@ -162,8 +176,10 @@ class Inbox:
     def window(self) -> tuple[int, int]:
         """Return how many more bodies, of how many bytes in all, there is room for."""
         messages, size_bytes = self._own_window()
-        left_bytes = self._room.left_bytes(self._room_bytes) + self._awaited_bytes
-        return messages, min(size_bytes, left_bytes)
+        left_bytes = self._room.left_bytes(self._room_bytes)
+        if left_bytes < self._turned_away_bytes:
+            return messages, self._awaited_bytes
+        return messages, min(size_bytes, left_bytes + self._awaited_bytes)
 
     def check(self) -> None:
         """Assert the invariant."""
@@ -202,12 +218,13 @@ class Inbox:
         parts = self._parts
         before_bytes = parts.reserved_bytes
         complete = parts.add(body)
-        self._grow(parts.reserved_bytes - before_bytes, 0)
+        self._begin_parts(parts.reserved_bytes - before_bytes)
         if parts.too_large:
             self._unkept += 1
         if complete:
             span, size_bytes = parts.count, parts.size_bytes
-            self._grow(size_bytes - parts.reserved_bytes, 1)
+            self._begin_parts(-parts.reserved_bytes)
+            self._grow(size_bytes, 1)
             self._queue.append(Waiting(parts.take(), digest, span, size_bytes))
 
     def _chained(self, bodies: tuple[bytes, ...]) -> list[StreamDigest]:
@@ -235,11 +252,23 @@ class Inbox:
         parts = self._parts.reserved_bytes // PART_MAX_BYTES
         return (parts - self._parts.count) * BODY_MAX_BYTES
 
-    def _needed_bytes(self, new: tuple[bytes, ...], size_bytes: int) -> int:
-        """How much of the shared room ``new`` takes: of a message in parts all, with its first."""
-        last_bytes = len(new[-1])  # A first part comes alone, or last.
-        most_bytes = self._limits.message_max_bytes
-        return size_bytes - last_bytes + reserve_bytes(new[-1], most_bytes)
+    def _fits(self, new: tuple[bytes, ...], size_bytes: int) -> bool:
+        """Whether the room takes ``new``; of a message in parts all of it, with its first."""
+        if self._parts.count:
+            return True  # Its room is taken already.
+        last = new[-1]  # A first part comes alone, or last.
+        whole_bytes = reserve_bytes(last, self._limits.message_max_bytes)
+        needed_bytes = size_bytes - len(last) + whole_bytes + len(new) * MESSAGE_BYTES
+        incomplete_bytes = whole_bytes if is_part(last) else 0
+        left_bytes = self._room.left_bytes(self._room_bytes)
+        fits = needed_bytes <= left_bytes and self._room.admits(incomplete_bytes)
+        self._turned_away_bytes = 0 if fits else needed_bytes
+        return fits
+
+    def _begin_parts(self, size_bytes: int) -> None:
+        """Take the room of an incomplete message, or give it back."""
+        self._room.incomplete_bytes += size_bytes
+        self._grow(size_bytes, 0)
 
     def _grow(self, size_bytes: int, messages: int) -> None:
         self._size_bytes += size_bytes

@@ -16,6 +16,11 @@ class InboxRoom:
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self.used_bytes = 0
+        self.incomplete_bytes = 0  # Of that, for messages whose parts are still coming.
+
+    def admits(self, incomplete_bytes: int) -> bool:
+        """Whether a message of parts may be begun: half of the room is for complete ones."""
+        return self.incomplete_bytes + incomplete_bytes <= self._most_bytes // 2
 
     def left_bytes(self, own_bytes: int) -> int:
         """Return how much more a peer may bring that has ``own_bytes`` here."""

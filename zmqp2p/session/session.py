@@ -81,7 +81,6 @@ class Session:
         self.links: dict[LinkId, InstanceId] = {}  # Established ones, oldest first.
         self.active: LinkId | None = None
         self.held = memory.held  # Until a HELLO is accepted.
-        self._hello: Hello | None = None  # The last one, whether or not it was accepted.
         self.queued = False  # Whether it stands in the engine's line of sessions to process.
         self.resent = 0  # Messages sent again by the timer, for status and soak reports.
         self._output = output
@@ -138,7 +137,6 @@ class Session:
 
         Links of an earlier run of the peer must have been dropped by the caller (RES-8).
         """
-        self._hello = hello
         decision = resume(self._memory(hello), hello)
         if isinstance(decision, Hold):
             return decision
@@ -163,13 +161,15 @@ class Session:
         self.active = link
         return None
 
-    def hold(self, code: ByeCode, reason: str) -> None:
+    def hold(self, code: ByeCode, reason: str, hello: Hello | None = None) -> None:
         """Do not go on: nothing is processed, nothing is dropped (RES-7).
 
-        Links are the caller's to close first; while others serve the session, what came over them
-        still counts.
+        ``hello`` is the one that showed it. Links are the caller's to close first; while others
+        serve the session, it goes on.
         """
-        held, hello = Held(code.value, reason), self._hello
+        if self.links:
+            return
+        held = Held(code.value, reason)
         if hello is not None and hello.stream == self.inbox.stream:
             held = replace(held, base=hello.base, next=hello.next)
         if hello is not None and hello.seen_stream == self.outbox.stream:
@@ -177,8 +177,7 @@ class Session:
         if held != self.held:
             self.held = held
             self._output.writes.append(PutHold(self.peer, held))
-        if not self.links:
-            self._forget_unprocessed()
+        self._forget_unprocessed()
 
     def lose(self, link: LinkId) -> None:
         """``link`` is gone; go on over the newest other one, or pause."""
@@ -188,6 +187,8 @@ class Session:
             return
         self.active = next(reversed(self.links), None)
         self.outbox.pause()  # What was in flight is sent again over the other link (RES-1).
+        if self.active is None:
+            self.inbox.drop_parts()
 
     def is_other_run(self, link: LinkId, instance: InstanceId) -> bool:
         """Whether ``link`` was established by another run of the peer than ``instance``."""

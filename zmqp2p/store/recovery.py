@@ -91,10 +91,11 @@ def losses(path: str | PathLike[str]) -> list[Loss]:
 def begin_anew(path: str | PathLike[str], peer: Address, pending: Pending, *, now_ms: int) -> Loss:
     """Let the closed store at ``path`` begin a new stream to ``peer``, and take up the peer's.
 
-    The pending messages that the peer has processed are dropped as acked; ``pending`` says what
-    becomes of the others. The peer's stream is taken up where the peer says that it begins. The
-    store's incarnation becomes ``now_ms`` at least, so that peers do not take it for the old one.
-    Returns what was given up. Committed when this returns; the peer is told when they meet.
+    The pending messages that the peer has processed are dropped; ``pending`` says what becomes of
+    the others. If the peer has dropped what this store has not processed, its stream is taken up
+    where it begins now. The store's incarnation becomes ``now_ms`` at least, so that peers do not
+    take it for the old one. Returns what was given up. Committed when this returns; the peer is
+    told when they meet.
 
     Raises:
         LocalError: the session with ``peer`` is not held.
@@ -160,13 +161,19 @@ def _pending(memory: PeerSnapshot, held: Held) -> tuple[PendingMessage, ...]:
 def _writes(
     peer: Address, memory: PeerSnapshot, stream: StreamId, again: Sequence[bytes]
 ) -> list[Write]:
-    return [
+    held = memory.held
+    assert held is not None
+    writes: list[Write] = [
         PutOutStream(peer, stream),
         *(PutMessage(peer, Seq(n), body) for n, body in enumerate(again, start=1)),
-        PutCursor(peer, StreamId(b""), Seq(0), StreamDigest(b"")),
-        DropRefusals(peer, memory.cursor),
         DropHold(peer),
     ]
+    if held.base > memory.cursor + 1:
+        # Only then is the peer's stream taken up where it begins now: where it still holds what was
+        # processed here, that would be processed twice.
+        writes.append(PutCursor(peer, StreamId(b""), Seq(0), StreamDigest(b"")))
+        writes.append(DropRefusals(peer, memory.cursor))
+    return writes
 
 
 def _past(snapshot: Snapshot, loss: Loss) -> list[Write]:
@@ -174,9 +181,8 @@ def _past(snapshot: Snapshot, loss: Loss) -> list[Write]:
     memory = snapshot.peers[loss.peer]
     if not memory.out_stream:
         return []
-    processed = len(loss.pending) - len(loss.uncertain)
     last = Seq(memory.acked + len(memory.messages))
-    past = PastStream(loss.peer, Seq(memory.acked + processed), last)
+    past = PastStream(loss.peer, memory.acked, last)  # The peer may have refused what is pending.
     older = [stream for stream, known in snapshot.past_streams.items() if known.peer == loss.peer]
     surplus = older[: max(len(older) + 1 - PAST_STREAMS_MAX, 0)]
     return [PutPastStream(memory.out_stream, past), *map(DropPastStream, surplus)]
