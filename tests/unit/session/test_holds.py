@@ -156,9 +156,10 @@ def test_progress_says_the_digest_of_what_is_committed() -> None:
 def test_a_hold_is_stored_with_what_the_peer_said_of_both_streams() -> None:
     """RES-7: that is what `zmqp2p recover` explains the loss by."""
     sut = Sut(STORED)
-    hold = sut.establish(ONE, hello_of(base=9, next_=12, cursor=3, incarnation=4))
+    hello = honest_hello(hello_of(base=9, next_=12, cursor=3, incarnation=4), sut.session)
+    hold = sut.session.establish(ONE, hello, 0.0)
     assert hold is not None
-    sut.session.hold(hold.code, hold.reason)
+    sut.session.hold(hold.code, hold.reason, hello)
     held = Held(LOSS.value, hold.reason, Seq(9), Seq(12), Seq(3), chain(OURS_2, b"three"))
     assert sut.session.held == held
     assert sut.writes() == [PutHold(PEER, held)]
@@ -236,7 +237,7 @@ def test_a_session_that_other_links_serve_forgets_nothing() -> None:
     assert hold is not None
     sut.session.hold(hold.code, hold.reason)
     assert sut.process() == b"1"
-    assert sut.session.held is not None
+    assert sut.session.held is None  # It goes on: there is nothing to recover.
 
 
 def test_what_is_held_is_stored_as_it_is_named() -> None:

@@ -250,7 +250,7 @@ def test_a_refused_message_is_told_whole() -> None:
 
 def test_messages_that_are_begun_can_all_be_completed_in_a_full_room() -> None:
     """The room is taken for the whole message with its first part: nobody is stuck half-way."""
-    room = InboxRoom(4 * MIB)
+    room = InboxRoom(8 * MIB)
     streams = [
         Stream(Limits(message_max_bytes=MIB, inbox_max_bytes=2 * MIB), room) for _ in range(9)
     ]
@@ -294,3 +294,48 @@ def test_what_was_turned_away_is_not_under_way_and_leaves_again_when_there_is_ro
     outbox.acknowledge(dataclasses.replace(full, window_bytes=MIB), 100.0)
     assert outbox.take_batch(100.0) is not None
     assert outbox.stalled_since == 100.0
+
+
+def test_half_of_the_room_is_for_messages_that_are_complete() -> None:
+    """Peers who begin messages and never end them do not bar the others."""
+    room = InboxRoom(4 * MIB)
+    limits = Limits(message_max_bytes=MIB, inbox_max_bytes=2 * MIB)
+    begun = [Stream(limits, room).bring(part(3)) for _ in range(4)]
+    assert begun == [Accepted.NEW, Accepted.NEW, Accepted.FULL, Accepted.FULL]
+    honest = Stream(limits, room)
+    for _ in range(7):
+        assert honest.bring(noise(BODY_MAX_BYTES)) is Accepted.NEW
+
+
+def test_what_was_turned_away_is_not_permitted_before_it_fits() -> None:
+    """Or it would be sent again and again, and the link be taken for one that stalls (LIV-5)."""
+    room = InboxRoom(2 * MIB)
+    limits = Limits(message_max_bytes=MIB, inbox_max_bytes=2 * MIB)
+    busy, late = Stream(limits, room), Stream(limits, room)
+    while room.left_bytes(RESERVED_BYTES) > 3 * BODY_MAX_BYTES:
+        busy.bring(noise(BODY_MAX_BYTES))
+    assert late.bring(part(3)) is Accepted.FULL  # Four parts; the window was three bodies.
+    assert late.inbox.window()[1] == 0
+    while busy.inbox.ready():
+        busy.process()
+    assert late.inbox.window()[1] == 2 * MIB
+    assert late.bring(part(3)) is Accepted.NEW
+
+
+@pytest.mark.parametrize("before", ["nothing", "in progress", "waiting", "too large"])
+def test_when_no_link_is_left_an_incomplete_message_is_dropped(before: str) -> None:
+    """Its room is given back; its parts come again over the next link."""
+    stream = Stream()
+    if before in ("in progress", "waiting"):
+        stream.bring(b"whole")
+    if before == "in progress":
+        stream.take()
+    held_bytes, received, digest = stream.room.used_bytes, stream.inbox.received, stream.digest
+    parts = split(noise(MIB + 2 * PART_MAX_BYTES)) if before == "too large" else [part(1), part(0)]
+    stream.bring(parts[0])
+    stream.inbox.drop_parts()
+    stream.inbox.check()
+    assert (stream.room.used_bytes, stream.inbox.received) == (held_bytes, received)
+    stream.digest, stream.next = digest, Seq(received + 1)
+    for each in parts:
+        assert stream.bring(each) is Accepted.NEW
