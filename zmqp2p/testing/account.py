@@ -6,6 +6,7 @@ the root, each message once, and what a sender drops as acked must lie on the pa
 committed. That holds with and without rollbacks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from zmqp2p.crypto import next_digest
@@ -72,13 +73,14 @@ class Account:
             del self._heads[pair]
         for pair in [pair for pair in self._cursors if pair[1] == node]:
             del self._cursors[pair]
+            self._refused.pop(pair, None)
         for peer, known in memory.peers.items():
             self._heads[node, peer] = _head_of(known)
             self._acked[node, peer] = known.acked_digest or StreamDigest(known.out_stream)
             self._cursors[peer, node] = _Place(known.in_stream, known.cursor, known.cursor_digest)
 
     def commit(
-        self, node: Address, writes: list[Write], handled: list[tuple[Address, object]]
+        self, node: Address, writes: Sequence[Write], handled: Sequence[tuple[Address, object]]
     ) -> None:
         """``node`` has committed ``writes``, and with them what its handlers did.
 

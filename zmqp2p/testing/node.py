@@ -14,7 +14,7 @@ from zmqp2p.identity import Identity
 from zmqp2p.ids import Address, ChannelId
 from zmqp2p.messages import encode_message
 from zmqp2p.node.build import terms_of
-from zmqp2p.node.deliveries import Delivery
+from zmqp2p.node.deliveries import Delivery, current_delivery
 from zmqp2p.node.loop import Call, Command, Loop, Parts, Surroundings
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.objectives.base import Deposit, Status
@@ -97,13 +97,18 @@ class Node:
         self._post(Call(lambda engine: engine.add_contact(record)))
 
     def send(self, peer: "Node", message: object) -> Receipt:
-        """Send a message in the next turn. Its receipt ends with the run."""
+        """Send a message in the next turn; in a handler, with its transaction.
+
+        The receipt ends with the run.
+        """
         assert self._loop is not None
         body = encode_message(message)
         desk = self._loop.desk
         receipt = Receipt(desk.room, peer.address, body)
         desk.gate.enter(peer.address, len(body), 0)
-        self._post(receipt)
+        delivery = current_delivery.get()
+        if delivery is None or not delivery.adopt(receipt):
+            self._post(receipt)
         return receipt
 
     def on_message(

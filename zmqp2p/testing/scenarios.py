@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import permutations
 from random import Random
 
 from zmqp2p.codes import RefusalCode
 from zmqp2p.errors import RefuseMessage
-from zmqp2p.events import DataLoss, PeerDisconnected
+from zmqp2p.events import DataLoss, MessageFailed, PeerDisconnected
 from zmqp2p.ids import ZERO_ADDRESS
 from zmqp2p.limits import KIB, Limits
 from zmqp2p.messages import message
@@ -23,6 +24,7 @@ from zmqp2p.testing.world import World
 TROUBLE_S = 20.0  # How long the faults last.
 CALM_MAX_S = 120.0  # How long everything may take to complete then.
 _REFUSED_EACH = 11  # The ledger refuses one item of so many.
+_ANSWERED_EACH = 7  # And answers one of so many: the answer, too, must come once.
 _LARGE_BYTES = 300 * KIB  # Of a message that goes in parts.
 # A smaller window and fewer attempts at an outbox than usual, so that limits are met.
 _LIMITS = Limits(inbox_max_messages=16)
@@ -45,16 +47,17 @@ class Ledger:
 
     def __call__(self, node: Node) -> None:
         """Subscribe, at the start of a run."""
-        node.on_message(self._take, Item)
+        node.on_message(partial(self._take, node), Item)
 
-    @staticmethod
-    def _take(delivery: Delivery) -> None:
+    def _take(self, node: Node, delivery: Delivery) -> None:
         if delivery.message.number % _REFUSED_EACH == 0:
             raise RefuseMessage(RefusalCode.PAYLOAD_INVALID, "not this one")
         execute = delivery.transaction.execute
         execute("CREATE TABLE IF NOT EXISTS app_items (number INTEGER PRIMARY KEY, sender BLOB)")
         # A plain INSERT: an item that is handed out twice is an error.
         execute("INSERT INTO app_items VALUES (?, ?)", (delivery.message.number, delivery.sender))
+        if delivery.message.number > 0 and delivery.message.number % _ANSWERED_EACH == 0:
+            node.send(self._world.named(delivery.sender), Item(-delivery.message.number))
 
 
 class _Traffic:
@@ -72,7 +75,7 @@ class _Traffic:
         world, rng = self._world, self._world.rng
         one, other = rng.sample(list(world.nodes.values()), 2)
         if one.up:
-            for _ in range(rng.choice((1, 1, 1, 5, 20))):
+            for _ in range(min(rng.choice((1, 1, 1, 5, 20)), self._left)):
                 padding = bytes(_LARGE_BYTES) if rng.random() < 0.01 else b""  # noqa: PLR2004
                 one.send(other, Item(self._left, padding))
                 self._left -= 1
@@ -156,6 +159,10 @@ def _trouble(world: World) -> None:
     world.run_for(TROUBLE_S)
     world.heal()
     world.run(world.complete, CALM_MAX_S)
+    for node in world.nodes.values():
+        failed = [event for event in node.events if isinstance(event, MessageFailed)]
+        if failed:  # Each handler works at its second attempt: some effect was there before it.
+            raise Broken(f"{node.name}: {failed[0]}")
 
 
 def _fund_once(world: World, one: Node, other: Node, nonce: int) -> Callable[[], None]:

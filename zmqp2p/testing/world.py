@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
+from zmqp2p.ids import Address
 from zmqp2p.limits import DEFAULT_LIMITS, Limits
 from zmqp2p.testing.account import Account, Broken
 from zmqp2p.testing.chain import SimChain
@@ -62,6 +63,10 @@ class World:
     def at(self, endpoint: str) -> Node:
         """Return the node at ``endpoint``."""
         return next(node for node in self.nodes.values() if node.endpoint == endpoint)
+
+    def named(self, address: Address) -> Node:
+        """Return the node with ``address``."""
+        return next(node for node in self.nodes.values() if node.address == address)
 
     def utc_ms(self, node: Node) -> int:
         """Return what ``node``'s wall clock shows."""

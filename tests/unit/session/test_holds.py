@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from tests.frames import OTHER_INSTANCE, OTHER_STREAM, STREAM, UNSAID, chain, progress_of
+from tests.frames import (
+    OTHER_INSTANCE,
+    OTHER_STREAM,
+    STREAM,
+    UNSAID,
+    chain,
+    honest_hello,
+    progress_of,
+)
 from tests.memory import remember_of_peer
 from tests.unit.session.test_session import (
     MINE,
