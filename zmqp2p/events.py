@@ -33,7 +33,7 @@ class LinkRefused:
 
 
 @dataclass(frozen=True, slots=True)
-class DataLoss:
+class DataLossDetected:
     """A store was rolled back, on this side or the peer's; the session is held."""
 
     peer: Address
@@ -127,7 +127,7 @@ Event = (
     PeerConnected
     | PeerDisconnected
     | LinkRefused
-    | DataLoss
+    | DataLossDetected
     | MessageRefused
     | MessageFailed
     | MessageUndelivered

@@ -20,7 +20,7 @@ from tests.real.parties import (
     until_connected,
 )
 from zmqp2p.cli.commands import cli
-from zmqp2p.events import DataLoss
+from zmqp2p.events import DataLossDetected
 from zmqp2p.ids import address_text
 
 
@@ -82,16 +82,18 @@ def test_an_old_copy_is_noticed_by_both_and_held_over_restarts(backup: Backup) -
     backup.put_back()
     backup.restart()
     at_bob = events_of(backup.bob)
-    assert at_bob.first(DataLoss).peer == backup.alice.address
-    assert at_alice.first(DataLoss).peer == backup.bob.address
+    assert at_bob.first(DataLossDetected).peer == backup.alice.address
+    assert at_alice.first(DataLossDetected).peer == backup.bob.address
     waiting = backup.bob.send_message(backup.alice.address, Note(99))
     waiting.wait_stored(PATIENCE_S)
     backup.bob.close()
     backup.restart()
-    assert events_of(backup.bob).first(DataLoss).peer == backup.alice.address
+    assert events_of(backup.bob).first(DataLossDetected).peer == backup.alice.address
     assert not status_of(backup.bob, backup.alice.address).connected
     assert backup.at_alice.entries == [1, 2, 3, 4, 5]  # Held: 99 was neither processed
     assert status_of(backup.bob, backup.alice.address).unacked == 1  # nor dropped.
+    assert "rolled" in status_of(backup.bob, backup.alice.address).held
+    assert status_of(backup.alice, backup.bob.address).held
 
 
 def test_recover_shows_what_is_missing_and_begins_anew_when_told(backup: Backup) -> None:
@@ -99,7 +101,7 @@ def test_recover_shows_what_is_missing_and_begins_anew_when_told(backup: Backup)
     peer = address_text(backup.alice.address)
     backup.put_back()
     backup.restart()
-    events_of(backup.bob).first(DataLoss)
+    events_of(backup.bob).first(DataLossDetected)
     backup.bob.send_message(backup.alice.address, Note(6)).wait_stored(PATIENCE_S)
     backup.bob.close()
 

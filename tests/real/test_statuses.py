@@ -24,7 +24,7 @@ from tests.real.parties import (
 from tests.real.strangers import PlainRouter, TcpServer
 from zmqp2p import Limits, P2PService, PeerRecord, PeerUri, RecordError, Refused
 from zmqp2p.codes import ByeCode
-from zmqp2p.events import DataLoss, Event, LinkRefused, PeerConnected
+from zmqp2p.events import DataLossDetected, Event, LinkRefused, PeerConnected
 from zmqp2p.ids import Address, CurveKey
 
 SOON_S = 5.0
@@ -212,14 +212,16 @@ def test_two_nodes_with_one_identity_are_told_on_both_sides(obstacle: Obstacle) 
     twin = obstacle.parties.start("carol")  # In memory: it begins at another incarnation.
     twin.on_event(twin_hears)
     twin.add_peer(bob.record)
-    twin_hears.until(lambda events: any(isinstance(e, PeerConnected | DataLoss) for e in events))
+    twin_hears.until(
+        lambda events: any(isinstance(e, PeerConnected | DataLossDetected) for e in events)
+    )
     carol.close()
     carol = obstacle.parties.restart("carol", carol)
     carol_hears = events_of(carol)
-    loss = carol_hears.first(DataLoss)
+    loss = carol_hears.first(DataLossDetected)
     assert loss.peer == bob.address
     assert "your store is older" in loss.detail
-    assert bob_hears.first(DataLoss).peer == carol.address
+    assert bob_hears.first(DataLossDetected).peer == carol.address
     until_why_not(carol, bob.address, "store_rolled_back")
 
 

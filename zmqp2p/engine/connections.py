@@ -15,7 +15,7 @@ from zmqp2p.engine.output import Dial, EngineOutput
 from zmqp2p.engine.peers import PATIENT_CODES, Peer, PeerManager
 from zmqp2p.engine.redial import Failure
 from zmqp2p.errors import Contradiction, PeerError
-from zmqp2p.events import DataLoss, LinkRefused, PeerConnected, PeerDisconnected
+from zmqp2p.events import DataLossDetected, LinkRefused, PeerConnected, PeerDisconnected
 from zmqp2p.ids import Address, InstanceId, LinkId, StreamId
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import PeerSnapshot, PutContact
@@ -464,7 +464,7 @@ class Connections:
             refused = LinkRefused(peer, link.remote, frame.code, frame.reason)
             self.output.events.append(refused)
             if peer is not None and frame.code in _LOSS_CODES:
-                self.output.events.append(DataLoss(peer, f"the peer says: {frame.reason}"))
+                self.output.events.append(DataLossDetected(peer, f"the peer says: {frame.reason}"))
         if frame.code is ByeCode.RECORD_SUPERSEDED and peer is not None:  # No stranger's word.
             self.output.superseded = True
         self.output.closes.append(link.id)
@@ -484,7 +484,7 @@ class Connections:
         """A store was rolled back, or runs twice: refuse the link, and tell the application."""
         assert link.peer is not None
         session = self.session(link.peer)
-        self.output.events.append(DataLoss(link.peer, hold.reason))
+        self.output.events.append(DataLossDetected(link.peer, hold.reason))
         self._refuse(link, hold.code, f"RES-7: {hold.reason}")
         if hold.code is ByeCode.DATA_LOSS:  # Of both stores, whichever link it showed on.
             for other in list(session.links):

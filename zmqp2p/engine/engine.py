@@ -463,6 +463,7 @@ class Engine:
             address=session.peer,
             connected=peer.connected,
             why_not=_why_not(session, peer),
+            held="" if session.held is None else session.held.reason,
             rtt_s=session.outbox.timer.smoothed_s,
             unacked=len(session.outbox),
             unacked_bytes=session.outbox.size_bytes,

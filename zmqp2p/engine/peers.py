@@ -28,6 +28,7 @@ class PeerStatus:
     address: Address
     connected: bool
     why_not: str  # Empty when connected, or when no link is wanted.
+    held: str  # Why nothing is processed: a store was rolled back (RES-7); empty if that is not so.
     rtt_s: float | None  # Smoothed; None before the first measurement.
     unacked: int  # Messages sent or waiting that the peer has not processed.
     unacked_bytes: int

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from zmqp2p.chain.base import Deposited
 from zmqp2p.crypto import keccak256
 from zmqp2p.engine.output import Watch
-from zmqp2p.events import DataLoss, Event
+from zmqp2p.events import DataLossDetected, Event
 from zmqp2p.identity import Identity
 from zmqp2p.ids import Address, ChannelId
 from zmqp2p.messages import encode_message
@@ -149,7 +149,7 @@ class Node:
 
     def held(self, peer: "Node") -> bool:
         """Whether an alarm about ``peer`` was raised here, in any run."""
-        return any(isinstance(e, DataLoss) and e.peer == peer.address for e in self.events)
+        return any(isinstance(e, DataLossDetected) and e.peer == peer.address for e in self.events)
 
     def waits_for(self, peer: "Node") -> bool:
         """Whether messages to ``peer`` wait for its ack, as far as this run knows."""

@@ -9,7 +9,7 @@ from random import Random
 
 from zmqp2p.codes import RefusalCode
 from zmqp2p.errors import RefuseMessage
-from zmqp2p.events import DataLoss, MessageFailed, PeerDisconnected
+from zmqp2p.events import DataLossDetected, MessageFailed, PeerDisconnected
 from zmqp2p.ids import ZERO_ADDRESS
 from zmqp2p.limits import KIB, Limits
 from zmqp2p.messages import message
@@ -117,7 +117,7 @@ def calm(world: World) -> None:
     """Nothing goes wrong: nobody is disconnected, and nothing is sent twice."""
     messages(world)
     for node in world.nodes.values():
-        if any(isinstance(event, PeerDisconnected | DataLoss) for event in node.events):
+        if any(isinstance(event, PeerDisconnected | DataLossDetected) for event in node.events):
             raise Broken(f"{node.name} was disconnected: {node.events}")
         if node.resent():
             raise Broken(f"{node.name} has sent {node.resent()} messages again")

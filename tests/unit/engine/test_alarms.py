@@ -21,7 +21,7 @@ from tests.frames import OTHER_INSTANCE, OTHER_STREAM, UNSAID, chain, progress_o
 from tests.unit.engine.test_connections import byes, connected, middle, refusals
 from zmqp2p.codes import ByeCode
 from zmqp2p.engine.output import EngineOutput
-from zmqp2p.events import DataLoss, PeerDisconnected
+from zmqp2p.events import DataLossDetected, PeerDisconnected
 from zmqp2p.ids import InstanceId, LinkId, Seq
 from zmqp2p.persistence import DropHold, Held, PutCursor
 from zmqp2p.wire.frames import Ack, Bye, Data, Hello, Ping, Pong, Who
@@ -34,7 +34,7 @@ NEWER = replace(hello_of(LOW), incarnation=5, instance=OTHER_INSTANCE)
 
 def alarms(output: EngineOutput) -> list[str]:
     """Return what the application hears of lost data."""
-    return [event.detail for event in output.events if isinstance(event, DataLoss)]
+    return [event.detail for event in output.events if isinstance(event, DataLossDetected)]
 
 
 def met() -> Sut:
@@ -229,7 +229,7 @@ def test_this_nodes_rolled_back_store_is_noticed_by_the_peers_base() -> None:
     sut, hello = rolled_back(theirs=False)
     output = sut.meet(2, LOW, hello)
     assert byes(output) == [(2, ByeCode.DATA_LOSS)]
-    (alarm,) = [event for event in output.events if isinstance(event, DataLoss)]
+    (alarm,) = [event for event in output.events if isinstance(event, DataLossDetected)]
     assert alarm.detail == "I was rolled back: you hold from 2, I have processed 0"
 
 

@@ -23,7 +23,7 @@ from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.output import Dial, EngineOutput
 from zmqp2p.errors import UnknownPeer
-from zmqp2p.events import DataLoss, LinkRefused, PeerConnected, PeerDisconnected
+from zmqp2p.events import DataLossDetected, LinkRefused, PeerConnected, PeerDisconnected
 from zmqp2p.ids import LinkId, Seq
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import PutContact, PutIssued, PutPeerRun
@@ -665,7 +665,7 @@ def test_a_peer_that_sees_data_lost_raises_the_alarm_here_too(code: ByeCode) -> 
     output = sut.hear(link, Bye(code, "you were rolled back"))
     assert output.events == [
         LinkRefused(LOW.address, f"link {link}", code, "you were rolled back"),
-        DataLoss(LOW.address, "the peer says: you were rolled back"),
+        DataLossDetected(LOW.address, "the peer says: you were rolled back"),
     ]
 
 
