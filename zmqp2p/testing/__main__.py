@@ -12,7 +12,6 @@ from time import monotonic
 from zmqp2p.testing.scenarios import SCENARIOS, play
 
 _CHUNK = 20  # Seeds for one process at a time.
-_FAILURES_SHOWN = 20
 
 
 def main() -> int:
@@ -42,11 +41,11 @@ def _many(options: argparse.Namespace) -> int:
         for counts, failed in pool.map(_chunk, _chunks(jobs)):
             sums.update(counts)
             failures += failed
+            for failure in failed:  # At once: the rest may take an hour.
+                print(f"\r{failure}")  # noqa: T201
             done += int(counts["seeds"])
             print(f"\r{done}/{len(seeds)} seeds, {len(failures)} failed", end="", flush=True)  # noqa: T201
     print()  # noqa: T201
-    for failure in failures[:_FAILURES_SHOWN]:
-        print(failure)  # noqa: T201
     for name, number in sorted(sums.items()):
         print(f"{name:<14} {number:,.0f}")  # noqa: T201
     print(f"{'time':<14} {monotonic() - began:.0f} s")  # noqa: T201
