@@ -439,12 +439,17 @@ class Connections:
         self.unsettled[address] = session
 
     def _check_superseded(self, record: PeerRecord) -> None:
-        """IDN-4: a key that was replaced must not come back."""
+        """IDN-4: a key that was replaced must not come back.
+
+        An older record of the same key is of no harm: a clock was ahead when the newer was issued.
+        """
         peer = self.peers.peers.get(record.address)
         known = peer.contact if peer is not None else None
         if self._is_from_future(known):
             return  # REC-8: nobody would take it now, least of all instead of this one.
-        if isinstance(known, PeerRecord) and known.issued_ms > record.issued_ms:
+        if not isinstance(known, PeerRecord) or known.curve_key == record.curve_key:
+            return
+        if known.issued_ms > record.issued_ms:
             detail = f"issued {record.issued_ms}, one of {known.issued_ms} is known"
             raise Unwelcome("IDN-4", ByeCode.RECORD_SUPERSEDED, detail)
 
@@ -465,8 +470,6 @@ class Connections:
             self.output.events.append(refused)
             if peer is not None and frame.code in _LOSS_CODES:
                 self.output.events.append(DataLossDetected(peer, f"the peer says: {frame.reason}"))
-        if frame.code is ByeCode.RECORD_SUPERSEDED and peer is not None:  # No stranger's word.
-            self.output.superseded = True
         self.output.closes.append(link.id)
         self._drop(link, why, frame.code)
         if peer is not None and frame.code in _LOSS_CODES:

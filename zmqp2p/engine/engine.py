@@ -135,14 +135,10 @@ class Engine:
         self._outcomes.turn_over()
         return self._renew_output()
 
-    def show(self, record: PeerRecord) -> None:
-        """Show ``record`` to whoever connects from now on."""
-        self.output.writes.append(PutIssued(record.issued_ms))
-        self._me.record = record
-
     def renew(self, record: PeerRecord, *, tell: bool = True) -> None:
         """Show ``record`` to peers from now on; to those that are connected only to ``tell``."""
-        self.show(record)
+        self.output.writes.append(PutIssued(record.issued_ms))
+        self._me.record = record
         self._connections.renew(tell=tell)
 
     def deadline(self) -> float | None:
@@ -479,7 +475,6 @@ class Engine:
         self.output.writes, self.output.frames, self.output.processed = [], [], []
         self.output.dials, self.output.closes, self.output.deposits = [], [], []
         self.output.watches, self.output.events, self.output.posted = [], [], []
-        self.output.superseded = False
         return done
 
 

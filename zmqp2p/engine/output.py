@@ -35,4 +35,3 @@ class EngineOutput(Output):
     watches: list[Watch] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     posted: list[tuple[Address, int]] = field(default_factory=list)  # By channels: to whom, bytes.
-    superseded: bool = False  # A peer knows a newer record of this node than the one it was shown.

@@ -182,8 +182,6 @@ class Loop:
         self.handlers.resolve()
         self._publish(output.events)
         self._end_flushes()
-        if output.superseded:
-            self._supersede(self._around.utc_ms())
 
     def emit(self, event: Event) -> None:
         """Publish ``event`` with those of this turn."""
@@ -224,18 +222,6 @@ class Loop:
         if was_set or now_ms >= (record.issued_ms + record.expires_ms) // 2:
             self.record = self._issue(record.issued_ms, now_ms)
             self.engine.renew(self.record, tell=not was_set)
-
-    def _supersede(self, now_ms: int) -> None:
-        """Issue a newer record, if the clock allows: a peer knows a newer one (REC-8).
-
-        It was issued by a clock that was ahead of the one of this run, or by an earlier run whose
-        store is gone. What is issued now is newer, once the clock is right. Not more often than the
-        peer is asked again anyway.
-        """
-        if now_ms >= self.record.issued_ms + int(self._parts.limits.redial_denied_s * 1000):
-            self.record = self._issue(self.record.issued_ms, now_ms)
-            self.engine.show(self.record)
-            self.more = True
 
     def _issue(self, last_ms: int, now_ms: int) -> PeerRecord:
         """Return a record newer than the last, unless that was issued in the future (REC-8).
