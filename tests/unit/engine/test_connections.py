@@ -176,6 +176,18 @@ def test_a_key_that_was_replaced_must_not_come_back() -> None:
     assert sut.statuses() == {LOW.address: "connected"}
 
 
+def test_an_older_record_of_the_same_key_is_accepted_and_does_not_count() -> None:
+    """IDN-4: it was issued before a clock was set back; that must keep nobody out."""
+    sut = middle()
+    newer = record_of(LOW, issued_ms=START_MS + 1000, endpoints=("tcp://127.0.0.1:2",))
+    sut.engine.add_contact(newer)
+    output = sut.meet(LINK, LOW)
+    assert byes(output) == []
+    assert sut.statuses() == {LOW.address: "connected"}
+    (status,) = sut.engine.peer_statuses()
+    assert status.endpoints == ("tcp://127.0.0.1:2",)
+
+
 def test_a_uri_supersedes_no_record() -> None:
     """IDN-4: it is not signed."""
     sut = middle()
