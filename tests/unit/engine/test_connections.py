@@ -181,8 +181,7 @@ def test_an_older_record_of_the_same_key_is_accepted_and_does_not_count() -> Non
     sut = middle()
     newer = record_of(LOW, issued_ms=START_MS + 1000, endpoints=("tcp://127.0.0.1:2",))
     sut.engine.add_contact(newer)
-    output = sut.meet(LINK, LOW)
-    assert byes(output) == []
+    assert refusals(sut.meet(LINK, LOW)) == []
     assert sut.statuses() == {LOW.address: "connected"}
     (status,) = sut.engine.peer_statuses()
     assert status.endpoints == ("tcp://127.0.0.1:2",)
