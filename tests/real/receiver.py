@@ -9,7 +9,7 @@ from tests.real.parties import Note
 from zmqp2p import Delivery, Identity, Limits, P2PService
 
 # Small turns and a small window: there are many points at which to be killed.
-LIMITS = Limits(turn_max_messages=8, inbox_max_messages=64)
+LIMITS = Limits(turn_max_messages=8, inbox_max_messages=64, message_max_bytes=2**20)
 
 
 def count(delivery: Delivery) -> None:

@@ -18,7 +18,12 @@ MESSAGES = 10_000 if LONG else 2_000
 KILLS = 20 if LONG else 4
 TIMEOUT_S = 55.0
 # Small turns and windows: there are many points at which to be killed, and much is under way.
-LIMITS = {"turn_max_messages": 8, "inbox_max_messages": 64, "outbox_max_messages": 256}
+LIMITS = {
+    "turn_max_messages": 8,
+    "inbox_max_messages": 64,
+    "outbox_max_messages": 256,
+    "message_max_bytes": 2**20,
+}
 
 
 @pytest.mark.parametrize(

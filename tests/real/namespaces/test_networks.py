@@ -21,7 +21,7 @@ MESSAGES = 2_000 if LONG else 64
 OUTAGE_S = 30.0 if LONG else 4.0
 TIMEOUT_S = 55.0
 # A small window: it takes many round trips, so that the network has its chance.
-LIMITS = {"inbox_max_messages": 32}
+LIMITS = {"inbox_max_messages": 32, "message_max_bytes": 2**20}
 
 WEATHERS = {
     "loss 20 %": Weather(loss=0.2),
