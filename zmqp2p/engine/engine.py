@@ -250,16 +250,12 @@ class Engine:
         wait_s = min(wait_s, self._limits.handler_retry_max_s)
         self._wait(session, self._clock.now + wait_s)
 
-    def put_back(self, pending: Pending, *, later: bool = False) -> None:
-        """The application did not get to it: hand it out again, to whoever subscribes then.
-
-        It is no failure of the message, however often it happens; ``later`` waits a while.
-        """
+    def put_back(self, pending: Pending) -> None:
+        """The application did not get to it: hand it out again, to whoever subscribes then."""
         session = self._ended(pending)
         if session is not None:
             self._failed[pending.sender] = replace(pending, attempt=pending.attempt - 1)
-            wait_s = self._limits.handler_retry_max_s if later else 0.0
-            self._wait(session, self._clock.now + wait_s)
+            self._wait(session, self._clock.now)
 
     # --- Peers ----------------------------------------------------------------------------------
 

@@ -27,10 +27,6 @@ class HandlerCancelled(Exception):  # Not an error: the message is handed out ag
     """A handler was cancelled before it ended; that is no failure of the message."""
 
 
-class HandlerNotRun(HandlerCancelled):
-    """There is nobody to run it now, as when an executor is shut down: try again in a while."""
-
-
 class ImmediateTransaction:
     """A handler's way into the open transaction, on the node's thread."""
 

@@ -12,7 +12,6 @@ from zmqp2p.node.deliveries import (
     Delivery,
     Handler,
     HandlerCancelled,
-    HandlerNotRun,
     ImmediateTransaction,
     Runner,
     Subscription,
@@ -79,8 +78,7 @@ class Handlers:
         try:
             runner(handler, delivery, done)
         except Exception as fault:  # noqa: BLE001  # The application's executor, or it is shut down.
-            self._failed("on_message", fault)
-            self._handled(handed, delivery, HandlerNotRun())
+            self._handled(handed, delivery, fault)
 
     def redrive(self, letter_id: MessageId, future: "Future[None]") -> None:
         """Hand a dead letter to its handler; end ``future`` when what that did is committed.
@@ -160,7 +158,7 @@ class Handlers:
         if isinstance(handed, Redriven):
             self._fail_again(handed, error)
         elif isinstance(error, HandlerCancelled):
-            self._engine.put_back(handed, later=isinstance(error, HandlerNotRun))
+            self._engine.put_back(handed)
         elif isinstance(error, RefuseMessage):
             self._engine.refuse(handed, error.code, str(error.reason))
         else:
