@@ -112,6 +112,10 @@ class OutboxModel(RuleBasedStateMachine):
         if received > self.received:
             self.received, self.probing = received, False
             self.left = max(self.left, received)
+        elif received == self.received < self.left:
+            size = len(self.bodies[received])
+            if window[0] < 1 or size > window[1]:
+                self.left = received  # Turned away: not under way any more (WIN-3).
         if ack <= self.acked:
             assert processed is None
             return
