@@ -59,7 +59,7 @@ def test_messages_keep_their_frames_and_their_order_in_both_directions(pair: Pai
 
 
 def test_the_largest_frame_travels(pair: Pair) -> None:
-    body = bytes(1024 * 1024)
+    body = bytes(256 * 1024)
     assert pair.alice.transport.send(pair.at_alice, [b"header", body])
     pair.run(lambda: len(pair.bob.received()) == 2)
     assert pair.bob.received()[1] == (b"header", body)
