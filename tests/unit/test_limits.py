@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from zmqp2p.errors import InvalidValue
-from zmqp2p.limits import DEFAULT_LIMITS, Limits
+from zmqp2p.limits import DEFAULT_LIMITS, MESSAGE_MAX_BYTES, Limits
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Limits)])
@@ -29,6 +29,13 @@ def test_the_least_time_is_not_above_the_greatest(name: str) -> None:
     assert getattr(Limits(**{f"{name}_min_s": greatest}), f"{name}_min_s") == greatest
     with pytest.raises(InvalidValue, match=f"{name}_min_s"):
         Limits(**{f"{name}_min_s": greatest + 1})
+
+
+def test_no_message_is_larger_than_the_protocol_permits() -> None:
+    """MSG-5."""
+    assert Limits(message_max_bytes=MESSAGE_MAX_BYTES).message_max_bytes == MESSAGE_MAX_BYTES
+    with pytest.raises(InvalidValue, match="message_max_bytes"):
+        Limits(message_max_bytes=MESSAGE_MAX_BYTES + 1)
 
 
 def test_a_link_is_asked_before_it_is_given_up() -> None:

@@ -176,6 +176,16 @@ def test_a_key_that_was_replaced_must_not_come_back() -> None:
     assert sut.statuses() == {LOW.address: "connected"}
 
 
+def test_a_newer_record_may_bring_another_key() -> None:
+    """IDN-4: that is how a key is replaced."""
+    sut = middle()
+    sut.engine.add_contact(record_of(LOW))
+    newer = record_of(LOW, issued_ms=START_MS + 1000, curve_key=curve_of(HIGH))
+    sut.up(LINK, curve_of(HIGH))
+    assert refusals(sut.hear(LINK, hello_of(LOW, newer))) == []
+    assert sut.statuses() == {LOW.address: "connected"}
+
+
 def test_an_older_record_of_the_same_key_is_accepted_and_does_not_count() -> None:
     """IDN-4: it was issued before a clock was set back; that must keep nobody out."""
     sut = middle()

@@ -29,12 +29,13 @@ from zmqp2p.engine.output import EngineOutput
 from zmqp2p.errors import InvalidValue, UnknownPeer
 from zmqp2p.events import ChannelFunded, ChannelProposed, ChannelRejected, MessageRefused
 from zmqp2p.ids import ChannelId, Seq, TurnNum
-from zmqp2p.limits import Limits
+from zmqp2p.limits import BODY_MAX_BYTES, Limits
 from zmqp2p.messages import RejectProposal, encode_message
 from zmqp2p.objectives import Status
 from zmqp2p.persistence import PutCursor, PutMessage, PutRefusal
+from zmqp2p.session.parts import split
 from zmqp2p.state import FixedPart, channel_id
-from zmqp2p.wire.frames import Ack, Data, Hello, Refusal
+from zmqp2p.wire.frames import Ack, Bulk, Data, Hello, Refusal
 
 LINK = 1
 UNKNOWN_TAG = b"\x91\xcd\xff\xff"
@@ -197,6 +198,22 @@ def test_what_cannot_be_processed_is_refused_and_the_stream_goes_on(
     assert refused(output) == [(1, code)]
     assert texts(sut) == ["next"]
     assert cursor(sut) == 1
+
+
+def test_a_message_larger_than_this_node_accepts_is_refused_whole_or_in_parts() -> None:
+    """PRT-2: with the number of its last part; what is as large as that is processed."""
+    fits = note("x" * 40)
+    limits = Limits(subscribe_grace_s=0.0, message_max_bytes=len(fits))
+    sut = listening(limits)
+    sut.hear(LINK, data_of(1, fits))
+    assert texts(sut) == ["x" * 40]
+    sut.engine.complete(sut.pending.pop())
+    sut.turn()
+    assert refused(sut.hear(LINK, data_of(2, note("x" * 41)))) == [(2, RefusalCode.TOO_LARGE)]
+    first, last = split(note("x" * BODY_MAX_BYTES))
+    assert refused(sut.hear(LINK, Bulk(Seq(3), UNSAID, progress_of(), first))) == []
+    assert refused(sut.hear(LINK, data_of(4, last))) == [(4, RefusalCode.TOO_LARGE)]
+    assert cursor(sut) == 4
 
 
 def test_a_long_reason_is_cut_to_what_may_travel() -> None:
