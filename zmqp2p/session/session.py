@@ -187,6 +187,8 @@ class Session:
             return
         self.active = next(reversed(self.links), None)
         self.outbox.pause()  # What was in flight is sent again over the other link (RES-1).
+        # An ack that left over the lost link may be lost with it: it is said again over the other.
+        self._ack_owed = True
         if self.active is None:
             self.inbox.drop_parts()
 

@@ -87,7 +87,7 @@ class Account:
         Raises:
             Broken: that must not be.
         """
-        told = {write.seq for write in writes if isinstance(write, PutUndelivered)}
+        told = {(w.stream, w.seq) for w in writes if isinstance(w, PutUndelivered)}
         for write in writes:
             self._enter(node, write, told)
         paths: dict[Address, list[object]] = {}
@@ -118,7 +118,7 @@ class Account:
         head = self._heads.get((node, peer), _Place())
         return ack <= cursor.seq and last <= head.seq
 
-    def _enter(self, node: Address, write: Write, told: set[Seq]) -> None:
+    def _enter(self, node: Address, write: Write, told: set[tuple[StreamId, Seq]]) -> None:
         match write:
             case PutOutStream(peer, stream):
                 self._heads[node, peer] = _Place(stream, Seq(0), StreamDigest(stream))
@@ -175,14 +175,14 @@ class Account:
             )
 
     def _check_told(
-        self, node: Address, peer: Address, digest: StreamDigest, told: set[Seq]
+        self, node: Address, peer: Address, digest: StreamDigest, told: set[tuple[StreamId, Seq]]
     ) -> None:
         """``node`` must be told of each refusal, and of nothing that was not refused."""
-        at, pair = digest, (node, peer)
+        at, pair, stream = digest, (node, peer), self._heads[node, peer].stream
         while at in self._tree and at != self._acked.get(pair, StreamDigest(b"")):
             sent = self._tree[at]
-            if (at in self._refused_for_good.get(pair, ())) != (sent.seq in told):
-                raise Broken(f"{node.hex()[:6]} is told wrong about {sent.seq}: {sorted(told)}")
+            if (at in self._refused_for_good.get(pair, ())) != ((stream, sent.seq) in told):
+                raise Broken(f"{node.hex()[:6]} is told wrong about {sent.seq}: {told}")
             at = sent.before
         self._acked[pair] = digest
 

@@ -728,3 +728,17 @@ def test_another_window_is_taken_from_each_hello() -> None:
     (frame,) = sut.frames()
     assert isinstance(frame, Data)
     assert frame.bodies == (b"1", b"2")
+
+
+def test_an_ack_that_may_be_lost_with_its_link_is_said_again_over_the_other() -> None:
+    """RES-1: or the peer, to whom nothing shows that it is lost, waits for its resend timer."""
+    sut = established()
+    sut.establish(TWO, hello_of())
+    sut.receive(data_of(1, b"1"), TWO)
+    sut.process()
+    assert sut.frames() == [Ack(said(b"1", received=1, window=sut.session.inbox.window()))]
+    sut.session.lose(TWO)
+    assert sut.session.active == ONE
+    assert sut.frames() == [Ack(said(b"1", received=1, window=sut.session.inbox.window()))]
+    sut.session.lose(ONE)
+    assert sut.frames() == []
