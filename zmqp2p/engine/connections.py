@@ -11,8 +11,10 @@ from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import Signer
 from zmqp2p.engine.admission import Unwelcome, admit
 from zmqp2p.engine.agenda import Agenda
-from zmqp2p.engine.output import Dial, EngineOutput
-from zmqp2p.engine.peers import PATIENT_CODES, Peer, PeerManager
+from zmqp2p.engine.dialing import Dialing
+from zmqp2p.engine.instant import Instant, Timer
+from zmqp2p.engine.output import EngineOutput
+from zmqp2p.engine.peers import PATIENT_CODES, PeerManager
 from zmqp2p.engine.redial import Failure
 from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.events import DataLossDetected, LinkRefused, PeerConnected, PeerDisconnected
@@ -39,7 +41,7 @@ from zmqp2p.wire.frames import (
     Pong,
     Who,
 )
-from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received
+from zmqp2p.wire.link import LinkDown, LinkEvent, LinkUp, Received
 
 _KINDS: dict[type, Kind] = {
     Hello: Kind.HELLO,
@@ -57,14 +59,6 @@ _WHO_INTERVAL_S = 0.2  # How often one link is asked, or told again, who is ther
 
 
 @dataclass(slots=True)
-class Instant:
-    """The present of a loop turn: monotonic seconds, and milliseconds since 1970, UTC."""
-
-    now: float
-    utc_ms: int
-
-
-@dataclass(slots=True)
 class Me:
     """The node, as it introduces itself."""
 
@@ -72,14 +66,6 @@ class Me:
     incarnation: int
     instance: InstanceId
     record: PeerRecord | None = None  # Set before the first link exists.
-
-
-@dataclass(frozen=True, slots=True)
-class Timer:
-    """What an agenda entry is about."""
-
-    what: str  # link, session, dial or duplicate.
-    key: LinkId | Address
 
 
 @dataclass(slots=True)
@@ -101,13 +87,16 @@ class Connections:
     links: dict[LinkId, Link] = field(default_factory=dict)
     agenda: Agenda[Timer] = field(default_factory=Agenda)
     unsettled: dict[Address, Session] = field(default_factory=dict)
-    _attempts: dict[LinkId, Address] = field(default_factory=dict)  # Dials under way.
+    dialing: Dialing = field(init=False)
     _room: InboxRoom = field(init=False)
     # Named in a channel, never met: they must not take the places of peers that are there.
     _strangers: set[Address] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._room = InboxRoom(self.limits.inbox_total_max_bytes)
+        self.dialing = Dialing(
+            self.clock, self.limits, self.output, self.peers, self.agenda, self.session
+        )
 
     # --- Loading and contacts -------------------------------------------------------------------
 
@@ -120,7 +109,7 @@ class Connections:
             self._begin_session(address, snapshot)
             if not snapshot.contact:
                 self._strangers.add(address)
-            self.plan_dial(address)
+            self.dialing.plan(address)
 
     def add_contact(self, contact: Contact) -> None:
         """Remember how to reach a peer, and keep a link to it from now on."""
@@ -128,7 +117,7 @@ class Connections:
         if self.peers.learn(contact, wanted=True, now=self.clock.now):
             self._store_contact(contact.address)
         self.session(contact.address)
-        self.plan_dial(contact.address)
+        self.dialing.plan(contact.address)
 
     def session(self, address: Address) -> Session:
         """Return the session with ``address``, made on demand."""
@@ -158,17 +147,6 @@ class Connections:
                 assert_never(event)
         return None
 
-    def dialing(self, address: Address, link: LinkId) -> None:
-        """The dial that was asked for is under way as ``link``."""
-        self.peers.dialing(self.peers.peer(address), link, self.clock.now)
-        self._attempts[link] = address
-        self.plan_dial(address)
-
-    def dial_failed(self, address: Address, why: str) -> None:
-        """The dial that was asked for came to nothing."""
-        self.peers.failed(self.peers.peer(address), why, self.clock.now, Failure.ANSWERED)
-        self.plan_dial(address)
-
     # --- Time -----------------------------------------------------------------------------------
 
     def tick(self) -> None:
@@ -180,15 +158,9 @@ class Connections:
                 case "session":
                     self._tick_session(Address(timer.key))  # type: ignore[arg-type]
                 case "dial":
-                    self._tick_dial(Address(timer.key))  # type: ignore[arg-type]
+                    self.dialing.tick(Address(timer.key))  # type: ignore[arg-type]
                 case _:
                     self._end_duplicate(Address(timer.key))  # type: ignore[arg-type]
-
-    def plan_dial(self, address: Address) -> None:
-        """See to it that ``address`` is dialed when it is time, if it is to be dialed."""
-        peer = self.peers.peer(address)
-        has_mail = len(self.session(address).outbox) > 0
-        self.agenda.schedule(Timer("dial", address), self.peers.dial_at(peer, has_mail=has_mail))
 
     def settle(self) -> None:
         """Put what all touched sessions ask for into the output, and plan their timers."""
@@ -215,7 +187,7 @@ class Connections:
         Those who denied this node may have done so for its last record: they are asked again.
         """
         for address in self.peers.retry_denied(self.clock.now):
-            self.plan_dial(address)
+            self.dialing.plan(address)
         if not tell:
             return
         for link in self.links.values():
@@ -230,6 +202,7 @@ class Connections:
     def check(self) -> None:
         """Assert the invariant."""
         self.peers.check()
+        self.dialing.check()
         for address, session in self.sessions.items():
             session.check()
             assert all(self.links[link].peer == address for link in session.links)
@@ -239,12 +212,11 @@ class Connections:
 
     def _up(self, event: LinkUp) -> None:
         now = self.clock.now
-        expected = self._attempts.pop(event.link, None)
-        hello_within_s = self.limits.hello_timeout_s
-        if expected is not None:
-            began_at, others = self.peers.came_up(self.peers.peer(expected), event.link)
-            self._give_up_attempts(others)
-            hello_within_s = max(hello_within_s, now - began_at)
+        attempt = self.dialing.came_up(event.link)
+        expected, hello_within_s = None, self.limits.hello_timeout_s
+        if attempt is not None:
+            expected = attempt.peer
+            hello_within_s = max(hello_within_s, now - attempt.began_at)
         elif event.dialed:  # Another attempt was up before it, in this same turn.
             self.output.closes.append(event.link)
             return
@@ -274,20 +246,8 @@ class Connections:
         link = self.links.get(event.link)
         if link is not None:
             self._drop(link, why)
-            return
-        address = self._attempts.pop(event.link, None)
-        if address is None:  # Given up: the peer has come in by another link meanwhile.
-            return
-        kind = Failure.ANSWERED if event.reason in _ANSWERS else Failure.REFUSED
-        peer = self.peers.peer(address)
-        self.peers.attempt_failed(peer, event.link, why, self.clock.now, kind)
-        self.plan_dial(address)
-
-    def _give_up_attempts(self, links: list[LinkId]) -> None:
-        """End attempts that are not needed any more."""
-        for link in links:
-            del self._attempts[link]
-            self.output.closes.append(link)
+        else:
+            self.dialing.went_down(event, why)
 
     def _received(self, link: Link, parts: tuple[bytes, ...]) -> Session | None:
         """The only place where a peer's mistake is caught."""
@@ -432,7 +392,7 @@ class Connections:
         if not peer.connected:
             self.output.events.append(PeerConnected(address, link.remote))
         if not again:
-            self._give_up_attempts(self.peers.established(peer))
+            self.dialing.give_up(self.peers.established(peer))
         if len(session.links) > 1:
             at = now + self.limits.duplicate_grace_s
             self.agenda.schedule(Timer("duplicate", address), at)
@@ -515,10 +475,7 @@ class Connections:
         if peer.connected:
             self.output.events.append(PeerDisconnected(address, why))
         kind = Failure.LOST if link.state is LinkState.ESTABLISHED else Failure.ANSWERED
-        self.peers.failed(
-            peer, why, self.clock.now, Failure.DENIED if code in PATIENT_CODES else kind
-        )
-        self.plan_dial(address)
+        self.dialing.failed(address, why, Failure.DENIED if code in PATIENT_CODES else kind)
 
     def _forget(self, link: Link) -> None:
         del self.links[link.id]
@@ -571,33 +528,6 @@ class Connections:
         self.unsettled[address] = session
         self.agenda.schedule(Timer("session", address), session.deadline)
 
-    def _tick_dial(self, address: Address) -> None:
-        peer = self.peers.peer(address)
-        at = self.peers.dial_at(peer, has_mail=len(self.session(address).outbox) > 0)
-        if at is None:
-            return
-        if at > self.clock.now:
-            self.agenda.schedule(Timer("dial", address), at)
-            return
-        if self.peers.may_dial(peer, len(self._attempts), self.clock.now):
-            self._dial(peer)
-        else:
-            self.agenda.schedule(Timer("dial", address), peer.next_dial_at)
-
-    def _dial(self, peer: Peer) -> None:
-        assert peer.contact is not None
-        contact = peer.contact
-        if isinstance(contact, PeerRecord) and self.clock.utc_ms >= contact.expires_ms:
-            why = "record_expired: the record of this peer has expired; add a newer one"
-            self.peers.failed(peer, why, self.clock.now, Failure.DENIED)
-            self.plan_dial(peer.address)
-            return
-        rtt_s = self.session(peer.address).outbox.timer.smoothed_s or 0.0
-        endpoint, given_up = self.peers.begin(peer, self.clock.now, rtt_s)
-        if given_up is not None:
-            self._give_up_attempts([given_up])
-        self.output.dials.append(Dial(peer.address, endpoint, contact.curve_key))
-
     def _end_duplicate(self, address: Address) -> None:
         """Both sides dialed: the higher address gives up the link it dialed (DUP-1)."""
         session = self.sessions[address]
@@ -619,7 +549,6 @@ class Connections:
         self.output.writes.append(PutContact(address, str(peer.contact), peer.wanted))
 
 
-_ANSWERS = (DownReason.WRONG_KEY, DownReason.DENIED, DownReason.NOT_ZP2P)
 _LOSS_CODES = (ByeCode.DATA_LOSS, ByeCode.STORE_ROLLED_BACK, ByeCode.DUPLICATE_INSTANCE)
 
 

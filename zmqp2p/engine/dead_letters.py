@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from zmqp2p.engine.connections import Instant
+from zmqp2p.engine.instant import Instant
 from zmqp2p.engine.outcomes import message_id, place_of
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.router import Route, ToSubscriber

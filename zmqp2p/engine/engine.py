@@ -12,11 +12,13 @@ from random import Random
 from zmqp2p.codes import RefusalCode
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.channels import Channels, Holding
-from zmqp2p.engine.connections import Connections, Instant, Me
+from zmqp2p.engine.connections import Connections, Me
 from zmqp2p.engine.dead_letters import DeadLetters
+from zmqp2p.engine.instant import Instant
 from zmqp2p.engine.outcomes import Ended, Outcomes, Waiting
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import Peer, PeerManager, PeerStatus
+from zmqp2p.engine.redial import Failure
 from zmqp2p.engine.router import MessageRouter, Nobody, Route, ToSubscriber
 from zmqp2p.engine.signing import SigningLedger
 from zmqp2p.engine.slots import Slots
@@ -167,7 +169,7 @@ class Engine:
         seq = session.send(body)
         self._connections.unsettled[peer] = session
         if session.active is None:
-            self._connections.plan_dial(peer)
+            self._connections.dialing.plan(peer)
         return seq, session.outbox.stream
 
     def fate(self, message_id: MessageId) -> Waiting | Ended:
@@ -279,11 +281,11 @@ class Engine:
 
     def dialing(self, peer: Address, link: LinkId) -> None:
         """A dial in the output is under way."""
-        self._connections.dialing(peer, link)
+        self._connections.dialing.begun(peer, link)
 
     def dial_failed(self, peer: Address, why: str) -> None:
         """A dial in the output could not start."""
-        self._connections.dial_failed(peer, why)
+        self._connections.dialing.failed(peer, why, Failure.ANSWERED)
 
     def unacked(self) -> int:
         """Return how many messages, to all peers, are not processed yet."""

@@ -1,0 +1,21 @@
+"""The present, and what is to happen at a time."""
+
+from dataclasses import dataclass
+
+from zmqp2p.ids import Address, LinkId
+
+
+@dataclass(slots=True)
+class Instant:
+    """The present of a loop turn: monotonic seconds, and milliseconds since 1970, UTC."""
+
+    now: float
+    utc_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """What an agenda entry is about."""
+
+    what: str  # link, session, dial or duplicate.
+    key: LinkId | Address
