@@ -400,30 +400,22 @@ class P2PService:
     def _run_on_loop(self, handler: Handler, delivery: Delivery, done: Done) -> None:
         """Run a coroutine handler as a task of the user's loop (a `Runner`)."""
 
-        async def run() -> None:
-            token = current_delivery.set(delivery)
-            try:
-                await handler(delivery)  # type: ignore[misc]  # Only coroutine handlers get here.
-            except asyncio.CancelledError:
-                done(_cancelled())
-            except BaseException as fault:  # noqa: BLE001  # Judged on the node's thread.
-                done(fault)
-            else:
-                done(None)
-            finally:
-                current_delivery.reset(token)
-
         def ended(task: "asyncio.Task[None]") -> None:
             self._tasks.discard(task)
-            if task.cancelled():  # Before its first step: `run` has told nothing.
+            if task.cancelled():  # Before its first step: `_handle` has told nothing.
                 done(HandlerCancelled())
 
         def start() -> None:
-            task = self._loop.create_task(run())
+            task = self._loop.create_task(_handle(handler, delivery, done))
             self._tasks.add(task)
             task.add_done_callback(ended)
 
-        self._loop.call_soon_threadsafe(start)
+        try:
+            self._loop.call_soon_threadsafe(start)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+            # Nobody is left to handle it. It stays in progress here, and waits for the next run.
 
     def _node_ended(self, _ended: "Future[None]") -> None:
         with suppress(RuntimeError):  # The loop is closed: nobody iterates.
@@ -437,6 +429,21 @@ class P2PService:
         if subscribed.exception() is None:
             with suppress(ServiceClosed):
                 self._node.unsubscribe(subscribed.result())
+
+
+async def _handle(handler: Handler, delivery: Delivery, done: Done) -> None:
+    """Run a coroutine handler, and tell how it ended."""
+    token = current_delivery.set(delivery)
+    try:
+        await handler(delivery)  # type: ignore[misc]  # Only coroutine handlers get here.
+    except asyncio.CancelledError:
+        done(_cancelled())
+    except BaseException as fault:  # noqa: BLE001  # Judged on the node's thread.
+        done(fault)
+    else:
+        done(None)
+    finally:
+        current_delivery.reset(token)
 
 
 class _Iteration:

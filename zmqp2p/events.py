@@ -41,6 +41,18 @@ class DataLossDetected:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionForgotten:
+    """``peer`` came with a store that does not know this session; it was begun anew with it.
+
+    That store was lost, replaced or recovered, or is a copy from before the two nodes met. What
+    ``peer`` had processed is not sent again, and what it sends now may be what it sent before.
+    """
+
+    peer: Address
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class MessageRefused:
     """The node refused message ``seq`` from ``peer``; the peer is told."""
 
@@ -128,6 +140,7 @@ Event = (
     | PeerDisconnected
     | LinkRefused
     | DataLossDetected
+    | SessionForgotten
     | MessageRefused
     | MessageFailed
     | MessageUndelivered

@@ -93,7 +93,8 @@ class Limits:
     handler_attempts: int = 5
     handler_retry_min_s: float = 0.05
     handler_retry_max_s: float = 5.0
-    # In progress on executors and event loops, of all peers; the rest waits in the inboxes.
+    # In progress on executors and event loops, of all peers; the rest waits in the inboxes. Dead
+    # letters that are redriven are not counted: the application asks for each of them.
     handlers_max: int = 1_024
     # Messages whose handler failed for good, kept for `dead_letters`; full, they are not kept.
     dead_letters_max_messages: int = 1_024  # Of each sender.

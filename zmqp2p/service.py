@@ -275,7 +275,8 @@ class P2PService:
         and sent is committed. A handler that raises is called again after a while; after the last
         attempt the message is refused, and kept: see `dead_letters`. ``RefuseMessage`` refuses it
         at once. Without an executor the handler blocks the node while it runs; with one it ends
-        when it likes, and of all peers together `Limits.handlers_max` are in progress at a time.
+        when it likes, and of all peers together `Limits.handlers_max` are in progress at a time. An
+        executor that takes no more work is a handler that fails: close the service before it.
         Coroutine functions are for `zmqp2p.aio`.
 
         Raises:

@@ -242,8 +242,8 @@ class BlockingFace(Face):
 class LoopThread:
     """An event loop on a thread of its own; what is left on it is cancelled at the end."""
 
-    def __init__(self) -> None:
-        self._runner = asyncio.Runner()
+    def __init__(self, make: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
+        self._runner = asyncio.Runner(loop_factory=make)
         self.loop = self._runner.get_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="test-loop")
         self._thread.start()

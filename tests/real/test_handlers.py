@@ -593,6 +593,75 @@ def test_a_coroutine_whose_task_is_cancelled_is_run_again(aio_bob: AioBob) -> No
     assert attempts.entries == [1, 1]
 
 
+def test_a_coroutine_whose_task_is_cancelled_before_its_first_step_is_run_again(
+    aio_bob: AioBob,
+) -> None:
+    attempts = Journal[int]()
+    cancelled: list[asyncio.Task[Any]] = []
+
+    async def handle(delivery: Delivery) -> None:
+        attempts(delivery.attempt)
+
+    def cancelling(loop: asyncio.AbstractEventLoop, work: Any, **named: Any) -> Any:
+        task = asyncio.Task(work, loop=loop, **named)
+        if not cancelled and work.__qualname__ == "_handle":
+            cancelled.append(task)
+            task.cancel()
+        return task
+
+    async def watch() -> None:
+        asyncio.get_running_loop().set_task_factory(cancelling)
+
+    aio_bob.run(aio_bob.bob.on_message(handle))
+    aio_bob.run(watch())
+    aio_bob.send(1).wait(PATIENCE_S)
+    assert cancelled[0].cancelled()
+    assert attempts.entries == [1]
+
+
+class WatchedLoop(asyncio.SelectorEventLoop):
+    """Tells when it is asked for something though it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
+        if self.is_closed():
+            self.asked.set()
+        return super().call_soon_threadsafe(callback, *args, context=context)
+
+
+def test_a_message_for_a_loop_that_is_closed_waits_for_the_next_run(parties: Parties) -> None:
+    """Its handler has not failed: nobody is there to run it."""
+    loop = WatchedLoop()
+    thread = LoopThread(lambda: loop)
+    store, identity = parties.store("bob"), parties.identity("bob")
+    bob = aio.P2PService(LOOPBACK, identity=identity, store=store, limits=HASTY)
+
+    async def handle(_: Delivery) -> None:
+        raise AssertionError
+
+    async def start() -> None:
+        await bob.start()
+        await bob.on_message(handle)
+
+    thread.run(start())
+    alice = parties.start("alice")
+    alice.add_peer(bob.record)
+    thread.close()
+    receipt = alice.send_message(bob.address, Note(1))
+    assert loop.asked.wait(PATIENCE_S)
+    bob._node.stop(PATIENCE_S)  # noqa: SLF001  # Its own loop, on which `close` would run, is gone.
+    assert receipt.error is None
+    numbers: Journal[int] = Journal()
+    with P2PService(LOOPBACK, identity=identity, store=store, limits=HASTY) as again:
+        again.on_message(numbers_into(numbers))
+        alice.add_peer(again.record)
+        receipt.wait(PATIENCE_S)
+    assert numbers.entries == [1]
+
+
 def test_messages_are_acked_when_the_next_is_asked_for(aio_bob: AioBob) -> None:
     first, second = aio_bob.send(1), aio_bob.send(2)
     receipts = {1: first, 2: second}

@@ -17,7 +17,13 @@ from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import PATIENT_CODES, PeerManager
 from zmqp2p.engine.redial import Failure
 from zmqp2p.errors import Contradiction, PeerError
-from zmqp2p.events import DataLossDetected, LinkRefused, PeerConnected, PeerDisconnected
+from zmqp2p.events import (
+    DataLossDetected,
+    LinkRefused,
+    PeerConnected,
+    PeerDisconnected,
+    SessionForgotten,
+)
 from zmqp2p.ids import Address, InstanceId, LinkId, StreamId
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import PeerSnapshot, PutContact
@@ -336,10 +342,13 @@ class Connections:
         if address not in self.sessions and met >= self.limits.peers_max:
             raise Unwelcome("HEL-6", ByeCode.TOO_MANY, "as many peers as this node serves")
         session = self.session(address)
+        forgotten = session.forgotten_by(frame)
         hold = session.establish(link.id, frame, now)
         if hold is not None:
             self._held_off(link, address, hold, frame)
             return None
+        if forgotten:
+            self.output.events.append(SessionForgotten(address, forgotten))
         if link.dialed and link.state is LinkState.GREETED:
             session.outbox.timer.sample(now - link.greeted_at)
             link.measured = True

@@ -161,6 +161,20 @@ class Session:
         self.active = link
         return None
 
+    def forgotten_by(self, hello: Hello) -> str:
+        """Return what of this session the peer does not know any more; empty if nothing (RES-12).
+
+        To be asked before `establish`. Only another run of the peer can have another store.
+        """
+        if not self._instance or hello.instance == self._instance:
+            return ""
+        processed = self.outbox.base - 1
+        if hello.seen_stream != self.outbox.stream and processed > 0:
+            return f"it does not know this node's stream, of which it had processed {processed}"
+        if hello.stream != self.inbox.stream and self.inbox.cursor > 0:
+            return f"it begins another stream; of the last one, {self.inbox.cursor} were processed"
+        return ""
+
     def hold(self, code: ByeCode, reason: str, hello: Hello | None = None) -> None:
         """Do not go on: nothing is processed, nothing is dropped (RES-7).
 

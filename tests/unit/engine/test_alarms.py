@@ -21,7 +21,7 @@ from tests.frames import OTHER_INSTANCE, OTHER_STREAM, UNSAID, chain, progress_o
 from tests.unit.engine.test_connections import byes, connected, middle, refusals
 from zmqp2p.codes import ByeCode
 from zmqp2p.engine.output import EngineOutput
-from zmqp2p.events import DataLossDetected, PeerDisconnected
+from zmqp2p.events import DataLossDetected, PeerDisconnected, SessionForgotten
 from zmqp2p.ids import InstanceId, LinkId, Seq
 from zmqp2p.persistence import DropHold, Held, PutCursor
 from zmqp2p.wire.frames import Ack, Bye, Data, Hello, Ping, Pong, Who
@@ -360,3 +360,59 @@ def test_who_holds_says_hello_first_so_that_the_other_side_sees_for_itself() -> 
     assert mine is not None
     assert theirs is not None
     assert (mine.cursor, theirs.next) == (3, 3)
+
+
+# --- A store that was lost (RES-12) -------------------------------------------------------------
+
+
+def forgotten(output: EngineOutput) -> list[str]:
+    """Return what the application hears of sessions that a peer has forgotten."""
+    return [event.detail for event in output.events if isinstance(event, SessionForgotten)]
+
+
+def processed(*, mine: int = 0, theirs: int = 0) -> Sut:
+    """Return an engine that has met `LOW`, with so many messages processed of each stream."""
+    sut = met()
+    for number in range(mine):
+        sut.engine.send(LOW.address, note(f"mine {number}"))
+    sut.turn()
+    bodies = tuple(note(f"theirs {number}") for number in range(theirs))
+    if theirs:
+        sut.hear(LINK, Data(Seq(1), UNSAID, progress_of(ack=mine, base=1), bodies))
+    else:
+        sut.hear(LINK, Ack(progress_of(ack=mine, base=1)))
+    sut.down(LINK)
+    return sut
+
+
+NEXT_RUN = replace(NEWER, incarnation=6, instance=InstanceId(b"the next"))
+
+
+def test_a_peer_that_does_not_know_what_it_had_processed_has_lost_its_store() -> None:
+    sut = processed(mine=2)
+    output = sut.meet(2, LOW, NEXT_RUN)
+    assert forgotten(output) == ["it does not know this node's stream, of which it had processed 2"]
+    assert not byes(output)
+
+
+def test_a_peer_that_begins_another_stream_has_lost_its_store() -> None:
+    sut = processed(theirs=1)
+    output = sut.meet(2, LOW, replace(NEXT_RUN, stream=OTHER_STREAM, base_digest=ANOTHER))
+    assert forgotten(output) == ["it begins another stream; of the last one, 1 were processed"]
+    assert not byes(output)
+
+
+def test_nothing_is_forgotten_of_which_nothing_was_processed() -> None:
+    sut = processed()
+    output = sut.meet(2, LOW, replace(NEXT_RUN, stream=OTHER_STREAM, base_digest=ANOTHER))
+    assert forgotten(output) == []
+
+
+def test_a_hello_of_the_same_run_that_is_late_has_forgotten_nothing() -> None:
+    """It was said before the peer had heard of this node's stream."""
+    sut = processed(mine=2)
+    assert forgotten(sut.meet(2, LOW, NEWER)) == []
+
+
+def test_a_peer_that_is_met_first_has_forgotten_nothing() -> None:
+    assert forgotten(middle().meet(LINK, LOW, NEWER)) == []
