@@ -209,10 +209,22 @@ class Sut:
         """Let a link end."""
         return self.turn(LinkDown(LinkId(link), reason, "the wire broke"))
 
-    def meet(self, link: int, key: SecretKey, hello: Hello | None = None) -> EngineOutput:
-        """Let ``key``'s owner come in over a new link and say HELLO."""
+    def meet(
+        self, link: int, key: SecretKey, hello: Hello | None = None, *, kept: bool = True
+    ) -> EngineOutput:
+        """Let ``key``'s owner come in over a new link and say HELLO.
+
+        ``kept``: the store knows of it from then on, as if a message had been exchanged.
+        """
         self.up(link, curve_of(key))
-        return self.hear(link, hello or hello_of(key))
+        self.begin()
+        self.take(link, hello or hello_of(key))
+        connections = self.engine._connections  # noqa: SLF001  # Instead of a message.
+        session = connections.sessions.get(key.address)
+        if kept and session is not None:
+            session.keep()
+            connections.unsettled[key.address] = session
+        return self._work()
 
     def dial(self, key: SecretKey, record: PeerRecord | None = None) -> int:
         """Know ``key``'s owner, dial it, and let the link come up; return the link."""

@@ -125,6 +125,7 @@ class Side:
         self.instance = InstanceId(self.rng.randbytes(8))
         self.output = Output()
         self.session = Session(peer, self.disk.memory, self.output, LIMITS, self.rng)
+        self.session.keep()  # The peer was added by the application.
 
     def crash(self) -> None:
         """Lose everything but the disk."""

@@ -108,6 +108,9 @@ class Limits:
     # Peers and channels.
     peers_max: int = 10_000
     links_max: int = 20_000
+    # Came by themselves, exchanged nothing and went: how many of them are remembered, in memory
+    # only. Identities are free, and nobody may take the places of others with them.
+    passers_max: int = 1_024
     proposals_max_per_peer: int = 256  # Waiting for approval; more are rejected as busy.
     clock_skew_max_s: float = 300.0  # How far in the future a record may be issued.
 

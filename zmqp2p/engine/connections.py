@@ -97,6 +97,9 @@ class Connections:
     _room: InboxRoom = field(init=False)
     # Named in a channel, never met: they must not take the places of peers that are there.
     _strangers: set[Address] = field(default_factory=set)
+    _unkept: set[Address] = field(default_factory=set)  # Sessions that the store does not know.
+    # Those of them that have no link any more, as they went: only so many are remembered.
+    _passed: dict[Address, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._room = InboxRoom(self.limits.inbox_total_max_bytes)
@@ -119,11 +122,14 @@ class Connections:
 
     def add_contact(self, contact: Contact) -> None:
         """Remember how to reach a peer, and keep a link to it from now on."""
-        self._strangers.discard(contact.address)
-        if self.peers.learn(contact, wanted=True, now=self.clock.now):
-            self._store_contact(contact.address)
-        self.session(contact.address)
-        self.dialing.plan(contact.address)
+        address = contact.address
+        self._strangers.discard(address)
+        news = self.peers.learn(contact, wanted=True, now=self.clock.now)
+        session = self.session(address)
+        session.keep()
+        if not self._keep(session) and news:
+            self._store_contact(address)
+        self.dialing.plan(address)
 
     def session(self, address: Address) -> Session:
         """Return the session with ``address``, made on demand."""
@@ -158,6 +164,8 @@ class Connections:
     def tick(self) -> None:
         """Look at everything whose time has come."""
         for timer in self.agenda.due(self.clock.now):
+            if timer.what != "link" and timer.key not in self.sessions:
+                continue  # It was forgotten.
             match timer.what:
                 case "link":
                     self._tick_link(LinkId(timer.key))  # type: ignore[arg-type]
@@ -172,6 +180,7 @@ class Connections:
         """Put what all touched sessions ask for into the output, and plan their timers."""
         for address, session in self.unsettled.items():
             session.settle(self.clock.now)
+            self._keep(session)
             self.agenda.schedule(Timer("session", address), session.deadline)
         self.unsettled.clear()
 
@@ -209,8 +218,14 @@ class Connections:
         """Assert the invariant."""
         self.peers.check()
         self.dialing.check()
+        assert self._unkept == {a for a, session in self.sessions.items() if not session.kept}
+        assert self._passed.keys() <= self._unkept
+        assert set(self.streams.values()) == self.sessions.keys()
+        assert self.peers.peers.keys() <= self.sessions.keys()
+        assert len(self._passed) <= self.limits.passers_max
         for address, session in self.sessions.items():
             session.check()
+            assert not (session.links and address in self._passed)
             assert all(self.links[link].peer == address for link in session.links)
             assert self.peers.peer(address).connected == bool(session.links)
 
@@ -338,7 +353,7 @@ class Connections:
         self._check_superseded(record)
         if link.peer not in (None, address):
             raise Unwelcome("IDN-2", ByeCode.ADDRESS_MISMATCH, "another identity on this link")
-        met = len(self.sessions) - len(self._strangers)
+        met = len(self.sessions) - len(self._strangers) - len(self._passed)
         if address not in self.sessions and met >= self.limits.peers_max:
             raise Unwelcome("HEL-6", ByeCode.TOO_MANY, "as many peers as this node serves")
         session = self.session(address)
@@ -397,6 +412,7 @@ class Connections:
         if self.peers.learn(record, wanted=False, now=now, known_counts=counts):
             self._store_contact(address)
         self._strangers.discard(address)
+        self._passed.pop(address, None)
         peer.last_seen_ms = self.clock.utc_ms
         if not peer.connected:
             self.output.events.append(PeerConnected(address, link.remote))
@@ -485,6 +501,25 @@ class Connections:
             self.output.events.append(PeerDisconnected(address, why))
         kind = Failure.LOST if link.state is LinkState.ESTABLISHED else Failure.ANSWERED
         self.dialing.failed(address, why, Failure.DENIED if code in PATIENT_CODES else kind)
+        if address in self._unkept and session.inbox.is_idle:
+            self._pass(address)
+
+    def _pass(self, address: Address) -> None:
+        """A peer went with which nothing was exchanged: of many, forget who went first.
+
+        For a while it is remembered, so that it can be sent something all the same.
+        """
+        self._passed[address] = None
+        if len(self._passed) > self.limits.passers_max:
+            gone = next(iter(self._passed))
+            del self._passed[gone]
+            self._unkept.discard(gone)
+            self._strangers.discard(gone)
+            session = self.sessions.pop(gone)
+            del self.streams[session.outbox.stream]
+            self.unsettled.pop(gone, None)
+            session.inbox.close()
+            self.peers.forget(gone)
 
     def _forget(self, link: Link) -> None:
         del self.links[link.id]
@@ -551,9 +586,23 @@ class Connections:
         session.share_room(self._room)
         self.sessions[address] = session
         self.streams[session.outbox.stream] = address
+        if not session.kept:
+            self._unkept.add(address)
         return session
 
+    def _keep(self, session: Session) -> bool:
+        """If ``session`` has just become one that is stored, store the contact too."""
+        if not session.kept or session.peer not in self._unkept:
+            return False
+        self._unkept.discard(session.peer)
+        self._passed.pop(session.peer, None)
+        if self.peers.peer(session.peer).contact is not None:
+            self._store_contact(session.peer)
+        return True
+
     def _store_contact(self, address: Address) -> None:
+        if address in self._unkept:
+            return
         peer = self.peers.peer(address)
         self.output.writes.append(PutContact(address, str(peer.contact), peer.wanted))
 

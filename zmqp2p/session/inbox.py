@@ -103,6 +103,11 @@ class Inbox:
             self._keep(body, after)
         return Accepted.NEW
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was received is processed."""
+        return self.received == self.cursor
+
     def ready(self) -> bool:
         """Whether `take` would return a message."""
         return (

@@ -87,10 +87,9 @@ class Session:
         self._rng = rng
         self._incarnation = memory.incarnation
         self._instance = memory.instance
-        stream = memory.out_stream
-        if not stream:
-            stream = StreamId(rng.randbytes(STREAM_ID_SIZE))
-            output.writes.append(PutOutStream(peer, stream))
+        # Whether the store knows of it: not before there is something to lose (see `keep`).
+        self.kept = bool(memory.out_stream)
+        stream = memory.out_stream or StreamId(rng.randbytes(STREAM_ID_SIZE))
         bodies = [body for _seq, body in memory.messages]
         acked_digest = memory.acked_digest or StreamDigest(stream)
         self.outbox = Outbox(stream, (memory.acked, acked_digest), bodies, limits, rng)
@@ -108,6 +107,20 @@ class Session:
         """Count what waits here in ``room``, with what waits of other peers."""
         self._room = room
         self._forget_unprocessed()
+
+    def keep(self) -> None:
+        """Have the store remember this session, from the first message on, in either direction.
+
+        Identities cost nothing: whoever only says HELLO must not be able to fill the disk.
+        """
+        if self.kept:
+            return
+        self.kept = True
+        self._output.writes.append(PutOutStream(self.peer, self.outbox.stream))
+        if self._instance:
+            self._store_run()
+        if self.inbox.stream:
+            self._store_cursor()
 
     # --- Links ----------------------------------------------------------------------------------
 
@@ -145,8 +158,8 @@ class Session:
             self._output.writes.append(DropHold(self.peer))
         if (hello.incarnation, hello.instance) != (self._incarnation, self._instance):
             self._incarnation, self._instance = hello.incarnation, hello.instance
-            run = PutPeerRun(self.peer, hello.incarnation, hello.instance)
-            self._output.writes.append(run)
+            if self.kept:
+                self._store_run()
             self._forget_unprocessed()
         if decision.anew:
             self._restart_inbox(hello)
@@ -190,6 +203,7 @@ class Session:
             held = replace(held, cursor=hello.cursor, digest=hello.seen_digest)
         if held != self.held:
             self.held = held
+            self.keep()
             self._output.writes.append(PutHold(self.peer, held))
         self._forget_unprocessed()
 
@@ -214,6 +228,7 @@ class Session:
 
     def send(self, body: bytes) -> Seq:
         """Take one message into the outbox and return its number, its last part's (SEQ-1)."""
+        self.keep()
         for part in split(body):
             seq = self.outbox.append(part)
             self._output.writes.append(PutMessage(self.peer, seq, part))
@@ -260,11 +275,13 @@ class Session:
 
     def done(self) -> None:
         """The message taken from the inbox is processed for good."""
+        self.keep()
         self.inbox.done()
         self._ack_owed = True
 
     def refuse(self, code: RefusalCode, reason: str) -> Refusal:
         """The message taken from the inbox is refused for good (REF-2)."""
+        self.keep()
         refusal = self.inbox.refuse(code, reason)
         write = PutRefusal(self.peer, refusal.seq, code.value, reason)
         self._output.writes.append(write)
@@ -337,8 +354,13 @@ class Session:
 
     def _store_cursor(self) -> None:
         self._stored = (self.inbox.cursor, self.inbox.digest, self._in_base)
-        cursor = PutCursor(self.peer, self.inbox.stream, *self._stored)
-        self._output.writes.append(cursor)
+        if self.kept:
+            cursor = PutCursor(self.peer, self.inbox.stream, *self._stored)
+            self._output.writes.append(cursor)
+
+    def _store_run(self) -> None:
+        run = PutPeerRun(self.peer, self._incarnation, self._instance)
+        self._output.writes.append(run)
 
     def _progress(self) -> Progress:
         messages, size_bytes = self.inbox.window()

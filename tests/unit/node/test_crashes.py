@@ -20,7 +20,7 @@ from zmqp2p.node.build import terms_of
 from zmqp2p.node.deliveries import Delivery
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.objectives.base import Status
-from zmqp2p.persistence import Write
+from zmqp2p.persistence import PeerSnapshot, Write
 from zmqp2p.policy import approve_all
 from zmqp2p.store import MemoryStore
 from zmqp2p.transport import MemoryTransport
@@ -291,7 +291,7 @@ def channel_is_stored(world: World) -> bool:
     bob = world.bob
     bob.end()
     snapshot = bob.store.open(bob.address, 0)
-    memory = snapshot.peers[world.alice.address]
+    memory = snapshot.peers.get(world.alice.address, PeerSnapshot())
     bob.store.close()
     bob.start()
     world.alice.loop.engine.add_contact(bob.loop.record)

@@ -198,8 +198,14 @@ def test_a_new_session_stores_its_stream_before_anything_is_sent_on_it() -> None
     sut = Sut(PeerSnapshot())
     stream = sut.session.outbox.stream
     assert len(stream) == 16
-    assert sut.writes() == [PutOutStream(PEER, stream)]
-    assert Sut(STORED).writes() == []
+    assert sut.writes() == []
+    sut.session.send(b"one")
+    assert sut.writes() == [PutOutStream(PEER, stream), PutMessage(PEER, Seq(1), b"one")]
+    sut.session.send(b"two")
+    assert sut.writes() == [PutMessage(PEER, Seq(2), b"two")]
+    known = Sut(STORED)
+    known.session.keep()
+    assert known.writes() == []
 
 
 def test_hello_says_what_was_stored() -> None:

@@ -1,0 +1,157 @@
+"""Peers that come by themselves: nothing is stored of them before something is exchanged.
+
+Identities cost nothing. Whoever makes them by the thousand must fill neither the disk, nor the
+memory, nor the places of others.
+"""
+
+from dataclasses import replace
+
+from tests.engine_world import HIGH, LOW, Sut, hello_of, note, record_of
+from tests.frames import INSTANCE, UNSAID, chain, progress_of
+from tests.unit.engine.test_connections import byes, middle
+from zmqp2p.codes import ByeCode
+from zmqp2p.crypto import SecretKey
+from zmqp2p.engine.output import EngineOutput
+from zmqp2p.events import SessionForgotten
+from zmqp2p.ids import InstanceId, Seq
+from zmqp2p.limits import Limits
+from zmqp2p.persistence import PutContact, PutCursor, PutOutStream, PutPeerRun
+from zmqp2p.wire.frames import Data
+
+KEYS = [SecretKey(bytes([number]) * 32) for number in range(101, 105)]
+LIMITS = Limits(subscribe_grace_s=0.0, passers_max=2)
+
+
+def visit(sut: Sut, link: int, key: SecretKey) -> EngineOutput:
+    """Let ``key``'s owner say HELLO and go."""
+    sut.meet(link, key, kept=False)
+    return sut.down(link)
+
+
+def few() -> Sut:
+    """Return an engine that remembers two passers."""
+    return middle(limits=LIMITS)
+
+
+def test_a_hello_writes_nothing() -> None:
+    sut = few()
+    stored = len(sut.done.writes)
+    visit(sut, 1, LOW)
+    assert len(sut.done.writes) == stored
+    assert LOW.address not in sut.restarted().statuses()
+
+
+def test_the_first_message_stores_all_that_is_known_of_its_sender() -> None:
+    sut = few()
+    sut.engine.subscribe(None, None)
+    sut.meet(1, LOW, kept=False)
+    sut.hear(1, Data(Seq(1), UNSAID, progress_of(), (note("one"),)))
+    stored = len(sut.done.writes)
+    sut.engine.complete(sut.pending[0])
+    output = sut.turn()
+    session = sut.engine._connections.sessions[LOW.address]  # noqa: SLF001
+    stream = hello_of(LOW).stream
+    assert sut.done.writes[stored:] == output.writes
+    assert output.writes == [
+        PutOutStream(LOW.address, session.outbox.stream),
+        PutPeerRun(LOW.address, 1, INSTANCE),
+        PutCursor(LOW.address, stream, Seq(0), chain(stream)),
+        PutCursor(LOW.address, stream, Seq(1), chain(stream, note("one"))),
+        PutContact(LOW.address, str(record_of(LOW)), dial=False),
+    ]
+    again = sut.restarted()
+    assert LOW.address in again.statuses()
+    assert not byes(again.meet(2, LOW, replace(hello_of(LOW), base=Seq(2))))
+
+
+def test_one_that_has_passed_can_still_be_sent_something() -> None:
+    sut = few()
+    visit(sut, 1, LOW)
+    sut.engine.send(LOW.address, note("mine"))
+    output = sut.turn()
+    assert PutContact(LOW.address, str(record_of(LOW)), dial=False) in output.writes
+    for number, key in enumerate(KEYS):
+        visit(sut, 2 + number, key)
+    assert sut.memory.peers[LOW.address].messages == [(Seq(1), note("mine"))]
+    assert LOW.address in sut.statuses()
+
+
+def test_of_many_that_have_passed_the_first_is_forgotten() -> None:
+    sut = few()
+    sut.meet(8, KEYS[0], kept=False)
+    for number, key in enumerate(KEYS):
+        visit(sut, 1 + number, key)
+        sut.down(8)  # Only now the first one, who had two links.
+    sut.until(sut.now + 60.0)  # Timers of the first ones find nothing.
+    assert set(sut.statuses()) == {key.address for key in KEYS[2:]}
+    assert not byes(sut.meet(9, KEYS[0]))
+    assert KEYS[0].address in sut.statuses()
+
+
+def test_one_that_comes_again_has_not_passed() -> None:
+    sut = few()
+    for number, key in enumerate(KEYS[:2]):
+        visit(sut, 1 + number, key)
+    sut.meet(3, KEYS[0], kept=False)
+    for number, key in enumerate(KEYS[2:]):
+        visit(sut, 4 + number, key)
+    assert set(sut.statuses()) == {key.address for key in [KEYS[0], *KEYS[2:]]}
+    visit(sut, 6, KEYS[1])
+    sut.down(3)
+    assert set(sut.statuses()) == {KEYS[0].address, KEYS[1].address}
+
+
+def test_one_whose_message_is_in_progress_is_not_forgotten() -> None:
+    sut = few()
+    sut.engine.subscribe(None, None)
+    sut.meet(1, LOW, kept=False)
+    sut.hear(1, Data(Seq(1), UNSAID, progress_of(), (note("one"),)))
+    sut.down(1)
+    for number, key in enumerate(KEYS):
+        visit(sut, 2 + number, key)
+    sut.engine.complete(sut.pending[0])
+    sut.turn()
+    assert sut.memory.peers[LOW.address].cursor == 1
+
+
+def test_those_who_have_passed_take_no_place_of_others() -> None:
+    """HEL-6."""
+    sut = middle(limits=replace(LIMITS, peers_max=1))
+    visit(sut, 1, LOW)
+    assert not byes(sut.meet(2, HIGH, kept=False))
+    assert byes(sut.meet(3, LOW)) == []  # It is known still.
+    sut = middle(limits=replace(LIMITS, peers_max=1))
+    sut.meet(1, LOW, kept=False)
+    assert byes(sut.meet(2, HIGH)) == [(2, ByeCode.TOO_MANY)]
+
+
+def test_a_peer_that_was_added_is_stored_at_once_and_once() -> None:
+    sut = few()
+    sut.engine.add_contact(record_of(LOW))
+    sut.engine.add_contact(record_of(LOW))
+    writes = sut.turn().writes
+    session = sut.engine._connections.sessions[LOW.address]  # noqa: SLF001
+    assert writes == [
+        PutOutStream(LOW.address, session.outbox.stream),
+        PutContact(LOW.address, str(record_of(LOW)), dial=True),
+    ]
+
+
+def test_a_peer_that_has_passed_and_is_added_is_remembered() -> None:
+    sut = few()
+    visit(sut, 1, LOW)
+    sut.engine.add_contact(record_of(LOW))
+    for number, key in enumerate(KEYS):
+        visit(sut, 2 + number, key)
+    assert PutPeerRun(LOW.address, 1, INSTANCE) in sut.turn().writes + sut.done.writes
+    assert LOW.address in sut.statuses()
+
+
+def test_a_new_run_of_a_peer_that_only_visits_is_nothing_to_store_or_tell() -> None:
+    sut = few()
+    visit(sut, 1, LOW)
+    stored = len(sut.done.writes)
+    again = replace(hello_of(LOW), incarnation=2, instance=InstanceId(b"the next"))
+    output = sut.meet(2, LOW, again, kept=False)
+    assert not [event for event in output.events if isinstance(event, SessionForgotten)]
+    assert len(sut.done.writes) == stored
