@@ -4,12 +4,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tests.engine_world import HIGH, LOW, curve_of
+from tests.fuzz.speech import THIRD
 from zmqp2p.engine.engine import Engine
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.errors import PeerError
 from zmqp2p.ids import LinkId
 from zmqp2p.limits import REFUSALS_MAX
-from zmqp2p.session.handshake import LinkState
+from zmqp2p.session.handshake import Link, LinkState
 from zmqp2p.session.room import RESERVED_BYTES
 from zmqp2p.wire.encoding import decode_frame, encode_frame
 from zmqp2p.wire.frames import Bulk, Bye, Data, Frame, Hello, Who
@@ -74,10 +76,27 @@ def _check_held(engine: Engine) -> None:
         assert len(session.inbox.refusals) <= REFUSALS_MAX
         waiting = session.inbox.received - session.inbox.cursor - session.inbox._unkept
         assert waiting <= limits.inbox_max_messages
+    assert all(_is_whom_it_shows(link, engine) for link in connections.links.values())
     keys = 3 * len(sessions) + len(connections.links)
     assert len(connections.agenda._heap) <= 4 * keys + 64
     deadline = engine.deadline()
     assert deadline is None or deadline >= engine._clock.now
+
+
+def _is_whom_it_shows(link: Link, engine: Engine) -> bool:
+    """Whether the peer of a link is the one whose key opened it, and who was dialed (IDN-1 to 3).
+
+    Without CURVE nothing is known of whoever has opened it.
+    """
+    if link.peer is None:
+        return link.state is not LinkState.ESTABLISHED
+    keys = {curve_of(key): key.address for key in (LOW, HIGH, THIRD)}
+    shown = link.peer if link.curve_key is None else keys.get(link.curve_key)
+    return (
+        link.peer == shown
+        and link.expected in (None, link.peer)
+        and link.peer != engine._me.signer.address
+    )
 
 
 def _check_stranger(event: Received, output: EngineOutput) -> None:

@@ -15,25 +15,27 @@ from tests.fuzz.bounds import Bounds
 from tests.fuzz.script import Script
 from zmqp2p.codes import RefusalCode, RejectCode
 from zmqp2p.engine.engine import Pending
+from zmqp2p.engine.output import EngineOutput
 from zmqp2p.events import ChannelProposed
 from zmqp2p.ids import Address, ChannelId, CurveKey, LinkId, Seq, StreamId
 from zmqp2p.limits import KIB, Limits
 from zmqp2p.objectives import Status
 from zmqp2p.session.session import Session
 from zmqp2p.wire.encoding import encode_frame
+from zmqp2p.wire.frames import Who
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received
 
 LIMITS = Limits(
     inbox_max_messages=12,
-    inbox_max_bytes=300 * KIB,
-    inbox_total_max_bytes=500 * KIB,
+    inbox_max_bytes=700 * KIB,
+    inbox_total_max_bytes=100 * KIB,
     message_max_bytes=600 * KIB,
     turn_max_messages=8,
     handler_attempts=2,
     handlers_max=2,
     dead_letters_max_messages=2,
     undelivered_max_per_peer=3,
-    peers_max=3,
+    peers_max=2,
     links_max=4,
     proposals_max_per_peer=2,
     subscribe_grace_s=1.0,
@@ -63,6 +65,7 @@ class Conversation:
     proposed: list[ChannelId] = field(default_factory=list)
     # The last message processed for good, of each peer's stream.
     processed: dict[Address, tuple[StreamId, Seq]] = field(default_factory=dict)
+    asked_at: dict[LinkId, float] = field(default_factory=dict)  # When WHO left last.
     _links: int = 0
 
     def __post_init__(self) -> None:
@@ -78,7 +81,7 @@ class Conversation:
     def come_in(self) -> None:
         """Somebody connects; without CURVE there is no key."""
         self._links += 1
-        curve_key = self.script.pick([curve_of(LOW), curve_of(HIGH), curve_of(MIDDLE), None])
+        curve_key = self.script.pick([*_OWNERS, curve_of(MIDDLE), None])
         self._turn(LinkUp(LinkId(self._links), curve_key, "there", dialed=False))
 
     def answer_dial(self) -> None:
@@ -87,8 +90,10 @@ class Conversation:
         if not attempts:
             return
         link = self.script.pick(list(attempts))
-        if self.script.below(4):
-            curve_key = {key.address: curve_of(key) for key in (LOW, HIGH)}[attempts[link]]
+        answer = self.script.below(8)
+        if answer < 6:
+            pinned = {key.address: curve_of(key) for key in (LOW, HIGH)}[attempts[link]]
+            curve_key = pinned if answer else None  # Without CURVE.
             self._turn(LinkUp(link, curve_key, "there", dialed=True))
         else:
             self._turn(LinkDown(link, self.script.pick(list(DownReason)), ""))
@@ -122,7 +127,7 @@ class Conversation:
         self.come_in()
         link = LinkId(self._links)
         if link in self.sut.engine._connections.links:
-            hello = hello_of(self.script.pick([LOW, HIGH]))
+            hello = hello_of(self.script.pick([LOW, HIGH, speech.THIRD]))
             changed = replace(hello, incarnation=1 + self.script.below(3))
             self._turn(Received(link, encode_frame(self.sut._honest(link, changed))))
 
@@ -219,6 +224,7 @@ class Conversation:
         output = self.sut.turn(*events, later_s=later_s)  # Checks every invariant.
         before.check(self.sut.engine, output, events)
         self._forget_old_streams()
+        self._check_asking(output)
         for pending in self.sut.pending[waited:]:
             self._check_order(pending)
         self.proposed += [
@@ -233,6 +239,14 @@ class Conversation:
         at_work = [one.sender for one in self.sut.pending if engine.awaits(one)]
         assert len(at_work) == len(set(at_work))
 
+    def _check_asking(self, output: EngineOutput) -> None:
+        """WHO leaves at most once in 0.2 s on a link (HEL-5), but for the one that RES-3 asks."""
+        for link, frame in output.frames:
+            found = self.sut.engine._connections.links.get(link)
+            if isinstance(frame, Who) and found is not None and not found.doubted:
+                assert self.sut.now - self.asked_at.get(link, 0.0) >= 0.2
+                self.asked_at[link] = self.sut.now
+
     def _forget_old_streams(self) -> None:
         """A peer that begins a stream anew gives its numbers anew (RES-2)."""
         sessions = self.sut.engine._connections.sessions
@@ -244,7 +258,9 @@ class Conversation:
         self.processed[pending.sender] = (pending.stream, pending.seq)
 
 
-_OWNERS: dict[CurveKey | None, Address] = {curve_of(key): key.address for key in (LOW, HIGH)}
+_OWNERS: dict[CurveKey | None, Address] = {
+    curve_of(key): key.address for key in (LOW, HIGH, speech.THIRD)
+}
 _STEPS: list[Callable[[Conversation], None]] = [
     Conversation.hear_frame,
     Conversation.meet,

@@ -97,6 +97,8 @@ def conversations() -> Iterator[bytes]:
     yield met + data * 3 + bytes([3, 0, 5])
     yield dialed + data + bytes([4, 0, 0, 1]) + data
     yield met + bytes(200)
+    undecodable = bytes([0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 2, 0, 5, 0, 5, 0, 5, 0, 0])
+    yield met + undecodable * 24  # More refusals than may be unheard.
     yield bytes(range(256)) * 2
     for seed in range(40):
         yield Random(seed).randbytes(300)

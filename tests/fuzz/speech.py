@@ -19,6 +19,7 @@ from tests.fuzz.script import Script
 from tests.unit.objectives.world import APP_DATA, ETHER, acceptance_of, exit_of, proposal_of
 from zmqp2p import codec
 from zmqp2p.codes import ByeCode, RefusalCode, RejectCode
+from zmqp2p.crypto import SecretKey
 from zmqp2p.ids import CurveKey, Seq, StreamDigest, StreamId, TurnNum
 from zmqp2p.limits import BULK_MIN_BYTES, PART_MAX_BYTES
 from zmqp2p.messages import RejectProposal, encode_message
@@ -42,6 +43,7 @@ from zmqp2p.wire.frames import (
     Who,
 )
 
+THIRD = SecretKey(b"\x04" * 32)
 _RECORDS = [
     record_of(LOW).encode(),
     record_of(HIGH).encode(),
@@ -51,6 +53,7 @@ _RECORDS = [
     record_of(HIGH, issued_ms=START_MS + HOUR_MS).encode(),
     record_of(HIGH, issued_ms=START_MS + 2, endpoints=()).encode(),
     record_of(LOW).encode()[:-1] + b"\x00",
+    record_of(THIRD).encode(),
 ]
 CONTACTS: list[Contact] = [
     record_of(LOW),
@@ -111,7 +114,7 @@ def _messages(script: Script, session: Session | None, kind: Kind) -> Data | Bul
     digest, said = _digest(script), progress(script, session)
     if kind is Kind.BULK:
         return Bulk(seq, digest, said, body(script).ljust(BULK_MIN_BYTES))
-    bodies = [body(script) for _ in range(1 + script.below(3))]
+    bodies = [body(script) for _ in range(1 + script.below(3))] * script.pick([1, 1, 1, 7])
     small = tuple(one for one in bodies if len(one) < BULK_MIN_BYTES)
     return Data(seq, digest, said, small or (b"",))
 
