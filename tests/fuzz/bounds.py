@@ -67,8 +67,9 @@ def _check_held(engine: Engine) -> None:
     connections, limits = engine._connections, engine._limits
     sessions = connections.sessions.values()
     assert len(connections.links) <= limits.links_max
-    assert len(sessions) - len(connections._strangers) <= limits.peers_max
-    assert len(sessions) <= 2 * limits.peers_max
+    wanted = len(list(connections.peers.wanted()))  # By the application, which may have its way.
+    assert len(sessions) - len(connections._strangers) - wanted <= limits.peers_max
+    assert len(sessions) - wanted <= 2 * limits.peers_max
     assert len(connections.peers.peers) <= len(sessions)
     room = connections._room
     assert room.used_bytes <= limits.inbox_total_max_bytes + RESERVED_BYTES * len(sessions)
