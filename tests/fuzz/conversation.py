@@ -86,7 +86,8 @@ class Conversation:
 
     def answer_dial(self) -> None:
         """A dial succeeds, or comes to nothing."""
-        attempts = self.sut.engine._connections._attempts
+        peers = self.sut.engine._connections.peers.peers.values()
+        attempts = {link: peer.address for peer in peers for link in peer.dialing}
         if not attempts:
             return
         link = self.script.pick(list(attempts))

@@ -20,6 +20,7 @@ from zmqp2p.errors import (
     SignatureError,
 )
 from zmqp2p.messages import ProposeState, decode_message, describe, encode_message, message
+from zmqp2p.objectives import DirectFund
 from zmqp2p.records import RECORD_DOMAIN, PeerRecord, parse_address, parse_contact
 from zmqp2p.session.parts import Assembly
 from zmqp2p.state import recover_signer
@@ -144,6 +145,17 @@ def _signed(statement: bytes) -> bytes:
     digest = keccak256(RECORD_DOMAIN + statement)
     signature = codec.encode(SIGNER.sign(digest).to_bytes())
     return bytes([0x90 + len(fields) + 1]) + statement[1:] + signature
+
+
+def fuzz_objective(data: bytes) -> None:
+    """The bytes are a channel's, from a store."""
+    try:
+        fund = DirectFund.decode(data)
+    except DecodeError as fault:
+        check_rule(fault, ENCODING_RULES | {"OBJ-1"})
+        return
+    assert fund.encode() == data
+    fund.check()
 
 
 def fuzz_contact(data: bytes) -> None:

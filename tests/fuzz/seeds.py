@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.fuzz.script import blob
 from tests.notation import unhex
+from tests.unit.objectives.test_record import ALL
 from zmqp2p import codec
 from zmqp2p.transport.options import ZAP_DOMAIN
 
@@ -55,6 +56,12 @@ def records() -> Iterator[bytes]:
         yield b"\x00" + data
         if data[0] == 0x97:  # An array of seven; the last field is the signature.
             yield b"\x01\x96" + data[1:-67]
+
+
+def objectives() -> Iterator[bytes]:
+    """Channels at several points of their funding."""
+    for fund in (make() for make in ALL):
+        yield fund.encode()
 
 
 def contacts() -> Iterator[bytes]:

@@ -25,6 +25,7 @@ TARGETS = {
     "messages": Target(decoders.fuzz_message, seeds.bodies),
     "records": Target(decoders.fuzz_record, seeds.records, 2100),
     "contacts": Target(decoders.fuzz_contact, seeds.contacts, 3000),
+    "objectives": Target(decoders.fuzz_objective, seeds.objectives),
     "endpoints": Target(decoders.fuzz_endpoint, seeds.endpoints, 300),
     "zap": Target(decoders.fuzz_zap, seeds.zap_requests, 1000),
     "parts": Target(decoders.fuzz_parts, seeds.parts, 300),

@@ -148,7 +148,7 @@ NOT_HERE = {
     *("OBJ-1", "REC-7", "REC-8", "REF-2", "RES-1", "RES-2", "RES-8", "RES-9", "RTO-1", "RTO-2"),
     *("RTO-3", "SEQ-3", "SIG-2", "SIG-3", "STA-3", "STA-4", "WIN-2", "WIN-3", "HEL-6"),
     *("LIV-1", "LIV-2", "LIV-4", "LIV-5", "LIV-6", "TRN-1", "TRN-2", "TRN-3", "TRN-4", "TRN-5"),
-    *("KEY-1", "REC-5", "REC-6", "MSG-5", "RES-7"),
+    *("KEY-1", "REC-5", "REC-6", "MSG-5", "RES-7", "RES-12"),
 }
 
 
