@@ -65,7 +65,7 @@ def _states() -> Iterator[Case]:
     bye = (pack((14, 3, "go away")),)
     yield Case("BYE", "BYE-2", bye, Expected(closed=True), ANY)
     yield Case("frames after BYE", "BYE-2", (*bye, *many), Expected(closed=True), ANY)
-    yield Case("fifty HELLOs", "HEL-4", (hello(),) * 50, answered(*["HELLO"] * 50))
+    yield Case("HELLO twice more", "HEL-4", (hello(),) * 2, answered("HELLO", "HELLO"))
 
 
 def _records() -> Iterator[Case]:
@@ -212,7 +212,8 @@ def _acknowledgements() -> Iterator[Case]:
     yield Case("an older progress after a newer one", "ACK-5", (newer, ack()), NOTHING)
     unsent = data(b"\x90", received=5)
     yield Case("DATA with such a received", "ACK-1", (unsent,), ends())
-    yield Case("fifty GAPs", "GAP-1", (pack((18, *progress())),) * 50, answered("DATA"))
+    gaps = (pack((18, *progress())),) * 50
+    yield Case("fifty GAPs", "GAP-1", gaps, answered("DATA"), apart=True)
 
 
 def _numbers() -> Iterator[Case]:
@@ -220,7 +221,7 @@ def _numbers() -> Iterator[Case]:
     one, two = b"\x90", b"\x91\x05"
     yield Case("a number left out", "GAP-1", (data(two, seq=2, before=[one]),), answered("GAP"))
     far = data(two, seq=2**53 - 1, digest=bytes(16))
-    yield Case("the largest number, fifty times", "GAP-1", (far,) * 50, answered("GAP"))
+    yield Case("the largest number", "GAP-1", (far,) * 50, answered("GAP"), apart=True)
     yield Case(
         "another message than its digest says", "RES-11", (data(one, digest=chained(two)),), lost
     )

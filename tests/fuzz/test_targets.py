@@ -73,6 +73,7 @@ _CLAIMS = {
     "text of 2**32 - 1": b"\xdb" + b"\xff" * 4,
     "arrays of 65,535 in each other": b"\xdc\xff\xff" * 300,
     "arrays of 65,535 in each other, longer": b"\xdc\xff\xff" * 3000,
+    "arrays of 60,000 in each other, in 64,000 bytes": b"\xdc\xea\x60" * 21_333,
     "an array of arrays": b"\xdc\x07\xff" + b"\xdc\x00\xff" * 2047,
 }
 

@@ -11,7 +11,12 @@ from zmqp2p.transport.endpoints import Endpoint, parse_dial, parse_listen
 from zmqp2p.transport.options import ZAP_DOMAIN
 from zmqp2p.transport.zap import answer
 
-addresses = st.ip_addresses(v=4).map(str) | st.ip_addresses(v=6).map("[{}]".format)
+WILDCARDS = ["0.0.0.0", "[::]", "[::0]", "[0:0:0:0:0:0:0:0]"]  # noqa: S104  # Not bound.
+addresses = (
+    st.ip_addresses(v=4).map(str)
+    | st.ip_addresses(v=6).map("[{}]".format)
+    | st.sampled_from(WILDCARDS)
+)
 ports = st.integers(-1, 70_000)
 tcp = st.builds("tcp://{}:{}".format, addresses, ports)
 paths = st.text(max_size=120).map("ipc://".__add__)
@@ -41,7 +46,7 @@ def test_what_is_accepted_is_accepted_again_as_it_is_given_to_the_library(
 def test_exactly_the_ports_of_the_range_are_accepted(address: str, port: int) -> None:
     """And a wildcard, or port 0, only to listen at."""
     text = f"tcp://{address}:{port}"
-    wildcard = address in ("0.0.0.0", "[::]")  # noqa: S104  # It is not bound.
+    wildcard = address in WILDCARDS
     assert (parsed(parse_listen, text) is not None) == (0 <= port < 2**16)
     assert (parsed(parse_dial, text) is not None) == (1 <= port < 2**16 and not wildcard)
 

@@ -17,7 +17,7 @@ from zmqp2p.ids import InstanceId, LinkId, Seq
 from zmqp2p.limits import Limits
 from zmqp2p.session.handshake import TABLE, Action, LinkState
 from zmqp2p.wire.encoding import decode_frame
-from zmqp2p.wire.frames import Bye, Data, Frame, Hello, Kind, Pong, Who
+from zmqp2p.wire.frames import Bye, Data, Frame, Hello, Ignored, Kind, Pong, Who
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received
 
 LINK = 1
@@ -160,6 +160,16 @@ def test_unknown_kinds_are_ignored_if_odd_and_end_the_link_if_even(
     else:
         assert output.closes == [link]
         assert [one.code for one in byes_on(output, link)] == [ByeCode.PROTOCOL_ERROR]
+
+
+@pytest.mark.parametrize(("state", "dialed"), STATES)
+def test_frames_that_are_ignored_keep_no_link_alive(state: LinkState, dialed: bool) -> None:
+    """LIV-1, HEL-7: or somebody could hold links for nothing."""
+    sut, link = link_in(state, dialed=dialed)
+    closed: list[LinkId] = []
+    for _ in range(100):
+        closed += sut.hear(link, Ignored(11), later_s=0.04).closes
+    assert link in closed
 
 
 @pytest.mark.parametrize(("state", "dialed"), STATES)
