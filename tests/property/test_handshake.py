@@ -8,15 +8,25 @@ from hypothesis import strategies as st
 
 from tests import frames as some
 from tests.engine_world import HIGH, LOW, MIDDLE, Note, Sut, curve_of, frames_on, hello_of
+from zmqp2p import codec
 from zmqp2p.codes import ByeCode
+from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.output import EngineOutput
+from zmqp2p.errors import DecodeError
 from zmqp2p.ids import InstanceId, LinkId, Seq
 from zmqp2p.limits import Limits
 from zmqp2p.session.handshake import TABLE, Action, LinkState
-from zmqp2p.wire.frames import Bye, Data, Frame, Hello, Kind, Pong, Who
+from zmqp2p.wire.encoding import decode_frame
+from zmqp2p.wire.frames import Bye, Data, Frame, Hello, Ignored, Kind, Pong, Who
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received
 
 LINK = 1
+STATES = [  # With who has dialed.
+    (LinkState.SILENT, False),
+    (LinkState.GREETED, True),
+    (LinkState.ESTABLISHED, False),
+    (LinkState.ESTABLISHED, True),
+]
 OF_KIND: dict[Kind, st.SearchStrategy[Frame]] = {
     Kind.HELLO: some.hellos(),
     Kind.DATA: some.datas,
@@ -40,6 +50,11 @@ def link_in(state: LinkState, *, dialed: bool) -> tuple[Sut, int]:
         sut.hear(link, hello_of(LOW))
     sut.turn(later_s=0.25)
     return sut, link
+
+
+def byes_on(output: EngineOutput, link: int) -> list[Bye]:
+    """Return the goodbyes that leave over ``link``."""
+    return [frame for frame in frames_on(output, link) if isinstance(frame, Bye)]
 
 
 def follows(action: Action, frame: Frame, sent: list[Frame], closed: bool, dialed: bool) -> bool:
@@ -66,15 +81,7 @@ def follows(action: Action, frame: Frame, sent: list[Frame], closed: bool, diale
 
 
 @pytest.mark.parametrize("kind", Kind)
-@pytest.mark.parametrize(
-    ("state", "dialed"),
-    [
-        (LinkState.SILENT, False),
-        (LinkState.GREETED, True),
-        (LinkState.ESTABLISHED, False),
-        (LinkState.ESTABLISHED, True),
-    ],
-)
+@pytest.mark.parametrize(("state", "dialed"), STATES)
 @settings(max_examples=15)
 @given(data=st.data())
 def test_each_frame_in_each_state_does_what_the_table_says(
@@ -88,6 +95,124 @@ def test_each_frame_in_each_state_does_what_the_table_says(
     assert follows(TABLE[state, kind], frame, sent, closed, dialed)
     after = sut.hear(link, hello_of(LOW))
     assert (frames_on(after, link) == []) == (closed or dialed)  # A closed link is forgotten.
+
+
+def test_the_table_has_every_state_and_every_kind() -> None:
+    assert TABLE.keys() == {(state, kind) for state in LinkState for kind in Kind}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.HELLO])
+@pytest.mark.parametrize("dialed", [False, True])
+@settings(max_examples=15)
+@given(data=st.data())
+def test_a_doubted_link_waits_for_its_hello_and_for_nothing_else(
+    dialed: bool, kind: Kind, data: st.DataObject
+) -> None:
+    """RES-3: it may have accepted our HELLO; what it says does not count until it has answered."""
+    sut, link = link_in(LinkState.GREETED if dialed else LinkState.SILENT, dialed=dialed)
+    sut.meet(2, LOW, replace(hello_of(LOW), incarnation=9))
+    sut.down(2)
+    asked = frames_on(sut.hear(link, hello_of(LOW)), link)
+    assert [type(one) for one in asked] == [Hello if dialed else Who]
+    sut.turn(later_s=0.25)
+    frame = data.draw(OF_KIND[kind])
+    output = sut.hear(link, frame)
+    action = TABLE[LinkState.GREETED if dialed else LinkState.SILENT, kind]
+    expected = Action.IGNORE if action is Action.VIOLATION else action
+    assert output.closes == ([link] if expected is Action.CLOSE else [])
+    assert not any(isinstance(one, Bye) for one in frames_on(output, link))
+    if expected is Action.IGNORE:
+        assert frames_on(output, link) == []
+
+
+@pytest.mark.parametrize("speaker", [LOW, HIGH, MIDDLE])
+@pytest.mark.parametrize(("state", "dialed"), STATES)
+def test_a_good_hello_is_accepted_from_the_owner_of_the_key_and_nobody_else(
+    state: LinkState, dialed: bool, speaker: SecretKey
+) -> None:
+    """IDN-1 to IDN-3, in every state: the link is that of LOW's key."""
+    sut, link = link_in(state, dialed=dialed)
+    output = sut.hear(link, hello_of(speaker))
+    answers = [type(one) for one in frames_on(output, link)]
+    if speaker is LOW:
+        assert answers == [Hello] * (not dialed)
+        assert not output.closes
+        assert sut.statuses()[LOW.address] == "connected"
+    else:
+        assert answers == [Bye]
+        assert output.closes == [link]
+        assert speaker.address not in sut.statuses()
+
+
+@pytest.mark.parametrize(("state", "dialed"), STATES)
+@given(number=st.integers(0, 2**63 - 1), payload=st.lists(st.binary(max_size=9), max_size=1))
+def test_unknown_kinds_are_ignored_if_odd_and_end_the_link_if_even(
+    state: LinkState, dialed: bool, number: int, payload: list[bytes]
+) -> None:
+    """FRM-4, in every state; what is ignored changes nothing, and is no sign of life."""
+    sut, link = link_in(state, dialed=dialed)
+    kind = number if number % 2 or number > max(Kind) else max(Kind) + 2
+    due_at = sut.engine.deadline()
+    output = sut.turn(Received(LinkId(link), (codec.encode((kind,)), *payload)))
+    if kind % 2:
+        assert output == EngineOutput()
+        assert sut.engine.deadline() == due_at
+    else:
+        assert output.closes == [link]
+        assert [one.code for one in byes_on(output, link)] == [ByeCode.PROTOCOL_ERROR]
+
+
+@pytest.mark.parametrize(("state", "dialed"), STATES)
+def test_frames_that_are_ignored_keep_no_link_alive(state: LinkState, dialed: bool) -> None:
+    """LIV-1, HEL-7: or somebody could hold links for nothing."""
+    sut, link = link_in(state, dialed=dialed)
+    closed: list[LinkId] = []
+    for _ in range(100):
+        closed += sut.hear(link, Ignored(11), later_s=0.04).closes
+    assert link in closed
+
+
+@pytest.mark.parametrize(("state", "dialed"), STATES)
+@given(parts=st.lists(st.binary(max_size=40), max_size=3))
+def test_bytes_that_are_no_frame_end_the_link_in_every_state(
+    state: LinkState, dialed: bool, parts: list[bytes]
+) -> None:
+    try:
+        decode_frame(parts)
+    except DecodeError as fault:
+        rule = fault.rule
+    else:
+        return
+    sut, link = link_in(state, dialed=dialed)
+    output = sut.turn(Received(LinkId(link), tuple(parts)))
+    assert output.closes == [link]
+    (bye,) = byes_on(output, link)
+    assert bye.code is ByeCode.PROTOCOL_ERROR
+    assert bye.reason.startswith(rule)
+
+
+# --- Before HELLO -------------------------------------------------------------------------------
+
+
+@settings(max_examples=50)
+@given(
+    said=st.lists(some.frames.filter(lambda one: not isinstance(one, Bye)), max_size=20),
+    pause_s=st.sampled_from([0.0, 0.01, 0.1]),
+)
+def test_nobody_makes_a_node_work_without_an_introduction(
+    said: list[Frame], pause_s: float
+) -> None:
+    """No write, no dial, no session; one WHO in 0.2 s, or one BYE, is all that it says."""
+    sut, link = link_in(LinkState.SILENT, dialed=False)
+    before = sut.now
+    outputs = [sut.hear(link, frame, later_s=pause_s) for frame in said]
+    sent = [frame for output in outputs for frame in frames_on(output, link)]
+    byes = [frame for frame in sent if isinstance(frame, Bye)]
+    assert len(byes) <= 1
+    assert len(sent) - len(byes) <= 1 + (sut.now - before) / 0.2
+    assert all(isinstance(frame, Who | Bye) for frame in sent)
+    assert not any(output.writes or output.dials for output in outputs)
+    assert sut.statuses() == {}
 
 
 # --- Any sequence -------------------------------------------------------------------------------
