@@ -1,0 +1,106 @@
+"""A bench's figures as a table for people and as JSON for programs."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import zmq
+from rich.console import Console
+from rich.table import Table
+
+import zmqp2p
+from zmqp2p.cli.bench.figures import Trial
+from zmqp2p.cli.bench.runner import Row
+from zmqp2p.cli.bench.script import Kind
+from zmqp2p.cli.bench.workloads import MIB
+
+_COLUMNS = ("P50 ms", "P95 ms", "P99 ms", "max ms", "msg/s", "MB/s", "CPU s/10k", "peak MiB")
+
+
+def print_rows(rows: Sequence[Row], console: Console) -> None:
+    """Print the medians of each row, zmqp2p's above the floor's and the ratio of the two."""
+    table = Table("workload", "", *_COLUMNS)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for row in rows:
+        title = f"{row.workload} {row.settings.payload_of(row.workload)}"
+        for kind in row.trials:
+            table.add_row(title, kind, *_cells(row, kind))
+            title = ""
+        if ratios := row.ratios():
+            shown = {name: f"{ratio:.2f}x" for name, ratio in ratios.items()}
+            times = (shown.get(name, "") for name in ("p50_ms", "p95_ms", "p99_ms"))
+            table.add_row("", "ratio", *times, "", shown["rate"], "", shown.get("cpu_s", ""), "")
+        table.add_section()
+    console.print(table)
+    console.print(_explanation(rows), highlight=False)
+
+
+def _cells(row: Row, kind: Kind) -> list[str]:
+    median = row.median(kind)
+    assert median is not None
+    bulk = row.load.size_bytes >= MIB
+    return [
+        *(f"{value:.2f}" for value in _times(median)),
+        f"{median.rate:,.0f}",
+        f"{median.rate * row.load.size_bytes / 1e6:,.0f}" if bulk else "",
+        f"{median.cpu_s:.2f}",
+        f"{median.peak_mib:.0f}",
+    ]
+
+
+def _times(trial: Trial) -> tuple[float, float, float, float]:
+    return trial.p50_ms, trial.p95_ms, trial.p99_ms, trial.max_ms
+
+
+def _explanation(rows: Sequence[Row]) -> str:
+    settings = rows[0].settings
+    about = environment()
+    security = "CURVE" if settings.secure else "no encryption"
+    where = "to a remote node" if settings.connect else "two processes on loopback"
+    return (
+        f"Medians of {settings.trials}; {where}, {security}, {settings.store} store, "
+        f"{settings.face} face. Latency: from send to the ack after the handler.\n"
+        "floor: plain pyzmq, one thread in each process, acks by hand for each batch"
+        f"{_durably(settings.store)}. ratio: how many times the floor's cost.\n"
+        f"CPU of all processes; zmqp2p {about['zmqp2p']}, Python {about['python']}, "
+        f"pyzmq {about['pyzmq']}, libzmq {about['libzmq']}, {about['cpus']} CPUs, "
+        f"load {about['load_1m']:.1f}."
+    )
+
+
+def _durably(store: str) -> str:
+    return ", one fdatasync for each batch on both sides" if store == "sqlite" else ""
+
+
+def to_json(rows: Sequence[Row]) -> str:
+    """Return the rows, trial by trial, and where they were measured, as one JSON document."""
+    return json.dumps({"environment": environment(), "rows": [_row(row) for row in rows]}, indent=1)
+
+
+def _row(row: Row) -> dict[str, Any]:
+    medians = {kind: row.median(kind) for kind in row.trials}
+    return {
+        "workload": row.workload,
+        "settings": asdict(row.settings),
+        "load": asdict(row.load),
+        "medians": {kind: asdict(median) for kind, median in medians.items() if median},
+        "ratios": row.ratios(),
+        "trials": {kind: [asdict(t) for t in trials] for kind, trials in row.trials.items()},
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Return what a figure must be told with: versions, machine, and how busy that is."""
+    return {
+        "zmqp2p": zmqp2p.__version__,
+        "python": platform.python_version(),
+        "pyzmq": zmq.pyzmq_version(),
+        "libzmq": zmq.zmq_version(),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+        "load_1m": os.getloadavg()[0],
+    }
