@@ -34,9 +34,12 @@ class _OnLoop:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         endpoint = plan.endpoint if plan.side == "receive" else None
-        security = "curve" if plan.secure else "none"
         self._p2p = P2PService(
-            endpoint, identity=self._identity, store=plan.store, security=security
+            endpoint,
+            identity=self._identity,
+            store=plan.store,
+            security="curve" if plan.secure else "none",
+            advertise=None if plan.advertise is None else [plan.advertise],
         )
 
     def __enter__(self) -> Self:

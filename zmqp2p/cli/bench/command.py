@@ -2,22 +2,27 @@
 
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from zmqp2p.cli.bench.check import check, load_baseline
 from zmqp2p.cli.bench.report import print_rows, to_json
 from zmqp2p.cli.bench.runner import Row, measure
+from zmqp2p.cli.bench.serving import contacts_of, serving
 from zmqp2p.cli.bench.workloads import DEFAULT, NAMES, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _INTERRUPTED = 130  # What shells report for a command that SIGINT has ended.
+_OWN = ("folder", "output", "baseline", "connect", "serve", "advertise")  # Not of `Settings`.
+_LONG_S = 3_600.0
 _MESSAGES_MAX = 1_000_000
 _PEERS_MAX = 64
 _TIMEOUT_MAX_S = 3_600.0
@@ -67,42 +72,81 @@ def _with_settings(function: F) -> F:
     help="Where stores are made: a disk of the kind that counts. The system's temporary one.",
 )
 @click.option("--json", "output", type=click.File("w"), help="Write all trials to FILE too.")
-def bench(workloads: tuple[str, ...], folder: Path | None, output: Any, **chosen: Any) -> None:
+@click.option(
+    "--check",
+    "baseline",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Fail where a ratio is over 3 times that in FILE, which --json wrote.",
+)
+@click.option("--connect", metavar="ADDRESS", help="To a remote node: what its --serve printed.")
+@click.option("--serve", metavar="ENDPOINT", help="Be that node, such as tcp://0.0.0.0:7801.")
+@click.option("--advertise", metavar="ENDPOINT", help="Where --serve is reached, if elsewhere.")
+def bench(workloads: tuple[str, ...], **options: Any) -> None:
     """Measure what messages cost on this machine, beside plain pyzmq that does the same work.
 
     WORKLOADS are pingpong (one at a time), burst (1000 at once), sustained (as many as a window
-    takes), paced (by the clock, whatever comes back), bulk (1 MiB each) and fan-in (several peers
-    to one); the first five if none is named. The exit code is 1 if a message is lost or anything
-    fails.
+    takes), paced (by the clock, whatever comes back), bulk (1 MiB each), fan-in (several peers to
+    one) and fund (channels, on a simulated chain); the first five if none is named. The exit code
+    is 1 if a message is lost or anything fails.
+
+    Between two machines: zmqp2p bench --serve on one, which uses this port and the next for the
+    floor, and --connect on the other; with the same --store, --curve, --payload and --face.
     """
-    settings = Settings(**chosen)
+    own = {name: options.pop(name) for name in _OWN}
+    connect = {} if own["connect"] is None else contacts_of(own["connect"])
+    settings = Settings(**options, connect=connect)
     names = workloads or DEFAULT
+    if "fund" in names and (connect or settings.face == "asyncio"):
+        raise click.UsageError("fund has both nodes here, and the blocking face")
+    baseline = None if own["baseline"] is None else load_baseline(own["baseline"])
     try:
-        with _interruptible(), tempfile.TemporaryDirectory("-zmqp2p-bench", dir=folder) as made:
-            rows = _measure_all(names, settings, Path(made))
+        with _interruptible(), _folder(own["folder"]) as folder:
+            if own["serve"] is not None:
+                _serve(settings, own["serve"], own["advertise"], folder)
+            rows = _measure_all(names, settings, folder)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         raise SystemExit(_INTERRUPTED) from None
+    _print(rows)
+    if own["output"] is not None:
+        own["output"].write(to_json(rows) + "\n")
+    if baseline is not None:
+        check(rows, baseline)
+
+
+def _print(rows: Sequence[Row]) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = _WIDTH
     print_rows(rows, console)
-    if output is not None:
-        output.write(to_json(rows) + "\n")
 
 
-def _measure_all(names: Sequence[str], settings: Settings, folder: Path) -> list[Row]:
+def _folder(parent: Path | None) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="zmqp2p-bench-", dir=parent)
+
+
+def _serve(settings: Settings, endpoint: str, advertise: str | None, folder: str) -> NoReturn:
+    """Serve until interrupted."""
+    store = str(Path(folder) / "serve") if settings.store == "sqlite" else None
+    with serving(settings, endpoint, advertise, store) as address:
+        click.echo(address)
+        while True:
+            time.sleep(_LONG_S)
+
+
+def _measure_all(names: Sequence[str], settings: Settings, folder: str) -> list[Row]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
-        kinds = 2 if settings.floor and settings.connect is None else 1
-        task = bar.add_task("starting", total=len(names) * settings.trials * kinds)
+        kinds = sum(len(settings.kinds(name)) for name in names)
+        task = bar.add_task("starting", total=settings.trials * kinds)
 
         def show(what: str) -> None:
             bar.update(task, description=what)
             bar.advance(task)
 
-        return [measure(name, settings, folder, show) for name in names]
+        return [measure(name, settings, Path(folder), show) for name in names]
 
 
 @contextmanager

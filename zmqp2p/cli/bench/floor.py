@@ -97,7 +97,8 @@ class Receiver:
             self._socket.socket.set(zmq.CURVE_SECRETKEY, self._identity.curve_secret)
         self._socket.socket.bind(self._plan.endpoint)
         endpoint = bytes(self._socket.socket.get(zmq.LAST_ENDPOINT)).decode()
-        self.contact = f"{self._identity.curve_public.hex()}@{endpoint}"
+        shown = self._plan.advertise or endpoint
+        self.contact = f"{self._identity.curve_public.hex()}@{shown}"
         self._thread.start()
         return self
 

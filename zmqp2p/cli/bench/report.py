@@ -26,7 +26,7 @@ def print_rows(rows: Sequence[Row], console: Console) -> None:
     for column in table.columns[2:]:
         column.justify = "right"
     for row in rows:
-        title = f"{row.workload} {row.settings.payload_of(row.workload)}"
+        title = _title(row)
         for kind in row.trials:
             table.add_row(title, kind, *_cells(row, kind))
             title = ""
@@ -37,6 +37,12 @@ def print_rows(rows: Sequence[Row], console: Console) -> None:
         table.add_section()
     console.print(table)
     console.print(_explanation(rows), highlight=False)
+
+
+def _title(row: Row) -> str:
+    if row.load.channels:
+        return f"{row.workload} channels"
+    return f"{row.workload} {row.settings.payload_of(row.workload)}"
 
 
 def _cells(row: Row, kind: Kind) -> list[str]:
@@ -85,7 +91,7 @@ def _row(row: Row) -> dict[str, Any]:
     medians = {kind: row.median(kind) for kind in row.trials}
     return {
         "workload": row.workload,
-        "settings": asdict(row.settings),
+        "settings": {**asdict(row.settings), "connect": bool(row.settings.connect)},
         "load": asdict(row.load),
         "medians": {kind: asdict(median) for kind, median in medians.items() if median},
         "ratios": row.ratios(),

@@ -12,7 +12,6 @@ from typing import Any
 from zmqp2p.cli.bench.figures import Trial, median_of, ratios, trial_of
 from zmqp2p.cli.bench.script import (
     END,
-    KINDS,
     REPORT,
     BenchFailed,
     Kind,
@@ -68,7 +67,7 @@ def measure(
     Raises:
         BenchFailed: a message was lost, a worker failed, or it took too long.
     """
-    kinds = KINDS if settings.floor and settings.connect is None else ("zmqp2p",)
+    kinds = settings.kinds(workload)
     load = settings.load(workload)
     trials: dict[Kind, list[Trial]] = {kind: [] for kind in kinds}
     with ExitStack() as stack:
@@ -76,7 +75,7 @@ def measure(
         for kind in kinds:
             group = _Group(workload, kind, settings, folder, command)
             groups[kind] = stack.enter_context(group.running())
-            group.run(settings.warm_up())
+            group.run(settings.warm_up(workload))
         for number in range(settings.trials):
             for kind in kinds:  # In turns: what else the machine does hits both.
                 progress(f"{workload} {kind} {number + 1}/{settings.trials}")
@@ -139,6 +138,7 @@ class _Group:
         self._kind = kind
         self._payload = settings.payload_of(workload)
         self._count = settings.senders(workload)
+        self._funds = settings.load(workload).channels
         self._settings = settings
         self._folder = folder
         self._command = command
@@ -150,7 +150,7 @@ class _Group:
     def running(self) -> "Iterator[_Group]":
         """Start the processes, and end them in any case."""
         with ExitStack() as stack:
-            contact = self._settings.connect
+            contact = self._settings.connect.get(self._kind)
             if contact is None:
                 receiver = self._start("receive", 0, "", stack)
                 self._receivers.append(receiver)
@@ -182,10 +182,11 @@ class _Group:
         return [worker.usage() for worker in (*self._senders, *self._receivers)]
 
     def _check(self, load: Load, outcomes: Sequence[Outcome]) -> None:
-        self._sent += load.messages * len(self._senders)
+        expected = load.messages * len(self._senders)
+        self._sent += expected
         acked = sum(outcome.messages for outcome in outcomes)
-        if acked != load.messages * len(self._senders):
-            raise BenchFailed(f"{self._name}: {acked} acked of {load.messages} for each sender")
+        if acked != expected:
+            raise BenchFailed(f"{self._name}: {acked} of {expected} acked")
         for receiver in self._receivers:
             usage = receiver.usage()
             if usage.received != self._sent or usage.faults:
@@ -203,6 +204,7 @@ class _Group:
             store=str(self._folder / f"{name}.db") if durable else None,
             secure=self._settings.secure,
             contact=contact,
+            chain=str(self._folder / "chain.db") if self._funds else None,
         )
         worker = _Worker(name, plan, self._folder, self._command)
         stack.callback(worker.child.end)

@@ -34,6 +34,7 @@ class Plan:
     store: str | None = None  # A new file; None keeps everything in memory.
     secure: bool = True  # CURVE.
     endpoint: str = "tcp://127.0.0.1:0"  # Where a receiver listens.
+    advertise: str | None = None  # Where others reach it, if that differs.
     contact: str = ""  # Of the receiver, for a sender: what that said when it was ready.
     chain: str | None = None  # The file of a simulated chain, to fund channels on.
 
@@ -60,7 +61,7 @@ class Load:
     rate: float = 0.0  # Per second; 0: as fast as the window lets them.
     size_bytes: int = 350  # Of a body, if opaque.
     timeout_s: float = 60.0  # For all of it.
-    channels: bool = False  # Fund so many channels instead of sending messages.
+    channels: bool = False  # Fund channels instead of sending messages: what is counted is these.
 
     def line(self) -> str:
         """Return the order as one JSON object."""

@@ -2,42 +2,72 @@
 
 import time
 from collections import deque
+from contextlib import ExitStack, closing
 from threading import Event as Flag
 from time import perf_counter
 from typing import Self
 
+from zmqp2p.chain import SimulatedChain
 from zmqp2p.cli.bench.figures import outcome_of
 from zmqp2p.cli.bench.payloads import BenchMessage, Source, Tally
 from zmqp2p.cli.bench.script import BenchFailed, Load, Outcome, Plan
+from zmqp2p.events import ChannelFunded, Event
 from zmqp2p.identity import Identity
+from zmqp2p.ids import ZERO_ADDRESS, Address
 from zmqp2p.node.deliveries import Delivery
 from zmqp2p.node.receipts import Receipt
-from zmqp2p.service import P2PService
+from zmqp2p.policy import approve_all
+from zmqp2p.service import Channel, P2PService
+from zmqp2p.state import Allocation, AssetExit, destination_of
+from zmqp2p.state import Outcome as Shares
 
 _CLOSE_MAX_S = 5.0
 
 
-class Receiver:
-    """A node that checks and counts what comes, on its own thread."""
+class _Running:
+    """A service, and the chain that it was given."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, endpoint: str | None) -> None:
         self._plan = plan
-        self._tally = Tally()
+        self._endpoint = endpoint
+        self._identity = Identity.generate()
+        self._stack = ExitStack()
         self._p2p: P2PService
 
     def __enter__(self) -> Self:
-        plan = self._plan
+        plan, chain = self._plan, None
+        if plan.chain is not None:
+            chain = self._stack.enter_context(closing(SimulatedChain(plan.chain)))
         self._p2p = P2PService(
-            plan.endpoint,
-            identity=Identity.generate(),
+            self._endpoint,
+            identity=self._identity,
             store=plan.store,
+            chain=chain,
+            policy=approve_all,
             security="curve" if plan.secure else "none",
+            advertise=None if plan.advertise is None else [plan.advertise],
         )
-        self._p2p.on_message(self._take)
+        self._stack.callback(self._p2p.close, _CLOSE_MAX_S)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._p2p.close(_CLOSE_MAX_S)
+        self._stack.close()
+
+
+class Receiver(_Running):
+    """A node that checks and counts what comes, on its own thread."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan, plan.endpoint)
+        self._tally = Tally()
+        self._channels = 0
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._p2p.on_event(self._on_event)
+        if self._plan.chain is None:
+            self._p2p.on_message(self._take)
+        return self
 
     @property
     def contact(self) -> str:
@@ -46,8 +76,8 @@ class Receiver:
 
     @property
     def received(self) -> int:
-        """How many messages have come."""
-        return self._tally.received
+        """How many messages have come, or channels have been funded."""
+        return self._tally.received + self._channels
 
     @property
     def faults(self) -> int:
@@ -61,8 +91,12 @@ class Receiver:
     def _take(self, delivery: Delivery) -> None:
         self._tally.take(delivery.sender, delivery.message)
 
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, ChannelFunded):
+            self._channels += 1
 
-class Sender:
+
+class Sender(_Running):
     """A node that sends from the thread which calls `run`, and waits there for the receipts."""
 
     contact = ""
@@ -70,27 +104,20 @@ class Sender:
     faults = 0
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._p2p: P2PService
+        super().__init__(plan, None)
+        self._peer: Address
         self._source: Source
 
     def __enter__(self) -> Self:
-        plan, identity = self._plan, Identity.generate()
-        self._p2p = P2PService(
-            None,
-            identity=identity,
-            store=plan.store,
-            security="curve" if plan.secure else "none",
-        )
-        self._peer = self._p2p.add_peer(plan.contact)
-        self._source = Source(plan.payload, identity, self._peer)
+        super().__enter__()
+        self._peer = self._p2p.add_peer(self._plan.contact)
+        self._source = Source(self._plan.payload, self._identity, self._peer)
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self._p2p.close(_CLOSE_MAX_S)
 
     def run(self, load: Load) -> Outcome:
         """Send a load, and return once all of it is acked."""
+        if load.channels:
+            return self._fund(load)
         messages = self._source.make(load)
         return self._paced(messages, load) if load.rate else self._windowed(messages, load)
 
@@ -139,3 +166,28 @@ class Sender:
         if errors:
             raise errors[0]
         return outcome_of(latencies, perf_counter() - started)
+
+    def _fund(self, load: Load) -> Outcome:
+        pending: deque[tuple[float, Channel]] = deque()
+        latencies: list[float] = []
+        shares = _shares(self._p2p.address, self._peer)
+        started = perf_counter()
+        for _ in range(load.messages):
+            if len(pending) >= load.window:
+                latencies.append(_funded_in_s(*pending.popleft(), load))
+            began = perf_counter()
+            pending.append((began, self._p2p.fund_channel(self._peer, shares)))
+        while pending:
+            latencies.append(_funded_in_s(*pending.popleft(), load))
+        self._p2p.flush(load.timeout_s)  # By now the other side has heard that they are funded.
+        return outcome_of(latencies, perf_counter() - started)
+
+
+def _funded_in_s(began: float, channel: Channel, load: Load) -> float:
+    channel.result(load.timeout_s)
+    return perf_counter() - began
+
+
+def _shares(me: Address, peer: Address) -> Shares:
+    paid = tuple(Allocation(destination_of(who), 5) for who in (me, peer))
+    return (AssetExit(ZERO_ADDRESS, paid),)
