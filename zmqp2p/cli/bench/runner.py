@@ -29,7 +29,7 @@ WORKER_COMMAND = (sys.executable, "-m", "zmqp2p.cli.bench.worker")
 
 _START_MAX_S = 30.0
 _REPORT_MAX_S = 10.0
-_GRACE_S = 10.0  # Beyond a load's own time, for making its messages and for the answer.
+_SLACK = 2  # Times a load's own time: its messages are made, and signed, before that begins.
 _END_MAX_S = 10.0
 
 Progress = Callable[[str], None]
@@ -166,7 +166,7 @@ class _Group:
         before = self._usage()
         for sender in self._senders:
             sender.tell(load.line())
-        end_at = monotonic() + load.timeout_s + _GRACE_S
+        end_at = monotonic() + _SLACK * load.timeout_s
         outcomes = [Outcome(**s.answer(max(end_at - monotonic(), 0.0))) for s in self._senders]
         after = self._usage()
         self._check(load, outcomes)
