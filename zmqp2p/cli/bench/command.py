@@ -5,6 +5,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -21,7 +23,16 @@ from zmqp2p.cli.bench.workloads import DEFAULT, NAMES, Settings
 F = TypeVar("F", bound=Callable[..., Any])
 
 _INTERRUPTED = 130  # What shells report for a command that SIGINT has ended.
-_OWN = ("folder", "output", "baseline", "connect", "serve", "advertise")  # Not of `Settings`.
+_OWN = (  # Not of `Settings`, or several of them.
+    "stores",
+    "payloads",
+    "folder",
+    "output",
+    "baseline",
+    "connect",
+    "serve",
+    "advertise",
+)
 _LONG_S = 3_600.0
 _MESSAGES_MAX = 1_000_000
 _PEERS_MAX = 64
@@ -29,14 +40,7 @@ _TIMEOUT_MAX_S = 3_600.0
 _WIDTH = 120  # Of the table where the output is no terminal.
 
 _OPTIONS = (
-    click.option("--store", type=click.Choice(["memory", "sqlite"]), default="memory"),
     click.option("--curve/--no-curve", "secure", default=True, help="Encrypt, or not."),
-    click.option(
-        "--payload",
-        type=click.Choice(["opaque", "signed"]),
-        default="opaque",
-        help="350 bytes, or a signed propose_state that the handler verifies.",
-    ),
     click.option("--face", type=click.Choice(["blocking", "asyncio"]), default="blocking"),
     click.option("--trials", type=click.IntRange(1, 100), default=5, help="Print medians of N."),
     click.option(
@@ -65,6 +69,22 @@ def _with_settings(function: F) -> F:
 
 @click.command(context_settings={"show_default": True})
 @click.argument("workloads", nargs=-1, type=click.Choice(NAMES))
+@click.option(
+    "--store",
+    "stores",
+    type=click.Choice(["memory", "sqlite"]),
+    multiple=True,
+    default=("memory",),
+    help="May be repeated.",
+)
+@click.option(
+    "--payload",
+    "payloads",
+    type=click.Choice(["opaque", "signed"]),
+    multiple=True,
+    default=("opaque",),
+    help="350 bytes, or a signed propose_state that the handler verifies. May be repeated.",
+)
 @_with_settings
 @click.option(
     "--folder",
@@ -95,16 +115,22 @@ def bench(workloads: tuple[str, ...], **options: Any) -> None:
     """
     own = {name: options.pop(name) for name in _OWN}
     connect = {} if own["connect"] is None else contacts_of(own["connect"])
-    settings = Settings(**options, connect=connect)
+    settings = Settings(
+        **options, store=own["stores"][0], payload=own["payloads"][0], connect=connect
+    )
     names = workloads or DEFAULT
     if "fund" in names and (connect or settings.face == "asyncio"):
         raise click.UsageError("fund has both nodes here, and the blocking face")
+    chosen = [
+        replace(settings, store=store, payload=payload)
+        for store, payload in product(own["stores"], own["payloads"])
+    ]
     baseline = None if own["baseline"] is None else load_baseline(own["baseline"])
     try:
         with _interruptible(), _folder(own["folder"]) as folder:
             if own["serve"] is not None:
                 _serve(settings, own["serve"], own["advertise"], folder)
-            rows = _measure_all(names, settings, folder)
+            rows = _measure_all(list(product(chosen, names)), folder)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         raise SystemExit(_INTERRUPTED) from None
@@ -135,18 +161,23 @@ def _serve(settings: Settings, endpoint: str, advertise: str | None, folder: str
             time.sleep(_LONG_S)
 
 
-def _measure_all(names: Sequence[str], settings: Settings, folder: str) -> list[Row]:
+def _measure_all(plan: Sequence[tuple[Settings, str]], folder: str) -> list[Row]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
-        kinds = sum(len(settings.kinds(name)) for name in names)
-        task = bar.add_task("starting", total=settings.trials * kinds)
+        trials = sum(settings.trials * len(settings.kinds(name)) for settings, name in plan)
+        task = bar.add_task("starting", total=trials)
 
         def show(what: str) -> None:
             bar.update(task, description=what)
             bar.advance(task)
 
-        return [measure(name, settings, Path(folder), show) for name in names]
+        rows = []
+        for number, (settings, name) in enumerate(plan):
+            own_folder = Path(folder) / str(number)
+            own_folder.mkdir()
+            rows.append(measure(name, settings, own_folder, show))
+        return rows
 
 
 @contextmanager

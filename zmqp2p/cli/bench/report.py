@@ -40,9 +40,8 @@ def print_rows(rows: Sequence[Row], console: Console) -> None:
 
 
 def _title(row: Row) -> str:
-    if row.load.channels:
-        return f"{row.workload} channels"
-    return f"{row.workload} {row.settings.payload_of(row.workload)}"
+    what = "channels" if row.load.channels else row.settings.payload_of(row.workload)
+    return f"{row.workload} {what} {row.settings.store}"
 
 
 def _cells(row: Row, kind: Kind) -> list[str]:
@@ -63,23 +62,24 @@ def _times(trial: Trial) -> tuple[float, float, float, float]:
 
 
 def _explanation(rows: Sequence[Row]) -> str:
-    settings = rows[0].settings
+    settings = rows[0].settings  # In what is told here all rows are the same.
     about = environment()
     security = "CURVE" if settings.secure else "no encryption"
     where = "to a remote node" if settings.connect else "two processes on loopback"
     return (
-        f"Medians of {settings.trials}; {where}, {security}, {settings.store} store, "
+        f"Medians of {settings.trials}; {where}, {security}, "
         f"{settings.face} face. Latency: from send to the ack after the handler.\n"
         "floor: plain pyzmq, one thread in each process, acks by hand for each batch"
-        f"{_durably(settings.store)}. ratio: how many times the floor's cost.\n"
+        f"{_durably(rows)}. ratio: how many times the floor's cost.\n"
         f"CPU of all processes; zmqp2p {about['zmqp2p']}, Python {about['python']}, "
         f"pyzmq {about['pyzmq']}, libzmq {about['libzmq']}, {about['cpus']} CPUs, "
         f"load {about['load_1m']:.1f}."
     )
 
 
-def _durably(store: str) -> str:
-    return ", one fdatasync for each batch on both sides" if store == "sqlite" else ""
+def _durably(rows: Sequence[Row]) -> str:
+    durable = any(row.settings.store == "sqlite" for row in rows)
+    return ", one fdatasync for each batch on both sides if sqlite" if durable else ""
 
 
 def to_json(rows: Sequence[Row]) -> str:
