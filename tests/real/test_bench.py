@@ -1,4 +1,4 @@
-"""``zmqp2p bench`` as processes: every workload, both ends of a remote one, and no leftovers."""
+"""``zmqp2p bench`` and ``bench-peers`` as processes: every workload, both ends of a remote one, and no leftovers."""
 
 import json
 import os
@@ -18,16 +18,16 @@ from zmqp2p.cli.bench.workloads import NAMES
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 50.0
-COMMAND = [sys.executable, "-m", "zmqp2p", "bench"]
+COMMAND = [sys.executable, "-m", "zmqp2p"]
 TINY = ("--messages", "20", "--trials", "2", "--peers", "2", "--rate", "500", "--timeout", "20")
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, command: str = "bench") -> subprocess.Popen[str]:
     """Start the command; its temporary files go to ``folder``."""
     # A shell starts what it puts into the background with SIGINT ignored; that is inherited.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        [*COMMAND, *arguments],
+        [*COMMAND, command, *arguments],
         cwd=ROOT,
         env=os.environ | {"TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
@@ -38,9 +38,9 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return process
 
 
-def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
+def run(folder: Path, *arguments: str, command: str = "bench") -> tuple[int, str, str]:
     """Run the command to its end; return exit code, output and errors."""
-    with ended(start(folder, *arguments)) as process:
+    with ended(start(folder, *arguments, command=command)) as process:
         out, errors = process.communicate(timeout=PATIENCE_S)
         return process.returncode, out, errors
 
@@ -189,3 +189,33 @@ def test_the_workers_of_a_bench_end_with_it(tmp_path: Path, number: signal.Signa
     if number != signal.SIGKILL:
         assert (bench.returncode, errors.strip()) == (130, "interrupted")
         assert list(tmp_path.iterdir()) == []
+
+
+def test_many_connected_peers_are_measured(tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    output = tmp_path / "scale.json"
+    code, out, errors = run(
+        temporary, "--peers", "30", "--seconds", "1", "--json", str(output), command="bench-peers"
+    )
+    assert (code, errors.strip()) == (0, "")
+    assert "connected peers" in out
+    assert list(temporary.iterdir()) == []
+    scale = json.loads(output.read_text(encoding="utf-8"))["scale"]
+    assert scale["peers"] == 30
+    assert 0 < scale["accepted_s"] < 10
+    assert 0 < scale["idle_cpu"] < 1
+    for name in ("all_rate", "kib_each"):
+        assert scale[name] > 0, name
+    for active in (scale["alone"], scale["among"]):
+        assert active["rate"] > 0
+        assert 0 < active["paced_p50_ms"] <= active["paced_p95_ms"]
+
+
+def test_peers_that_cannot_connect_in_time_fail(tmp_path: Path) -> None:
+    code, _, errors = run(
+        tmp_path, "--peers", "2000", "--timeout", "1", "--seconds", "0.5", command="bench-peers"
+    )
+    assert code == 1
+    assert "of 2000 peers wait after 1 s" in errors
+    assert list(tmp_path.iterdir()) == []

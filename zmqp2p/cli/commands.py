@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 import zmqp2p
-from zmqp2p.cli.bench.command import bench
+from zmqp2p.cli.bench.command import bench, bench_peers
 from zmqp2p.cli.contacts import SKEW_MS, explain_contact
 from zmqp2p.cli.decode import explain, read_input
 from zmqp2p.cli.demo import run_demo
@@ -50,6 +50,7 @@ def cli() -> None:
 
 
 cli.add_command(bench)
+cli.add_command(bench_peers)
 
 
 # --- demo ---------------------------------------------------------------------------------------

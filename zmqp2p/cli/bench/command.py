@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from zmqp2p.cli.bench.check import check, load_baseline
-from zmqp2p.cli.bench.report import print_rows, to_json
+from zmqp2p.cli.bench.report import print_rows, print_scale, scale_to_json, to_json
 from zmqp2p.cli.bench.runner import Row, measure
+from zmqp2p.cli.bench.scale import Crowd, measure_peers
 from zmqp2p.cli.bench.serving import contacts_of, serving
 from zmqp2p.cli.bench.workloads import DEFAULT, NAMES, Settings
 
@@ -36,6 +37,7 @@ _OWN = (  # Not of `Settings`, or several of them.
 _LONG_S = 3_600.0
 _MESSAGES_MAX = 1_000_000
 _PEERS_MAX = 64
+_IDLE_PEERS_MAX = 10_000  # `Limits.peers_max`.
 _TIMEOUT_MAX_S = 3_600.0
 _WIDTH = 120  # Of the table where the output is no terminal.
 
@@ -126,26 +128,54 @@ def bench(workloads: tuple[str, ...], **options: Any) -> None:
         for store, payload in product(own["stores"], own["payloads"])
     ]
     baseline = None if own["baseline"] is None else load_baseline(own["baseline"])
-    try:
-        with _interruptible(), _folder(own["folder"]) as folder:
-            if own["serve"] is not None:
-                _serve(settings, own["serve"], own["advertise"], folder)
-            rows = _measure_all(list(product(chosen, names)), folder)
-    except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        raise SystemExit(_INTERRUPTED) from None
-    _print(rows)
+    with _interruptible(), _folder(own["folder"]) as folder:
+        if own["serve"] is not None:
+            _serve(settings, own["serve"], own["advertise"], folder)
+        rows = _measure_all(list(product(chosen, names)), folder)
+    print_rows(rows, _console())
     if own["output"] is not None:
         own["output"].write(to_json(rows) + "\n")
     if baseline is not None:
         check(rows, baseline)
 
 
-def _print(rows: Sequence[Row]) -> None:
+@click.command("bench-peers", context_settings={"show_default": True})
+@click.option("--peers", type=click.IntRange(1, _IDLE_PEERS_MAX), default=1_000)
+@click.option(
+    "--seconds",
+    "idle_s",
+    type=click.FloatRange(0.5, _TIMEOUT_MAX_S),
+    default=10.0,
+    help="How long the node is watched while nothing happens.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(1, _TIMEOUT_MAX_S),
+    default=60.0,
+    metavar="SECONDS",
+    help="For all peers to connect, or to send.",
+)
+@click.option("--json", "output", type=click.File("w"), help="Write the figures to FILE too.")
+def bench_peers(peers: int, idle_s: float, timeout_s: float, output: Any) -> None:
+    """Measure what many connected peers cost a node, and whether one that sends feels them.
+
+    The peers are one process that speaks the protocol by hand; each needs a descriptor or two. The
+    exit code is 1 if a message is lost, a peer is refused, or anything fails.
+    """
+    console = Console(stderr=True)
+    with _interruptible(), _folder(None) as folder, console.status("") as status:
+        scale = measure_peers(Crowd(peers, idle_s, timeout_s), Path(folder), status.update)
+    print_scale(scale, _console())
+    if output is not None:
+        output.write(scale_to_json(scale) + "\n")
+
+
+def _console() -> Console:
     console = Console()
     if not console.is_terminal:
         console.width = _WIDTH
-    print_rows(rows, console)
+    return console
 
 
 def _folder(parent: Path | None) -> tempfile.TemporaryDirectory[str]:
@@ -182,9 +212,12 @@ def _measure_all(plan: Sequence[tuple[Settings, str]], folder: str) -> list[Row]
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does: no process and no store stays."""
+    """Let SIGTERM end the block as Ctrl-C does, and then the command: nothing stays behind."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        raise SystemExit(_INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)

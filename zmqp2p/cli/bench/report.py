@@ -14,6 +14,7 @@ from rich.table import Table
 import zmqp2p
 from zmqp2p.cli.bench.figures import Trial
 from zmqp2p.cli.bench.runner import Row
+from zmqp2p.cli.bench.scale import Scale
 from zmqp2p.cli.bench.script import Kind
 from zmqp2p.cli.bench.workloads import MIB
 
@@ -63,7 +64,6 @@ def _times(trial: Trial) -> tuple[float, float, float, float]:
 
 def _explanation(rows: Sequence[Row]) -> str:
     settings = rows[0].settings  # In what is told here all rows are the same.
-    about = environment()
     security = "CURVE" if settings.secure else "no encryption"
     where = "to a remote node" if settings.connect else "two processes on loopback"
     return (
@@ -71,15 +71,46 @@ def _explanation(rows: Sequence[Row]) -> str:
         f"{settings.face} face. Latency: from send to the ack after the handler.\n"
         "floor: plain pyzmq, one thread in each process, acks by hand for each batch"
         f"{_durably(rows)}. ratio: how many times the floor's cost.\n"
-        f"CPU of all processes; zmqp2p {about['zmqp2p']}, Python {about['python']}, "
-        f"pyzmq {about['pyzmq']}, libzmq {about['libzmq']}, {about['cpus']} CPUs, "
-        f"load {about['load_1m']:.1f}."
+        f"CPU and memory: of the processes here, and of the largest. {_versions()}"
+    )
+
+
+def _versions() -> str:
+    about = environment()
+    return (
+        f"zmqp2p {about['zmqp2p']}, Python {about['python']}, pyzmq {about['pyzmq']}, "
+        f"libzmq {about['libzmq']}, {about['cpus']} CPUs, load {about['load_1m']:.1f}."
     )
 
 
 def _durably(rows: Sequence[Row]) -> str:
     durable = any(row.settings.store == "sqlite" for row in rows)
     return ", one fdatasync for each batch on both sides if sqlite" if durable else ""
+
+
+def print_scale(scale: Scale, console: Console) -> None:
+    """Print what many connected peers cost a node."""
+    table = Table("one node, CURVE, memory store", "", show_header=False)
+    alone, among = scale.alone, scale.among
+    for name, value in (
+        ("connected peers", f"{scale.peers:,}"),
+        ("until all are accepted", f"{scale.accepted_s:.2f} s"),
+        ("memory for each", f"{scale.kib_each:.1f} KiB"),
+        ("idle, with liveness on", f"{scale.idle_cpu:.1%} of a core"),
+        ("all send", f"{scale.all_rate:,.0f} msg/s"),
+        ("one sends, alone", f"{alone.rate:,.0f} msg/s"),
+        ("one sends, among them", f"{among.rate:,.0f} msg/s"),
+        ("500 msg/s, alone", f"P50 {alone.paced_p50_ms:.2f}, P95 {alone.paced_p95_ms:.2f} ms"),
+        ("500 msg/s, among them", f"P50 {among.paced_p50_ms:.2f}, P95 {among.paced_p95_ms:.2f} ms"),
+    ):
+        table.add_row(name, value)
+    console.print(table)
+    console.print(_versions(), highlight=False)
+
+
+def scale_to_json(scale: Scale) -> str:
+    """Return the same, and where it was measured, as one JSON document."""
+    return json.dumps({"environment": environment(), "scale": asdict(scale)}, indent=1)
 
 
 def to_json(rows: Sequence[Row]) -> str:

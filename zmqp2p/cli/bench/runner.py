@@ -27,9 +27,9 @@ from zmqp2p.cli.children import Child
 
 WORKER_COMMAND = (sys.executable, "-m", "zmqp2p.cli.bench.worker")
 
-_START_MAX_S = 30.0
+START_MAX_S = 30.0
 _REPORT_MAX_S = 10.0
-_SLACK = 2  # Times a load's own time: its messages are made, and signed, before that begins.
+SLACK = 2  # Times a load's own time: its messages are made, and signed, before that begins.
 _END_MAX_S = 10.0
 
 Progress = Callable[[str], None]
@@ -85,7 +85,7 @@ def measure(
     return Row(workload, settings, load, trials)
 
 
-class _Worker:
+class Worker:
     """A worker process, asked and answering one line at a time."""
 
     def __init__(self, name: str, plan: Plan, folder: Path, command: tuple[str, ...]) -> None:
@@ -108,7 +108,13 @@ class _Worker:
         return parse_answer(self.name, line)
 
     def tell(self, order: str) -> None:
+        """Give an order; its answer is to be taken."""
         self.child.tell(order)
+
+    def run(self, load: Load) -> Outcome:
+        """Give it a load, and return what it has measured."""
+        self.tell(load.line())
+        return Outcome(**self.answer(SLACK * load.timeout_s))
 
     def usage(self) -> Usage:
         """Return what it has received and used since it started."""
@@ -142,8 +148,8 @@ class _Group:
         self._settings = settings
         self._folder = folder
         self._command = command
-        self._receivers: list[_Worker] = []
-        self._senders: list[_Worker] = []
+        self._receivers: list[Worker] = []
+        self._senders: list[Worker] = []
         self._sent = 0
 
     @contextmanager
@@ -154,11 +160,11 @@ class _Group:
             if contact is None:
                 receiver = self._start("receive", 0, "", stack)
                 self._receivers.append(receiver)
-                contact = str(receiver.answer(_START_MAX_S)["ready"])
+                contact = str(receiver.answer(START_MAX_S)["ready"])
             for index in range(self._count):
                 self._senders.append(self._start("send", index, contact, stack))
             for sender in self._senders:
-                sender.answer(_START_MAX_S)
+                sender.answer(START_MAX_S)
             yield self
 
     def run(self, load: Load) -> Trial:
@@ -166,7 +172,7 @@ class _Group:
         before = self._usage()
         for sender in self._senders:
             sender.tell(load.line())
-        end_at = monotonic() + _SLACK * load.timeout_s
+        end_at = monotonic() + SLACK * load.timeout_s
         outcomes = [Outcome(**s.answer(max(end_at - monotonic(), 0.0))) for s in self._senders]
         after = self._usage()
         self._check(load, outcomes)
@@ -193,7 +199,7 @@ class _Group:
                 detail = f"{usage.received} of {self._sent} received, {usage.faults} faulty"
                 raise BenchFailed(f"{self._name}: {detail}")
 
-    def _start(self, side: Side, index: int, contact: str, stack: ExitStack) -> _Worker:
+    def _start(self, side: Side, index: int, contact: str, stack: ExitStack) -> Worker:
         name = f"{self._name}-{side}-{index}"
         durable = self._settings.store == "sqlite"
         plan = Plan(
@@ -206,6 +212,6 @@ class _Group:
             contact=contact,
             chain=str(self._folder / "chain.db") if self._funds else None,
         )
-        worker = _Worker(name, plan, self._folder, self._command)
+        worker = Worker(name, plan, self._folder, self._command)
         stack.callback(worker.child.end)
         return worker

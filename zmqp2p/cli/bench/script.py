@@ -10,7 +10,7 @@ from typing import Any, Literal
 from zmqp2p.errors import P2PError
 
 Kind = Literal["zmqp2p", "floor"]
-Side = Literal["receive", "send"]
+Side = Literal["receive", "send", "swarm"]
 Payload = Literal["opaque", "signed"]
 Face = Literal["blocking", "asyncio"]
 
@@ -36,6 +36,7 @@ class Plan:
     endpoint: str = "tcp://127.0.0.1:0"  # Where a receiver listens.
     advertise: str | None = None  # Where others reach it, if that differs.
     contact: str = ""  # Of the receiver, for a sender: what that said when it was ready.
+    peers: int = 0  # Of a swarm.
     chain: str | None = None  # The file of a simulated chain, to fund channels on.
 
     def line(self) -> str:
@@ -92,6 +93,7 @@ class Usage:
     received: int
     faults: int  # Messages out of order, seen before, or not signed by their sender.
     cpu_s: float
+    resident_bytes: int  # Now.
     peak_bytes: int  # Resident memory at its highest.
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from queue import SimpleQueue
@@ -15,6 +15,7 @@ from typing import Protocol
 
 from zmqp2p.cli.bench import aio_side, floor, service_side, usage
 from zmqp2p.cli.bench.script import END, REPORT, Load, Outcome, Plan, Usage
+from zmqp2p.cli.bench.swarm import Swarm
 from zmqp2p.errors import P2PError
 
 EXIT_ORPHANED = 3
@@ -45,11 +46,19 @@ class Role(Protocol):
 
 def role_of(plan: Plan) -> AbstractContextManager[Role]:
     """Return what ``plan`` asks for; nothing runs before it is entered."""
-    if plan.kind == "floor":
-        return floor.Receiver(plan) if plan.side == "receive" else floor.Sender(plan)
-    if plan.face == "asyncio":
-        return aio_side.Receiver(plan) if plan.side == "receive" else aio_side.Sender(plan)
-    return service_side.Receiver(plan) if plan.side == "receive" else service_side.Sender(plan)
+    if plan.side == "swarm":
+        return Swarm(plan)
+    return _ROLES[plan.side, "floor" if plan.kind == "floor" else plan.face](plan)
+
+
+_ROLES: dict[tuple[str, str], Callable[[Plan], AbstractContextManager[Role]]] = {
+    ("receive", "floor"): floor.Receiver,
+    ("receive", "blocking"): service_side.Receiver,
+    ("receive", "asyncio"): aio_side.Receiver,
+    ("send", "floor"): floor.Sender,
+    ("send", "blocking"): service_side.Sender,
+    ("send", "asyncio"): aio_side.Sender,
+}
 
 
 def work(plan: Plan) -> None:
@@ -60,10 +69,19 @@ def work(plan: Plan) -> None:
         _say({"ready": role.contact})
         for order in _until_end(orders):
             if order == REPORT:
-                account = Usage(role.received, role.faults, usage.cpu_s(), usage.peak_bytes())
-                _say(asdict(account))
+                _say(asdict(_usage(role)))
             else:
                 _say(asdict(role.run(Load.parse(order))))
+
+
+def _usage(role: Role) -> Usage:
+    return Usage(
+        role.received,
+        role.faults,
+        usage.cpu_s(),
+        usage.resident_bytes(),
+        usage.peak_bytes(),
+    )
 
 
 def _until_end(orders: "SimpleQueue[str]") -> Iterator[str]:

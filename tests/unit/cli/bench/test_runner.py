@@ -22,7 +22,8 @@ for line in sys.stdin:
         # The fake receiver knows what the fake senders are told: 200 to warm up, then 5 each time.
         reports = globals().get("reports", 0) + 1
         received = {1: 0, 2: 200, 3: 200}.get(reports, 200 + 5 * ((reports - 1) // 3))
-        answer = {"received": received, "faults": faults, "cpu_s": 0.5, "peak_bytes": 2**20}
+        answer = {"received": received, "faults": faults, "cpu_s": 0.5, "peak_bytes": 2**20,
+                  "resident_bytes": 2**20}
     else:
         load = json.loads(line)
         answer = {"messages": load["messages"], "elapsed_s": 0.5, "p50_ms": 1.0, "p95_ms": 2.0,
