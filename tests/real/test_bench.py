@@ -1,4 +1,4 @@
-"""``zmqp2p bench`` and ``bench-peers`` as processes: every workload, both ends of a remote one, and no leftovers."""
+"""``zmqp2p bench`` and ``bench-peers``: every workload, both ends of a remote one, no leftovers."""
 
 import json
 import os
