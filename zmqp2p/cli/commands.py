@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 import zmqp2p
+from zmqp2p.cli.bench.command import bench, bench_peers
 from zmqp2p.cli.contacts import SKEW_MS, explain_contact
 from zmqp2p.cli.decode import explain, read_input
 from zmqp2p.cli.demo import run_demo
@@ -46,6 +47,10 @@ class _Group(click.Group):
 @click.version_option(zmqp2p.__version__, message="zmqp2p %(version)s")
 def cli() -> None:
     """Reliable peer-to-peer messages for state channels, over ZeroMQ."""
+
+
+cli.add_command(bench)
+cli.add_command(bench_peers)
 
 
 # --- demo ---------------------------------------------------------------------------------------

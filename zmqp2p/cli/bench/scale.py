@@ -1,0 +1,128 @@
+"""``zmqp2p bench-peers``: one node with many connected peers that say nothing but PONG."""
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from zmqp2p.cli.bench.runner import START_MAX_S, WORKER_COMMAND, Progress, Worker
+from zmqp2p.cli.bench.script import BenchFailed, Load, Plan
+
+_DIALS = 256  # At a time: all at once would fill the backlog, and measure the kernel's retries.
+_BATCH_MESSAGES = 10  # From each peer, when all send.
+_ROUNDS = 3
+_ACTIVE = Load(messages=20_000, window=1_024)
+_PACED = Load(messages=1_000, window=1, rate=500.0)
+_WARM_UP = Load(messages=2_000, window=100)
+_SETTLE_S = 2.0  # After all have come: the node measures each peer's round trip.
+_PEER_START_S = 0.01  # To make a peer's keys, at most.
+_KIB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What one real peer that sends finds: as fast as it can, and at 500 messages a second."""
+
+    rate: float
+    paced_p50_ms: float
+    paced_p95_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What many connected peers cost a node."""
+
+    peers: int
+    accepted_s: float  # From the first dial until the node has answered every HELLO;
+    accept_p95_ms: float  # of one peer. `_DIALS` dial at a time.
+    kib_each: float  # Resident memory of the node for each peer, all connected and measured.
+    idle_cpu: float  # Share of a core that the node uses when there is nothing but liveness.
+    all_rate: float  # Messages a second of all peers together.
+    alone: Activity  # Of a real peer before the others come,
+    among: Activity  # and among them.
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """What is asked for: how many peers, how long the idle node is watched, and how patiently."""
+
+    peers: int
+    idle_s: float = 10.0
+    timeout_s: float = 60.0  # For all of them to connect, or to send.
+
+
+def measure_peers(
+    crowd: Crowd,
+    folder: Path,
+    progress: Progress,
+    command: tuple[str, ...] = WORKER_COMMAND,
+) -> Scale:
+    """Measure a node with ``crowd``; no process is left when this returns or raises.
+
+    Raises:
+        BenchFailed: a message was lost, a peer was refused, or it took too long.
+    """
+    peers, idle_s, timeout_s = crowd.peers, crowd.idle_s, crowd.timeout_s
+    with ExitStack() as stack:
+
+        def start(plan: Plan) -> Worker:
+            worker = Worker(plan.side, plan, folder, command)
+            stack.callback(worker.child.end)
+            return worker
+
+        progress("starting")
+        node = start(Plan("zmqp2p", "receive"))
+        contact = str(node.answer(START_MAX_S)["ready"])
+        sender = start(Plan("zmqp2p", "send", contact=contact))
+        swarm = start(Plan("zmqp2p", "swarm", contact=contact, peers=peers))
+        sender.answer(START_MAX_S)
+        swarm.answer(START_MAX_S + _PEER_START_S * peers)
+        progress("one peer alone")
+        sender.run(_WARM_UP)
+        alone = _activity(sender)
+        before = node.usage()
+        progress(f"{peers} peers connect")
+        accepted = swarm.run(Load(messages=1, window=_DIALS, timeout_s=timeout_s))
+        time.sleep(_SETTLE_S)
+        connected = node.usage()
+        progress(f"{peers} idle peers")
+        time.sleep(idle_s)
+        idle_cpu = (node.usage().cpu_s - connected.cpu_s) / idle_s
+        progress("one peer among them")
+        among = _activity(sender)
+        progress("all peers send")
+        batch = Load(messages=_BATCH_MESSAGES, window=peers, timeout_s=timeout_s)
+        rates = [peers * _BATCH_MESSAGES / swarm.run(batch).elapsed_s for _ in range(_ROUNDS)]
+        _check(node, swarm, peers)
+        for worker in (sender, swarm, node):
+            worker.end()
+    return Scale(
+        peers=peers,
+        accepted_s=accepted.elapsed_s,
+        accept_p95_ms=accepted.p95_ms,
+        kib_each=(connected.resident_bytes - before.resident_bytes) / _KIB / peers,
+        idle_cpu=idle_cpu,
+        all_rate=sorted(rates)[_ROUNDS // 2],
+        alone=alone,
+        among=among,
+    )
+
+
+def _activity(sender: Worker) -> Activity:
+    rates = []
+    for _ in range(_ROUNDS):
+        outcome = sender.run(_ACTIVE)
+        rates.append(outcome.messages / outcome.elapsed_s)
+    paced = sender.run(_PACED)
+    return Activity(sorted(rates)[_ROUNDS // 2], paced.p50_ms, paced.p95_ms)
+
+
+def _check(node: Worker, swarm: Worker, peers: int) -> None:
+    active = _WARM_UP.messages + 2 * (_ROUNDS * _ACTIVE.messages + _PACED.messages)
+    expected = active + _ROUNDS * _BATCH_MESSAGES * peers
+    usage, faults = node.usage(), swarm.usage().faults
+    if usage.received != expected or usage.faults or faults:
+        raise BenchFailed(
+            f"{usage.received} of {expected} received, {usage.faults} faulty; "
+            f"{faults} unexpected frames came to the peers"
+        )

@@ -1,0 +1,193 @@
+"""A sender and a receiver on the blocking face of zmqp2p."""
+
+import time
+from collections import deque
+from contextlib import ExitStack, closing
+from threading import Event as Flag
+from time import perf_counter
+from typing import Self
+
+from zmqp2p.chain import SimulatedChain
+from zmqp2p.cli.bench.figures import outcome_of
+from zmqp2p.cli.bench.payloads import BenchMessage, Source, Tally
+from zmqp2p.cli.bench.script import BenchFailed, Load, Outcome, Plan
+from zmqp2p.events import ChannelFunded, Event
+from zmqp2p.identity import Identity
+from zmqp2p.ids import ZERO_ADDRESS, Address
+from zmqp2p.node.deliveries import Delivery
+from zmqp2p.node.receipts import Receipt
+from zmqp2p.policy import approve_all
+from zmqp2p.service import Channel, P2PService
+from zmqp2p.state import Allocation, AssetExit, destination_of
+from zmqp2p.state import Outcome as Shares
+
+_CLOSE_MAX_S = 5.0
+
+
+class _Running:
+    """A service, and the chain that it was given."""
+
+    def __init__(self, plan: Plan, endpoint: str | None) -> None:
+        self._plan = plan
+        self._endpoint = endpoint
+        self._identity = Identity.generate()
+        self._stack = ExitStack()
+        self._p2p: P2PService
+
+    def __enter__(self) -> Self:
+        plan, chain = self._plan, None
+        if plan.chain is not None:
+            chain = self._stack.enter_context(closing(SimulatedChain(plan.chain)))
+        self._p2p = P2PService(
+            self._endpoint,
+            identity=self._identity,
+            store=plan.store,
+            chain=chain,
+            policy=approve_all,
+            security="curve" if plan.secure else "none",
+            advertise=None if plan.advertise is None else [plan.advertise],
+        )
+        self._stack.callback(self._p2p.close, _CLOSE_MAX_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+class Receiver(_Running):
+    """A node that checks and counts what comes, on its own thread."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan, plan.endpoint)
+        self._tally = Tally()
+        self._channels = 0
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._p2p.on_event(self._on_event)
+        if self._plan.chain is None:
+            self._p2p.on_message(self._take)
+        return self
+
+    @property
+    def contact(self) -> str:
+        """The node's record."""
+        return str(self._p2p.record)
+
+    @property
+    def received(self) -> int:
+        """How many messages have come, or channels have been funded."""
+        return self._tally.received + self._channels
+
+    @property
+    def faults(self) -> int:
+        """How many of them were not as they should be."""
+        return self._tally.faults
+
+    def run(self, load: Load) -> Outcome:
+        """A receiver sends nothing."""
+        raise BenchFailed(f"a receiver was told to send {load}")
+
+    def _take(self, delivery: Delivery) -> None:
+        self._tally.take(delivery.sender, delivery.message)
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, ChannelFunded):
+            self._channels += 1
+
+
+class Sender(_Running):
+    """A node that sends from the thread which calls `run`, and waits there for the receipts."""
+
+    contact = ""
+    received = 0
+    faults = 0
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan, None)
+        self._peer: Address
+        self._source: Source
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._peer = self._p2p.add_peer(self._plan.contact)
+        self._source = Source(self._plan.payload, self._identity, self._peer)
+        return self
+
+    def run(self, load: Load) -> Outcome:
+        """Send a load, and return once all of it is acked."""
+        if load.channels:
+            return self._fund(load)
+        messages = self._source.make(load)
+        return self._paced(messages, load) if load.rate else self._windowed(messages, load)
+
+    def _windowed(self, messages: list[BenchMessage], load: Load) -> Outcome:
+        send, peer, timeout_s = self._p2p.send_message, self._peer, load.timeout_s
+        pending: deque[tuple[float, Receipt]] = deque()
+        latencies: list[float] = []
+
+        def take_oldest() -> None:
+            began, receipt = pending.popleft()
+            receipt.wait(timeout_s)
+            latencies.append(perf_counter() - began)
+
+        started = perf_counter()
+        for message in messages:
+            began = perf_counter()
+            pending.append((began, send(peer, message, timeout_s=timeout_s)))
+            while pending and (pending[0][1].ended or len(pending) >= load.window):
+                take_oldest()
+        while pending:
+            take_oldest()
+        return outcome_of(latencies, perf_counter() - started)
+
+    def _paced(self, messages: list[BenchMessage], load: Load) -> Outcome:
+        latencies: list[float] = []
+        done = Flag()
+        errors: list[Exception] = []
+        started = perf_counter()
+
+        def on_ack(due: float, receipt: Receipt) -> None:
+            if receipt.error is not None:
+                errors.append(receipt.error)
+            latencies.append(perf_counter() - due)
+            if len(latencies) == len(messages):
+                done.set()
+
+        for index, message in enumerate(messages):
+            due = started + index / load.rate
+            early_s = due - perf_counter()
+            if early_s > 0:
+                time.sleep(early_s)
+            receipt = self._p2p.send_message(self._peer, message, timeout_s=load.timeout_s)
+            receipt.add_done_callback(lambda ended, due=due: on_ack(due, ended))  # type: ignore[misc]
+        if not done.wait(load.timeout_s):
+            raise BenchFailed(f"{len(latencies)} of {len(messages)} acked in {load.timeout_s:g} s")
+        if errors:
+            raise errors[0]
+        return outcome_of(latencies, perf_counter() - started)
+
+    def _fund(self, load: Load) -> Outcome:
+        pending: deque[tuple[float, Channel]] = deque()
+        latencies: list[float] = []
+        shares = _shares(self._p2p.address, self._peer)
+        started = perf_counter()
+        for _ in range(load.messages):
+            if len(pending) >= load.window:
+                latencies.append(_funded_in_s(*pending.popleft(), load))
+            began = perf_counter()
+            pending.append((began, self._p2p.fund_channel(self._peer, shares)))
+        while pending:
+            latencies.append(_funded_in_s(*pending.popleft(), load))
+        self._p2p.flush(load.timeout_s)  # By now the other side has heard that they are funded.
+        return outcome_of(latencies, perf_counter() - started)
+
+
+def _funded_in_s(began: float, channel: Channel, load: Load) -> float:
+    channel.result(load.timeout_s)
+    return perf_counter() - began
+
+
+def _shares(me: Address, peer: Address) -> Shares:
+    paid = tuple(Allocation(destination_of(who), 5) for who in (me, peer))
+    return (AssetExit(ZERO_ADDRESS, paid),)
