@@ -13,9 +13,11 @@ from tests.real.hostile.attacks import ATTACKS
 
 
 def row(outcome: Outcome) -> str:
-    q, c, a = (percentile(v, 0.95) * 1000 for v in (outcome.quiet, outcome.control, outcome.attacked))
+    q, c, a = (
+        percentile(v, 0.95) * 1000 for v in (outcome.quiet, outcome.control, outcome.attacked)
+    )
     return (
-        f"{outcome.name:<24} {q:7.2f} {c:7.2f} {a:8.2f} {a / q:7.1f}x max {max(outcome.attacked)*1000:7.0f} "
+        f"{outcome.name:<24} {q:7.2f} {c:7.2f} {a:8.2f} {a / q:7.1f}x max {max(outcome.attacked) * 1000:7.0f} "
         f"rss {outcome.rss_growth_bytes / 2**20:6.1f}M file {outcome.file_growth_bytes / 2**10:7.0f}K "
         f"fd {outcome.descriptors} cpu {outcome.cpu:4.2f} {'arrived' if outcome.arrived else 'LOST'} "
         f"{outcome.done} {outcome.report['events']} peers {outcome.report['peers_known']}"

@@ -241,9 +241,7 @@ def incarnation_flaps(attacker: Attacker) -> Iterator[None]:
     while attacker.goes_on():
         incarnation += 1
         instance = InstanceId(attacker.rng.randbytes(8))
-        attacker.count(
-            "messages", peer.say(peer.hello(incarnation=incarnation, instance=instance))
-        )
+        attacker.count("messages", peer.say(peer.hello(incarnation=incarnation, instance=instance)))
         if incarnation % DRAIN_EVERY == 0:
             peer.drain()
 

@@ -183,14 +183,14 @@ def percentile(values: list[float], share: float) -> float:
 class Arena:
     """One victim, and one honest node that is connected to it."""
 
-    def __init__(self, folder: Path, stack: ExitStack, limits: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: Path, stack: ExitStack, limits: dict[str, Any] | None = None
+    ) -> None:
         self.store = folder / "victim.db"
         setting = Setting(
             key=str(folder / "victim.key"), store=str(self.store), limits=limits or {}
         )
-        self.victim = stack.enter_context(
-            child("tests.real.hostile.victim", setting.to_text())
-        )
+        self.victim = stack.enter_context(child("tests.real.hostile.victim", setting.to_text()))
         self.record = PeerRecord.parse(self.victim.read())
         self.alice = stack.enter_context(P2PService(None, identity=Identity.generate()))
         self.alice.add_peer(self.record)
@@ -268,7 +268,5 @@ class Arena:
     def _arrived(self, report: dict[str, Any]) -> bool:
         count, last, amiss = report["heard"][address_text(self.alice.address)]
         return bool(
-            count == self.traffic.sent == self.traffic.acked
-            and last == count - 1
-            and amiss == 0
+            count == self.traffic.sent == self.traffic.acked and last == count - 1 and amiss == 0
         )

@@ -85,7 +85,9 @@ def bye_storm(attacker: Attacker) -> Iterator[None]:
     _flood(attacker, peer, [encode_frame(Bye(ByeCode.NOT_ALLOWED, "your funds are lost " * 9))])
 
 
-@attack("HELLO with a signature of another node, again and again", told=("LinkRefused RECORD_INVALID",))
+@attack(
+    "HELLO with a signature of another node, again and again", told=("LinkRefused RECORD_INVALID",)
+)
 def forgery(attacker: Attacker) -> Iterator[None]:
     peer = attacker.stranger()
     yield

@@ -153,9 +153,7 @@ class Stranger:
         """
         stream = self.theirs.stream if self.theirs is not None else bytes(STREAM_ID_SIZE)
         held = ack if received is None else received
-        return Progress(
-            Seq(base), Seq(ack), StreamDigest(stream), Seq(held), (), 16_384, 1 << 24
-        )
+        return Progress(Seq(base), Seq(ack), StreamDigest(stream), Seq(held), (), 16_384, 1 << 24)
 
     def data(self, bodies: tuple[bytes, ...], base: int = 1) -> Data:
         """Return the next batch of its stream."""
