@@ -34,7 +34,7 @@ def main() -> int:
     options = parser.parse_args()
     for name in options.names or ATTACKS:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-            arena = Arena(Path(folder), stack)
+            arena = Arena(Path(folder), stack, **ATTACKS[name].victim)
             outcome = arena.run(ATTACKS[name], options.seconds, control=options.control)
             print(row(outcome), flush=True)
             if options.verbose:

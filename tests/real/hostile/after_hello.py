@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from random import Random
 
 from tests.frames import chain
 from tests.real.hostile.attacks import Attacker, attack
@@ -283,4 +282,16 @@ def turncoat(attacker: Attacker) -> Iterator[None]:
     _flood(attacker, peer, [encode_frame(peer.hello()), (b"\xc1" * 300,)])
 
 
-__all__ = ["codec", "Random"]
+@attack("messages of 131,000 items, 128 KiB each: a node takes 50 ms to read one")
+def costly_messages(attacker: Attacker) -> Iterator[None]:
+    peer = attacker.peer()
+    yield
+    body = codec.encode((7001, (0,) * 131_000))
+    while attacker.goes_on():
+        digest = chain(peer.digest, body)
+        if attacker.done["messages"] < 150 and peer.say(
+            Bulk(peer.seq, digest, peer.progress(), body)
+        ):
+            peer.digest, peer.seq = digest, Seq(peer.seq + 1)
+            attacker.count("messages")
+        peer.drain()

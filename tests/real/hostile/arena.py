@@ -183,16 +183,12 @@ def percentile(values: list[float], share: float) -> float:
 class Arena:
     """One victim, and one honest node that is connected to it."""
 
-    def __init__(
-        self, folder: Path, stack: ExitStack, limits: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, **setting: Any) -> None:
         self.store = folder / "victim.db"
-        setting = Setting(
-            key=str(folder / "victim.key"), store=str(self.store), limits=limits or {}
-        )
-        self.victim = stack.enter_context(child("tests.real.hostile.victim", setting.to_text()))
+        told = Setting(key=str(folder / "victim.key"), store=str(self.store), **setting)
+        self.victim = stack.enter_context(child("tests.real.hostile.victim", told.to_text()))
         self.record = PeerRecord.parse(self.victim.read())
-        self.alice = stack.enter_context(P2PService(None, identity=Identity.generate()))
+        self.alice = stack.enter_context(P2PService(None, identity=Identity.generate(), security=told.security))
         self.alice.add_peer(self.record)
         until_connected(self.alice, self.record.address)
         self.traffic = Traffic(self.alice, self.record.address)

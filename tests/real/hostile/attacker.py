@@ -10,12 +10,12 @@ import time
 from contextlib import ExitStack
 from random import Random
 
-from tests.real.hostile import after_hello, before_hello
+from tests.real.hostile import after_hello, before_hello, connections, listeners
 from tests.real.hostile.attacks import ATTACKS, Attacker
 from tests.real.hostile.raw import many_contexts
 from zmqp2p.records import PeerRecord
 
-MODULES = (before_hello, after_hello)
+MODULES = (before_hello, after_hello, connections, listeners)
 
 
 def main(name: str, record: str, seconds: str, seed: str) -> None:

@@ -62,6 +62,7 @@ class Attack:
     name: str
     says: str  # What the attacker does, for people.
     run: Run
+    victim: dict[str, Any] = field(default_factory=dict)  # Of its `Setting`, other than usual.
     mail: int = 0  # Messages that the node has for the attacker before it begins.
     told: tuple[str, ...] = ()  # Events, one of which the node's application must have heard.
 
@@ -69,12 +70,12 @@ class Attack:
 ATTACKS: dict[str, Attack] = {}
 
 
-def attack(says: str, *, mail: int = 0, told: tuple[str, ...] = ()) -> Callable[[Run], Run]:
-    """Put the decorated generator into the list, by its name."""
+def attack(says: str, **settings: Any) -> Callable[[Run], Run]:
+    """Put the decorated generator into the list, by its name; ``settings`` are of `Attack`."""
 
     def add(run: Run) -> Run:
         name = run.__name__
-        ATTACKS[name] = Attack(name=name, says=says, run=run, mail=mail, told=told)
+        ATTACKS[name] = Attack(name=name, says=says, run=run, **settings)
         return run
 
     return add

@@ -107,77 +107,6 @@ def sybils(attacker: Attacker) -> Iterator[None]:
         attacker.count("answers", len(peer.drain()))
 
 
-@attack("2,000 TCP connections that say nothing")
-def idle_tcp(attacker: Attacker) -> Iterator[None]:
-    yield
-    _hold(attacker, b"")
-
-
-@attack("2,000 TCP connections that stop amid CURVE's first command")
-def half_handshakes(attacker: Attacker) -> Iterator[None]:
-    yield
-    _hold(attacker, GREETING + HALF_OF_HELLO)
-
-
-@attack("2,000 TCP connections with a greeting of another protocol")
-def not_zmtp(attacker: Attacker) -> Iterator[None]:
-    yield
-    _hold(attacker, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-
-
-def _hold(attacker: Attacker, greeting: bytes) -> None:
-    held: list[socket.socket] = []
-    while attacker.goes_on():
-        if len(held) < IDLE:
-            with suppress(OSError):
-                held.append(attacker.stack.enter_context(tcp(attacker.target)))
-                held[-1].sendall(greeting)
-                attacker.count("connections")
-        else:
-            attacker.rng.random()
-            select_pause()
-
-
-def select_pause() -> None:
-    """Give the core away for a moment."""
-    os.sched_yield()
-
-
-@attack("CURVE connections that finish the handshake and never say HELLO, up to 2,000")
-def idle_curve(attacker: Attacker) -> Iterator[None]:
-    yield
-    keys = Keys()
-    while attacker.goes_on():
-        if attacker.done["connections"] < IDLE:
-            attacker.stranger(keys, queue=1)
-            attacker.count("connections")
-        else:
-            select_pause()
-
-
-@attack("TCP connections, opened and closed as fast as it goes")
-def churn_tcp(attacker: Attacker) -> Iterator[None]:
-    yield
-    while attacker.goes_on():
-        with suppress(OSError):
-            tcp(attacker.target).close()
-            attacker.count("connections")
-
-
-@attack("CURVE connections, opened, one PING, and closed, as fast as it goes")
-def churn_curve(attacker: Attacker) -> Iterator[None]:
-    yield
-    keys = Keys()
-    while attacker.goes_on():
-        peers = [Stranger(attacker.context, attacker.target, keys) for _ in range(16)]
-        for peer in peers:
-            peer.say(Ping(1))
-        for peer in peers:
-            peer.hear(0.1)
-            peer.close()
-            attacker.count("connections")
-
-
 @attack("frames of the greatest permitted size, garbage", told=("LinkRefused PROTOCOL_ERROR",))
 def huge_frames(attacker: Attacker) -> Iterator[None]:
     peer = attacker.stranger()
@@ -190,25 +119,6 @@ def oversize(attacker: Attacker) -> Iterator[None]:
     peer = attacker.stranger()
     yield
     _flood(attacker, peer, [(bytes(4 * limits.FRAME_MAX_BYTES),)])
-
-
-@attack("one message of ever more ZMTP frames, 64 KiB each, that never ends")
-def endless_multipart(attacker: Attacker) -> Iterator[None]:
-    peer = attacker.stranger()
-    yield
-    part = bytes(64 * 1024)
-    while attacker.goes_on():
-        if attacker.done["frames"] < ENDLESS_MAX and peer.begin(part):
-            attacker.count("frames")
-
-
-@attack("one message of ever more empty ZMTP frames that never ends")
-def endless_empty_frames(attacker: Attacker) -> Iterator[None]:
-    peer = attacker.stranger()
-    yield
-    while attacker.goes_on():
-        if attacker.done["frames"] < 100 * ENDLESS_MAX:
-            attacker.count("frames", peer.begin(b""))
 
 
 @attack("messages of 1,000 ZMTP frames")

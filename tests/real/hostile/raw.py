@@ -33,6 +33,10 @@ HOUR_MS = 3_600_000
 ANSWER_S = 1.0  # Longer than a node that has anything to say takes to say it.
 SEND_S = 0.05  # How long a full queue is waited for before the deadline is looked at again.
 MANY_SOCKETS = 8_000
+SOURCE = "127.0.0.2"  # Where attackers come from: not from where the honest do.
+# What a ZMTP 3.0 client without security begins with, and its READY as a DEALER (RFC 23).
+NULL_GREETING = b"\xff" + bytes(7) + b"\x01\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
 
 
 def now_ms() -> int:
@@ -93,7 +97,7 @@ class Stranger:
         self._socket.curve_secretkey = self.keys.curve_secret
         if routing_id is not None:
             self._socket.routing_id = routing_id
-        self._socket.connect(target.endpoints[0])
+        self._socket.connect(f"tcp://{SOURCE}:0;{target.endpoints[0].removeprefix('tcp://')}")
 
     # --- Speaking -------------------------------------------------------------------------------
 
@@ -166,7 +170,7 @@ class Stranger:
 
     def hear(self, timeout_s: float = 0.0) -> Frame | None:
         """Return what comes next within ``timeout_s``."""
-        if not self._socket.poll(timeout_s * 1000 + 0.999):
+        if not self._socket.poll(int(timeout_s * 1000 + 0.999)):
             return None
         return decode_frame(self._socket.recv_multipart())
 
@@ -193,7 +197,23 @@ class Stranger:
 def tcp(target: PeerRecord) -> socket.socket:
     """Return a plain connection to the node."""
     host, _, port = target.endpoints[0].removeprefix("tcp://").rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=ANSWER_S)
+    return socket.create_connection(
+        (host, int(port)), timeout=ANSWER_S, source_address=(SOURCE, 0)
+    )
+
+
+def without_curve(target: PeerRecord) -> socket.socket:
+    """Return a connection to a node without CURVE that has shaken hands, to send ZMTP by hand."""
+    made = tcp(target)
+    made.sendall(NULL_GREETING)
+    made.sendall(zmtp_frame(READY, command=True))
+    return made
+
+
+def zmtp_frame(payload: bytes, *, more: bool = False, command: bool = False) -> bytes:
+    """Return ``payload`` as ZMTP 3 puts it on the wire (RFC 23)."""
+    flags = more * 1 + 2 + command * 4
+    return bytes([flags]) + len(payload).to_bytes(8) + payload
 
 
 def many_contexts(stack: ExitStack) -> "zmq.Context[zmq.Socket[bytes]]":
@@ -202,3 +222,16 @@ def many_contexts(stack: ExitStack) -> "zmq.Context[zmq.Socket[bytes]]":
     context.set(zmq.MAX_SOCKETS, MANY_SOCKETS)
     stack.callback(context.destroy, linger=0)
     return context
+
+
+def router(
+    context: "zmq.Context[zmq.Socket[bytes]]", keys: Keys
+) -> tuple["zmq.Socket[bytes]", PeerRecord]:
+    """Return a ROUTER with CURVE that listens, and the record by which it is dialed."""
+    made = context.socket(zmq.ROUTER)
+    made.setsockopt(zmq.LINGER, 0)
+    made.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    made.curve_server = True
+    made.curve_secretkey = keys.curve_secret
+    port = made.bind_to_random_port("tcp://127.0.0.1", 10_000, 32_000)
+    return made, keys.record(endpoints=(f"tcp://127.0.0.1:{port}",))

@@ -6,6 +6,7 @@ Ends when its input ends.
 """
 
 import json
+import resource
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,8 @@ class Setting:
     key: str
     store: str
     endpoint: str = "tcp://127.0.0.1:0"
+    security: str = "curve"
+    descriptors: int = 0  # That it may have open, if not as many as the system lets it.
     limits: dict[str, Any] = field(default_factory=dict)
 
     def to_text(self) -> str:
@@ -44,6 +47,7 @@ class Victim:
             setting.endpoint,
             identity=Identity.load_or_create(setting.key),
             store=setting.store,
+            security=setting.security,
             limits=Limits(**setting.limits),
         )
         self.service.on_event(self._note_event)
@@ -91,7 +95,10 @@ class Victim:
 
 def main(text: str) -> None:
     """Be the victim until there is no more input."""
-    victim = Victim(Setting(**json.loads(text)))
+    setting = Setting(**json.loads(text))
+    if setting.descriptors:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (setting.descriptors, setting.descriptors))
+    victim = Victim(setting)
     with victim.service:
         _write(str(victim.service.record))
         for line in sys.stdin:
