@@ -1,35 +1,55 @@
-"""The attacking process: ``python -m tests.real.hostile.attacker NAME RECORD SECONDS SEED``.
+"""The attacking process: ``python -m tests.real.hostile.attacker``.
 
-Prints one line of JSON when it is prepared, begins when a line of input comes, and prints what it
-has done at the end; it holds its connections until its input ends.
+Its input is one line with its `Task`; it answers when it is prepared. At the next line it begins,
+and says what it has done at the end; it holds its connections until its input ends.
 """
 
 import json
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from random import Random
 
-from tests.real.hostile import after_hello, before_hello, connections, listeners
-from tests.real.hostile.attacks import ATTACKS, Attacker
+from tests.real.hostile import before_hello, connections, listeners, storms, streams
+from tests.real.hostile.attacks import ATTACKS, Attack, Attacker
 from tests.real.hostile.raw import many_contexts
 from zmqp2p.records import PeerRecord
 
-MODULES = (before_hello, after_hello, connections, listeners)
+MODULES = (before_hello, connections, storms, streams, listeners)  # Whose attacks fill the list.
 
 
-def main(name: str, record: str, seconds: str, seed: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Which attack, on whom, for how long; travels as JSON."""
+
+    name: str
+    target: str  # The record of the node.
+    seconds: float
+    seed: int = 1
+
+    def to_line(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def all_attacks() -> list[Attack]:
+    """Return every attack there is, in the order of the modules."""
+    return list(ATTACKS.values())
+
+
+def main() -> None:
     """Carry out one attack."""
+    task = Task(**json.loads(sys.stdin.readline()))
     with ExitStack() as stack:
-        target = PeerRecord.parse(record)
-        attacker = Attacker(target, many_contexts(stack), stack, Random(int(seed)))
-        run = ATTACKS[name].run(attacker)
+        target = PeerRecord.parse(task.target)
+        attacker = Attacker(target, many_contexts(stack), stack, Random(task.seed))
+        run = ATTACKS[task.name].run(attacker)
         next(run)
         _write({"names": attacker.names, "contacts": attacker.contacts})
         sys.stdin.readline()
-        attacker.until = time.monotonic() + float(seconds)
+        attacker.until = time.monotonic() + task.seconds
         for _ in run:
-            pass
+            raise AssertionError(f"{task.name} yields twice")
         _write({"done": dict(attacker.done)})
         sys.stdin.read()
 
@@ -40,4 +60,4 @@ def _write(value: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -5,9 +5,11 @@ An attack is a generator: what it prepares, a ``yield``, and then what it does w
 socket that only swallows (`sink.py`), to tell what the load alone costs on this machine.
 """
 
+import itertools
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from random import Random
@@ -17,6 +19,10 @@ import zmq
 
 from tests.real.hostile.raw import Keys, Stranger
 from zmqp2p.records import PeerRecord
+from zmqp2p.wire.encoding import encode_frame
+from zmqp2p.wire.frames import Frame
+
+DRAIN_EVERY = 64
 
 Run = Callable[["Attacker"], Iterator[None]]
 
@@ -50,6 +56,38 @@ class Attacker:
         made.introduce(**hello)
         self.names.append("0x" + made.keys.signer.address.hex())
         return made
+
+    def flood(self, peer: Stranger, *messages: Sequence[bytes]) -> None:
+        """Send ``messages`` round and round, as fast as they are taken, and read the answers."""
+        for number, parts in enumerate(itertools.cycle(messages)):
+            if not self.goes_on():
+                return
+            self.count("messages", peer.push(parts))
+            if number % DRAIN_EVERY == 0:
+                self.count("answers", len(peer.drain()))
+
+    def storm(self, peer: Stranger, *frames: Frame) -> None:
+        """Say ``frames`` round and round."""
+        self.flood(peer, *[encode_frame(frame) for frame in frames])
+
+    def flood_each(self, peers: Sequence[Stranger], *messages: Sequence[bytes]) -> None:
+        """Send one of ``messages`` over each of ``peers``, or the same over all, in turn."""
+        pairs = list(zip(peers, itertools.cycle(messages), strict=False))
+        while self.goes_on():
+            for peer, parts in pairs:
+                self.count("messages", peer.push(parts))
+                self.count("answers", len(peer.drain()))
+
+    def flood_deaf(self, peers: Sequence[Stranger], *messages: Sequence[bytes]) -> None:
+        """As `flood_each`, but no answer is read."""
+        pairs = list(zip(peers, itertools.cycle(messages), strict=False))
+        while self.goes_on():
+            for peer, parts in pairs:
+                self.count("messages", peer.push(parts))
+
+    def rest(self) -> None:
+        """Do nothing more, and hold what is held."""
+        threading.Event().wait(max(self.until - time.monotonic(), 0.0))
 
     def count(self, what: str, number: int = 1) -> None:
         self.done[what] += number

@@ -1,20 +1,19 @@
 """Attacks of those who open connections and hardly say a thing, or never come to an end."""
 
-import os
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 
 from tests.real.hostile.attacks import Attacker, attack
-from tests.real.hostile.raw import Keys, Stranger, tcp, without_curve, zmtp_frame
+from tests.real.hostile.raw import SEND_S, Keys, Stranger, tcp, without_curve, zmtp_frame
 from zmqp2p.wire.frames import Ping
 
 IDLE = 2_000
 # What a ZMTP 3.1 client with CURVE begins with (RFC 23), and the head of its HELLO command.
 GREETING = b"\xff" + bytes(7) + b"\x01\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + bytes(32)
 HALF_OF_HELLO = b"\x04\xc8\x05HELLO\x01\x00" + bytes(72)
-ENDLESS_MAX_BYTES = 512 * 1024 * 1024  # This machine is not to be brought down.
+PART = bytes(64 * 1024)
+LONG_MAX_BYTES = 256 * 1024 * 1024  # This machine is not to be brought down.
 
 
 @attack("2,000 TCP connections that say nothing")
@@ -29,40 +28,35 @@ def half_handshakes(attacker: Attacker) -> Iterator[None]:
     _hold(attacker, GREETING + HALF_OF_HELLO)
 
 
-@attack("2,000 TCP connections with a greeting of another protocol")
+@attack("2,000 TCP connections that speak another protocol")
 def not_zmtp(attacker: Attacker) -> Iterator[None]:
     yield
     _hold(attacker, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
+@attack("as idle_tcp, and the node may have 256 descriptors", victim={"descriptors": 256})
+def descriptors_used_up(attacker: Attacker) -> Iterator[None]:
+    yield
+    _hold(attacker, b"")
+
+
 def _hold(attacker: Attacker, greeting: bytes) -> None:
-    held: list[socket.socket] = []
-    while attacker.goes_on():
-        if len(held) < IDLE:
-            with suppress(OSError):
-                held.append(attacker.stack.enter_context(tcp(attacker.target)))
-                held[-1].sendall(greeting)
-                attacker.count("connections")
-        else:
-            attacker.rng.random()
-            select_pause()
+    while attacker.goes_on() and attacker.done["connections"] < IDLE:
+        with suppress(OSError):  # The node may refuse, or have hung up.
+            held = attacker.stack.enter_context(tcp(attacker.target))
+            attacker.count("connections")
+            held.sendall(greeting)
+    attacker.rest()
 
 
-def select_pause() -> None:
-    """Give the core away for a moment."""
-    os.sched_yield()
-
-
-@attack("CURVE connections that finish the handshake and never say HELLO, up to 2,000")
+@attack("2,000 CURVE connections that shake hands and never say a thing")
 def idle_curve(attacker: Attacker) -> Iterator[None]:
     yield
     keys = Keys()
-    while attacker.goes_on():
-        if attacker.done["connections"] < IDLE:
-            attacker.stranger(keys, queue=1)
-            attacker.count("connections")
-        else:
-            select_pause()
+    while attacker.goes_on() and attacker.done["connections"] < IDLE:
+        attacker.stranger(keys, queue=1)
+        attacker.count("connections")
+    attacker.rest()
 
 
 @attack("TCP connections, opened and closed as fast as it goes")
@@ -88,36 +82,34 @@ def churn_curve(attacker: Attacker) -> Iterator[None]:
             attacker.count("connections")
 
 
-
-@attack(
-    "one message of ever more ZMTP frames that never ends, 64 KiB each (up to 512 MiB)",
-    victim={"security": "none"},
-)
-def endless_message(attacker: Attacker) -> Iterator[None]:
-    """By hand: ZeroMQ would keep the message until it ends. CURVE changes nothing about it."""
-    yield
-    part = zmtp_frame(bytes(64 * 1024), more=True)
-    connection = attacker.stack.enter_context(without_curve(attacker.target))
-    while attacker.goes_on():
-        if attacker.done["bytes"] >= ENDLESS_MAX_BYTES:
-            select_pause()
-            continue
-        try:
-            connection.sendall(part)
-        except OSError:  # Hung up on: again.
-            connection = attacker.stack.enter_context(without_curve(attacker.target))
-            attacker.count("hung up on")
-        attacker.count("bytes", len(part))
-
-
-@attack("one message of many frames, 256 MiB in all, by each of two connections")
+@attack("two messages of 4,000 ZMTP frames, 256 MiB each")
 def long_messages(attacker: Attacker) -> Iterator[None]:
     peers = [attacker.stranger() for _ in range(2)]
     yield
-    part = bytes(64 * 1024)
     for peer in peers:
-        for _ in range(4_000):
-            peer.begin(part)
-        attacker.count("messages", peer.push((b"end",)))
-    while attacker.goes_on():
-        select_pause()
+        for _ in range(LONG_MAX_BYTES // len(PART)):
+            peer.begin(PART)
+        attacker.count("messages", peer.push((b"the last one",)))
+    attacker.rest()
+
+
+@attack("one message of ever more ZMTP frames, and never the last", victim={"security": "none"})
+def endless_message(attacker: Attacker) -> Iterator[None]:
+    """By hand, since ZeroMQ keeps a message until it ends; CURVE would make no difference."""
+    yield
+    part = zmtp_frame(PART, more=True)
+    while attacker.goes_on() and attacker.done["bytes"] < LONG_MAX_BYTES:
+        with suppress(ConnectionError), without_curve(attacker.target) as connection:
+            attacker.count("connections")
+            _send_for_ever(attacker, connection, part)
+
+
+def _send_for_ever(attacker: Attacker, connection: socket.socket, part: bytes) -> None:
+    connection.settimeout(SEND_S)
+    left = memoryview(part)
+    while attacker.goes_on() and attacker.done["bytes"] < LONG_MAX_BYTES:
+        with suppress(TimeoutError):
+            sent = connection.send(left)
+            attacker.count("bytes", sent)
+            left = left[sent:] or memoryview(part)
+    attacker.rest()

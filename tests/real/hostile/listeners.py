@@ -9,7 +9,7 @@ from tests.real.hostile.attacks import Attacker, attack
 from tests.real.hostile.raw import Keys, router
 from zmqp2p import limits
 from zmqp2p.wire.encoding import encode_frame
-from zmqp2p.wire.frames import Ping, Who
+from zmqp2p.wire.frames import Who
 
 LISTENERS = 8
 
@@ -55,10 +55,7 @@ def dialed_huge(attacker: Attacker) -> Iterator[None]:
     yield from _answer(attacker, [(bytes(limits.FRAME_MAX_BYTES - 64),)])
 
 
-@attack("dialed, it answers with the HELLO of somebody else")
+@attack("dialed, it answers with a good HELLO of somebody else", told=("LinkRefused KEY_MISMATCH",))
 def dialed_impostor(attacker: Attacker) -> Iterator[None]:
-    from tests.real.hostile.raw import Stranger
-
-    hello = Stranger(attacker.context, attacker.target)
-    attacker.stack.callback(hello.close)
-    yield from _answer(attacker, [encode_frame(hello.hello()), encode_frame(Ping(1))])
+    other = attacker.stranger()
+    yield from _answer(attacker, [encode_frame(other.hello())])

@@ -1,6 +1,6 @@
 """A peer that plays by no rules: raw ZeroMQ sockets, frames of any contents, plain TCP.
 
-It shares the package's encoding and keys, so that what it says is wrong only where it is meant to be.
+It shares the package's encoding and keys: what it says is wrong only where it is meant to be.
 """
 
 import socket
@@ -197,9 +197,7 @@ class Stranger:
 def tcp(target: PeerRecord) -> socket.socket:
     """Return a plain connection to the node."""
     host, _, port = target.endpoints[0].removeprefix("tcp://").rpartition(":")
-    return socket.create_connection(
-        (host, int(port)), timeout=ANSWER_S, source_address=(SOURCE, 0)
-    )
+    return socket.create_connection((host, int(port)), timeout=ANSWER_S, source_address=(SOURCE, 0))
 
 
 def without_curve(target: PeerRecord) -> socket.socket:

@@ -1,8 +1,8 @@
 """The node under attack: a process of its own, so that what it costs can be read from outside.
 
 Its one argument is a `Setting` as JSON. It prints its record, and then answers each line of its
-input with one line of JSON: ``report``, ``mail ADDRESS COUNT`` (send so many notes), ``add CONTACT``.
-Ends when its input ends.
+input with one line of JSON: ``report``, ``mail ADDRESS COUNT`` (send so many notes) or ``add
+CONTACT``. Ends when its input ends.
 """
 
 import json

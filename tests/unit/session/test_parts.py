@@ -305,13 +305,14 @@ def test_who_shuts_and_opens_its_window_has_one_batch_sent_again_and_not_all() -
         pass
     full = Progress(Seq(1), Seq(0), StreamDigest(STREAM), Seq(0), (), 1000, 0)
     opened = dataclasses.replace(full, window_bytes=MIB)
+    again = 0
     for _ in range(3):
         outbox.acknowledge(full, 1.0)
         outbox.acknowledge(opened, 1.0)
         batch = outbox.take_batch(1.0)
         assert batch is not None
         assert outbox.take_batch(1.0) is None
-    again = len(batch[2])
+        again = len(batch[2])
     outbox.acknowledge(dataclasses.replace(opened, received=Seq(1)), 1.0)
     while (batch := outbox.take_batch(1.0)) is not None:
         again += len(batch[2])
