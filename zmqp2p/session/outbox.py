@@ -66,8 +66,7 @@ class Outbox:
         # Since when messages are under way on this link without `received` moving (LIV-5).
         self._waiting_since: float | None = None
         self._excused = False  # The resend timer was put off, because this node did not run.
-        # After a timeout, or when turned away, one batch at a time, until something arrives.
-        self._probing = False
+        self._probing = False  # After a timeout one batch at a time, until something arrives.
         self._went_back_to = Seq(0)
 
     def __len__(self) -> int:
@@ -137,7 +136,6 @@ class Outbox:
         elif progress.received == self._received and not self._admitted():
             self._waiting_since = None  # It was turned away (WIN-3): not under way, and no stall.
             self._rewind()
-            self._probing = True  # Or who opens and shuts its window would have all sent each time.
         if progress.ack < self.base:
             return None
         return self._drop(progress.ack, progress.refusals)

@@ -296,30 +296,6 @@ def test_what_was_turned_away_is_not_under_way_and_leaves_again_when_there_is_ro
     assert outbox.stalled_since == 100.0
 
 
-def test_who_shuts_and_opens_its_window_has_one_batch_sent_again_and_not_all() -> None:
-    """WIN-3, RTO-3: two small frames would make this node send a whole window, as often as said."""
-    bodies = [noise(1000) for _ in range(300)]
-    outbox = Outbox(STREAM, (Seq(0), StreamDigest(STREAM)), bodies, LIMITS, Random(1))
-    outbox.resume(Seq(0), 1000, MIB)
-    while outbox.take_batch(0.0) is not None:
-        pass
-    full = Progress(Seq(1), Seq(0), StreamDigest(STREAM), Seq(0), (), 1000, 0)
-    opened = dataclasses.replace(full, window_bytes=MIB)
-    again = 0
-    for _ in range(3):
-        outbox.acknowledge(full, 1.0)
-        outbox.acknowledge(opened, 1.0)
-        batch = outbox.take_batch(1.0)
-        assert batch is not None
-        assert outbox.take_batch(1.0) is None
-        again = len(batch[2])
-    outbox.acknowledge(dataclasses.replace(opened, received=Seq(1)), 1.0)
-    while (batch := outbox.take_batch(1.0)) is not None:
-        again += len(batch[2])
-    assert again == 300  # Something has arrived: everything that follows leaves at once.
-    outbox.check()
-
-
 def test_half_of_the_room_is_for_messages_that_are_complete() -> None:
     """Peers who begin messages and never end them do not bar the others."""
     room = InboxRoom(4 * MIB)
