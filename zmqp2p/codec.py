@@ -65,21 +65,22 @@ def check_items(data: bytes) -> None:
     if len(data) <= ITEMS_MAX:  # An item takes a byte at least.
         return
     try:
-        _check_claims(data)
+        _check_claims(data, ITEMS_MAX)
     except DecodeError as fault:
         raise InvalidValue("value", fault.detail) from None
 
 
-def decode(data: bytes, *, depth_max: int = DEPTH_MAX) -> Value:
+def decode(data: bytes, *, depth_max: int = DEPTH_MAX, items_max: int = ITEMS_MAX) -> Value:
     """Return the value that ``data`` is the one encoding of.
 
-    ``data`` must be bounded in length by the caller; what is allocated is proportional to it.
+    ``data`` must be bounded in length by the caller; what is allocated is proportional to it. The
+    time it takes is proportional to the items, up to ``items_max``.
 
     Raises:
         DecodeError: anything else, whatever the bytes are (ENC-1 to ENC-5).
     """
     if len(data) > _SCAN_MIN_BYTES:
-        _check_claims(data)
+        _check_claims(data, items_max)
     try:
         value = msgpack.unpackb(
             data,
@@ -174,8 +175,8 @@ _SIZED = {  # Header byte: width of the length, bytes that follow besides, items
 }
 
 
-def _check_claims(data: bytes) -> None:
-    """Refuse ``data`` if its containers claim more items than bytes are left, or `ITEMS_MAX`.
+def _check_claims(data: bytes, items_max: int) -> None:
+    """Refuse ``data`` if its containers claim more items than bytes are left, or ``items_max``.
 
     Anything else that is wrong is left for the decoder to find.
     """
@@ -196,8 +197,8 @@ def _check_claims(data: bytes) -> None:
         total += claimed
         if owed > len(data) - at:
             raise DecodeError("ENC-1", "not MessagePack: claims more than its bytes hold")
-        if total > ITEMS_MAX:
-            raise DecodeError("ENC-4", f"more than {ITEMS_MAX} items")
+        if total > items_max:
+            raise DecodeError("ENC-4", f"more than {items_max} items")
 
 
 def _read_sized(data: bytes, at: int) -> tuple[int, int]:

@@ -23,6 +23,8 @@ BULK_MIN_BYTES = 32 * KIB  # From here a body travels alone and bare: copying it
 BATCH_MAX_BYTES = 48 * KIB
 BATCH_MAX_MESSAGES = 256  # Above it packing gains < 10 % and latency of the first suffers.
 HEADER_MAX_BYTES = 64 * KIB  # A HELLO with a record and the most refusals stays below.
+# Of a header, and of a batch: 400 and 257 are in use. Those of 64 KiB would take 10 ms to look at.
+HEADER_MAX_ITEMS = 1_024
 FRAME_MAX_BYTES = BODY_MAX_BYTES + 1 * KIB  # ZMQ_MAXMSGSIZE: a body, CURVE's 33 bytes, slack.
 REFUSALS_MAX = 64  # Refusals carried at a time; processing pauses when more are unheard.
 ERROR_MAX_BYTES = 1_000  # Of what a handler raised, kept with its dead letter.

@@ -197,4 +197,4 @@ def test_the_limits_are_those_of_the_code() -> None:
 
 
 _NOT_ON_THE_WIRE = {"ERROR_MAX_BYTES", "PAST_STREAMS_MAX"}
-_UNITS = ("_BYTES", "_MAX", "_MESSAGES")
+_UNITS = ("_BYTES", "_MAX", "_MESSAGES", "_ITEMS")

@@ -68,7 +68,7 @@ def decode_frame(parts: Sequence[bytes]) -> Frame:
         raise DecodeError("FRM-1", f"{len(parts)} frames")
     if len(parts[0]) > limits.HEADER_MAX_BYTES:
         raise DecodeError("FRM-2", f"header of {len(parts[0])} bytes")
-    header = codec.decode(parts[0], depth_max=4)
+    header = codec.decode(parts[0], depth_max=4, items_max=limits.HEADER_MAX_ITEMS)
     if type(header) is not tuple or not header or type(header[0]) is not int or header[0] < 0:
         raise DecodeError("FRM-2", "header is not an array that starts with a kind")
     kind, fields = header[0], header[1:]
@@ -219,13 +219,13 @@ def _extensions(value: codec.Value) -> dict[int, bytes]:
 
 
 def _bodies(payload: bytes) -> tuple[bytes, ...]:
-    bodies = codec.decode(payload, depth_max=1)
+    if len(payload) > limits.BATCH_MAX_BYTES + limits.BULK_MIN_BYTES:
+        raise DecodeError("FRM-6", f"a batch of {len(payload)} bytes")
+    bodies = codec.decode(payload, depth_max=1, items_max=limits.HEADER_MAX_ITEMS)
     if type(bodies) is not tuple or not 1 <= len(bodies) <= limits.BATCH_MAX_MESSAGES:
         raise DecodeError("FRM-6", "a batch is an array of 1 to 256 messages")
     if not all(type(body) is bytes for body in bodies):
         raise DecodeError("FRM-6", "a batch holds bin only")
-    if len(payload) > limits.BATCH_MAX_BYTES + limits.BULK_MIN_BYTES:
-        raise DecodeError("FRM-6", f"a batch of {len(payload)} bytes")
     return bodies  # type: ignore[return-value]  # Each item was just checked.
 
 

@@ -204,6 +204,15 @@ def test_a_header_nests_no_deeper_than_its_refusals() -> None:
     assert rule_of(header(8, ((((1,),),),))) == "ENC-4"
 
 
+def test_a_header_and_a_batch_have_only_so_many_items() -> None:
+    """ENC-4: 64 KiB of one-byte items would take the node 10 ms each to look at."""
+    few, most = (3, (0,) * 1021), 1021 + 3
+    assert decode_frame([codec.encode(few)]) == Ignored(3)
+    assert most == limits.HEADER_MAX_ITEMS
+    assert rule_of(codec.encode((3, (0,) * 1022))) == "ENC-4"
+    assert rule_of(header(4, 8, AT_END, *FIELDS), codec.encode((b"",) * 1024)) == "ENC-4"
+
+
 # --- Kinds and fields (FRM-3, FRM-4) ------------------------------------------------------------
 
 
