@@ -31,7 +31,7 @@ class Identity:
 
     def __init__(self, key: SecretKey, curve_secret: bytes) -> None:
         self._key = key
-        self._curve_public = _curve_public(curve_secret)
+        self._curve_public = curve_public_of(curve_secret)
         self._curve_secret = curve_secret
         self._path: Path | None = None  # The file that keeps it.
 
@@ -156,7 +156,7 @@ class Identity:
                 has changed.
             InvalidValue: ``curve_secret`` cannot be one.
         """
-        curve_public = _curve_public(curve_secret)
+        curve_public = curve_public_of(curve_secret)
         if self._path is not None:
             self._replace(self._path, curve_secret)
         self._curve_secret, self._curve_public = curve_secret, curve_public
@@ -201,7 +201,8 @@ def new_curve_secret() -> bytes:
     return secrets.token_bytes(CURVE_KEY_SIZE)
 
 
-def _curve_public(curve_secret: bytes) -> CurveKey:
+def curve_public_of(curve_secret: bytes) -> CurveKey:
+    """Return the public key of a CURVE secret of 32 bytes; InvalidValue if it is none."""
     if type(curve_secret) is not bytes or len(curve_secret) != CURVE_KEY_SIZE:
         raise InvalidValue("curve_secret", f"must be {CURVE_KEY_SIZE} bytes")
     # Whoever only handles records and states need not load zmq.
