@@ -12,10 +12,11 @@ from tests.chance import seeded
 from zmqp2p.chain.base import ChainService
 from zmqp2p.engine.output import Watch
 from zmqp2p.events import Event
-from zmqp2p.identity import Identity
+from zmqp2p.identity import Identity, new_curve_secret
 from zmqp2p.ids import Address, MessageId
 from zmqp2p.limits import Limits
 from zmqp2p.messages import encode_message, message
+from zmqp2p.node.build import rekey
 from zmqp2p.node.deliveries import Delivery, Done, Handler, Runner
 from zmqp2p.node.loop import Callback, Command, Loop, Parts, Surroundings
 from zmqp2p.node.receipts import Receipt
@@ -125,6 +126,7 @@ class Side:
             policy=self.policy,
             limits=self.limits,
             record_of=self._record_of,
+            rekey=self._rekey,
         )
         memory = self.store.open(self.address, self.utc_ms())
         self.commands.clear()
@@ -152,6 +154,10 @@ class Side:
         """End this run, and begin the next one."""
         self.end()
         self.start()
+
+    def _rekey(self, _endpoints: object) -> bool:
+        rekey(self.identity, self.transport, (self._endpoint,), new_curve_secret())
+        return False
 
     def turn(self) -> None:
         """Take a turn, if it lives."""

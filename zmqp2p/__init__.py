@@ -36,6 +36,7 @@ from zmqp2p.errors import (
     UnknownMessage,
     UnknownPeer,
     WouldDeadlock,
+    WrongPassphrase,
 )
 from zmqp2p.identity import Identity
 from zmqp2p.limits import Limits
@@ -100,6 +101,7 @@ __all__ = [
     "UnknownMessage",
     "UnknownPeer",
     "WouldDeadlock",
+    "WrongPassphrase",
     "__version__",
     "approve_all",
     "ask",

@@ -25,9 +25,11 @@ from zmqp2p.node.build import (
     address_of,
     check_attempt,
     check_filter,
+    check_grace,
     check_timeout,
     contact_of,
     encode,
+    endpoints_of,
     options_of,
     start_node,
     terms_of,
@@ -203,6 +205,15 @@ class P2PService:
     def address(self) -> Address:
         """The node's address."""
         return self._identity.address
+
+    # --- Keys -----------------------------------------------------------------------------------
+
+    async def rotate_curve_key(
+        self, endpoint: str | Sequence[str] | None = None, *, grace_s: float | None = None
+    ) -> PeerRecord:
+        """Make a new CURVE key while everything goes on; see `zmqp2p.P2PService`."""
+        check_grace(grace_s)
+        return await _result(self._node.rotate(endpoints_of(endpoint), grace_s))
 
     # --- Peers ----------------------------------------------------------------------------------
 

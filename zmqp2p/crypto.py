@@ -5,7 +5,7 @@ Pure: signing is deterministic (RFC 6979) and needs no randomness.
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import coincurve
 import sha3
@@ -123,6 +123,10 @@ class SecretKey:
 
     def __repr__(self) -> str:
         return f"SecretKey(address=0x{self.address.hex()})"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse: a pickle would carry the secret to wherever it goes."""
+        raise TypeError("a SecretKey is not to be copied or pickled")
 
 
 def recover_address(digest: bytes, signature: Signature) -> Address:

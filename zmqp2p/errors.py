@@ -81,6 +81,10 @@ class KeyFileError(LocalError):
     """A key file is missing, malformed, or readable by others."""
 
 
+class WrongPassphrase(KeyFileError):
+    """A key file is encrypted, and its passphrase was not given, or another one was."""
+
+
 class StoreError(LocalError):
     """The store cannot be used."""
 

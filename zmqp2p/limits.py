@@ -38,6 +38,14 @@ ALLOCATIONS_MAX = 512  # Per asset; as above.
 PAST_STREAMS_MAX = 16  # Per peer, of those given up: each took an operator's decision.
 METADATA_MAX_BYTES = 64 * KIB  # Of an asset or an allocation, and of app data.
 
+# --- Defaults of calls --------------------------------------------------------------------------
+
+# How long a replaced CURVE key is listened for beside the new one: most peers come by once a day.
+# It gives a thief of that key nothing (ADR-0019), and costs a socket.
+KEY_GRACE_S = 86_400.0
+# How long, where the new one must wait for its place: time to tell all peers that are there.
+KEY_HANDOVER_S = 2.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

@@ -27,9 +27,11 @@ from zmqp2p.node.build import (
     address_of,
     check_attempt,
     check_filter,
+    check_grace,
     check_timeout,
     contact_of,
     encode,
+    endpoints_of,
     options_of,
     start_node,
     terms_of,
@@ -179,6 +181,31 @@ class P2PService:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    # --- Keys -----------------------------------------------------------------------------------
+
+    def rotate_curve_key(
+        self, endpoint: str | Sequence[str] | None = None, *, grace_s: float | None = None
+    ) -> PeerRecord:
+        """Make a new CURVE key while everything goes on; return the record that bears it.
+
+        The key file, if there is one, has the new key when this returns, and so has the identity
+        that the service was given. Peers that are connected are told, and links move over; nothing
+        is lost. Links of the former key end after ``grace_s`` seconds. So long it is listened for,
+        so that peers with the former record get in and are told.
+
+        At one place one key can be listened for. If the service was to listen at any port (0), the
+        new key gets another one, and with ``endpoint`` it is listened for there; the record says
+        where, and ``grace_s`` is a day by default. Else the new key gets the place of the former
+        one after ``grace_s``, 2 seconds by default; until then this node dials whom it can. Give
+        the new record to all who have the former one, or a URI, and are not connected.
+
+        Raises:
+            EndpointError, KeyFileError: nothing has changed.
+            InvalidValue: no endpoint, or no number of seconds.
+        """
+        check_grace(grace_s)
+        return wait_for(self._node, self._node.rotate(endpoints_of(endpoint), grace_s), None)
 
     # --- Peers ----------------------------------------------------------------------------------
 

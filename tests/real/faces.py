@@ -74,6 +74,9 @@ class Face(ABC):
     def close(self, timeout_s: float = 10.0) -> None: ...
 
     @abstractmethod
+    def rotate_curve_key(self, endpoint: str | None = None, **terms: Any) -> PeerRecord: ...
+
+    @abstractmethod
     def flush(self, timeout_s: float | None = None) -> None: ...
 
     @abstractmethod
@@ -181,6 +184,10 @@ class BlockingFace(Face):
 
     def close(self, timeout_s: float = 10.0) -> None:
         self._service.close(timeout_s)
+
+    def rotate_curve_key(self, endpoint: str | None = None, **terms: Any) -> PeerRecord:
+        self.record = self._service.rotate_curve_key(endpoint, **terms)
+        return self.record
 
     def flush(self, timeout_s: float | None = None) -> None:
         self._service.flush(timeout_s)
@@ -323,6 +330,10 @@ class AioFace(Face):
                 self._run(self._service.close(timeout_s))
             finally:
                 self._thread.close()
+
+    def rotate_curve_key(self, endpoint: str | None = None, **terms: Any) -> PeerRecord:
+        self.record = self._run(self._service.rotate_curve_key(endpoint, **terms))
+        return self.record
 
     def flush(self, timeout_s: float | None = None) -> None:
         self._run(self._service.flush(timeout_s))

@@ -1,8 +1,10 @@
 """The key file is private, whole, never overwritten; and no secret is ever shown."""
 
+import copy
 import json
 import logging
 import os
+import pickle
 import stat
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import zmqp2p.identity
 from zmqp2p.crypto import SecretKey, Signer, keccak256, recover_address
 from zmqp2p.errors import InvalidValue, KeyFileError
 from zmqp2p.identity import Identity
+from zmqp2p.transport.options import CurvePair
 
 SECRET = bytes(range(1, 33))
 CURVE_SECRET = bytes(range(101, 133))
@@ -250,7 +253,7 @@ def test_a_file_that_only_its_owner_has_access_to_is_loaded(path: Path, mode: in
         b'{"version": "1"}',
         b'{"version": true}',
         b'{"version": 1}',
-        b" " * 4097,
+        b" " * 8193,
     ],
 )
 def test_a_malformed_file_is_refused(path: Path, text: bytes) -> None:
@@ -261,7 +264,7 @@ def test_a_malformed_file_is_refused(path: Path, text: bytes) -> None:
 
 def test_a_file_of_another_version_is_refused(path: Path) -> None:
     written(path, json.dumps(fields_of(path) | {"version": 2}))
-    with pytest.raises(KeyFileError, match=r"version 2, this package reads version 1; use"):
+    with pytest.raises(KeyFileError, match=r"version 2, this package reads versions 1 and 3; use"):
         Identity.load(path)
 
 
@@ -291,9 +294,9 @@ def test_a_file_whose_fields_are_wrong_is_refused(
 def test_a_file_is_read_up_to_the_bound(path: Path) -> None:
     """White space is no harm; the bound is for files that are no key files at all."""
     text = json.dumps(fields_of(path))
-    written(path, text.ljust(4096))
+    written(path, text.ljust(8192))
     assert Identity.load(path).address == ALICE.address
-    written(path, text.ljust(4097))
+    written(path, text.ljust(8193))
     with pytest.raises(KeyFileError):
         Identity.load(path)
 
@@ -353,3 +356,102 @@ def test_no_log_and_no_output_shows_a_secret(
     assert repr(ALICE) in shown
     assert SECRET.hex() not in shown
     assert CURVE_SECRET.hex() not in shown
+
+
+@pytest.mark.parametrize("act", [copy.copy, copy.deepcopy, pickle.dumps])
+@pytest.mark.parametrize(
+    "what", [ALICE, SecretKey(SECRET), CurvePair(CURVE_SECRET, ALICE.curve_public), [ALICE]]
+)
+def test_what_holds_a_secret_is_neither_pickled_nor_copied(
+    act: Callable[[object], object], what: object
+) -> None:
+    if act is copy.copy and isinstance(what, list):
+        what = what[0]
+    with pytest.raises(TypeError, match="copied or pickled") as caught:
+        act(what)
+    assert SECRET.hex() not in shown_by(caught.value)
+    assert repr(SECRET) not in shown_by(caught.value)
+
+
+# --- Another CURVE key --------------------------------------------------------------------------
+
+FRESH = bytes(range(41, 73))
+
+
+def test_another_curve_key_is_in_the_file_and_then_in_the_identity(path: Path) -> None:
+    before = Identity.from_secrets(SECRET, CURVE_SECRET)
+    before.save(path)
+    before.replace_curve_key(FRESH)
+    loaded = Identity.load(path)
+    assert before.curve_secret == loaded.curve_secret == FRESH
+    assert before.curve_public == loaded.curve_public != ALICE.curve_public
+    assert loaded.address == ALICE.address
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_identity_without_a_file_takes_another_curve_key_in_memory() -> None:
+    identity = Identity.from_secrets(SECRET, CURVE_SECRET)
+    identity.replace_curve_key(FRESH)
+    assert identity.curve_secret == FRESH
+
+
+def test_the_file_is_found_though_the_working_directory_has_changed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ALICE.save(path)
+    monkeypatch.chdir(path.parent)
+    identity = Identity.load("alice.key")
+    monkeypatch.chdir("/")
+    identity.replace_curve_key(FRESH)
+    assert Identity.load(path).curve_secret == FRESH
+
+
+@pytest.mark.parametrize("now", [None, "other", "not JSON"])
+def test_a_file_that_is_not_the_identitys_any_more_is_let_be(path: Path, now: str | None) -> None:
+    """Another identity's secrets would be overwritten, or a backup put there by hand."""
+    Identity.from_secrets(SECRET, CURVE_SECRET).save(path)
+    identity = Identity.load(path)
+    path.unlink()
+    if now == "other":
+        Identity.generate().save(path)
+    elif now is not None:
+        written(path, now)
+    before = path.read_bytes() if path.exists() else None
+    with pytest.raises(KeyFileError, match="is not the key file of 0x"):
+        identity.replace_curve_key(FRESH)
+    assert identity.curve_secret == CURVE_SECRET
+    assert (path.read_bytes() if path.exists() else None) == before
+
+
+def test_a_curve_secret_of_the_wrong_size_changes_nothing(path: Path) -> None:
+    identity = Identity.from_secrets(SECRET, CURVE_SECRET)
+    identity.save(path)
+    with pytest.raises(InvalidValue):
+        identity.replace_curve_key(FRESH[:-1])
+    assert Identity.load(path).curve_secret == identity.curve_secret == CURVE_SECRET
+
+
+CRASHER = """
+import os, sys
+from zmqp2p import key_file
+from zmqp2p.identity import Identity
+identity = Identity.load(sys.argv[1])
+def die(*arguments, **named):
+    os._exit(9)
+setattr(os, sys.argv[2], die)
+identity.replace_curve_key(bytes(range(41, 73)))
+"""
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace", "fchmod"])
+def test_a_crash_while_the_file_is_replaced_leaves_one_of_the_two_keys(
+    path: Path, step: str
+) -> None:
+    Identity.from_secrets(SECRET, CURVE_SECRET).save(path)
+    root = Path(zmqp2p.identity.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", CRASHER, str(path), step], cwd=root, check=False)
+    assert done.returncode == 9
+    assert Identity.load(path).curve_secret in {CURVE_SECRET, FRESH}
+    for left in path.parent.iterdir():
+        assert stat.S_IMODE(left.stat().st_mode) == 0o600

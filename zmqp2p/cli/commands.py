@@ -19,6 +19,7 @@ from zmqp2p.cli.decode import explain, read_input
 from zmqp2p.cli.demo import run_demo
 from zmqp2p.cli.display import Display, JsonDisplay, TextDisplay
 from zmqp2p.cli.losses import explain_beginning, explain_loss
+from zmqp2p.cli.passphrases import ask_passphrase, load_identity, passphrase_file_option
 from zmqp2p.cli.script import DemoFailed
 from zmqp2p.errors import P2PError
 from zmqp2p.identity import Identity
@@ -138,14 +139,34 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path))
+@click.option("--encrypt", is_flag=True, help="Keep the file under a passphrase.")
+@click.option(
+    "--import",
+    "keystore",
+    type=click.Path(path_type=Path),
+    metavar="KEYSTORE",
+    help="Take the address's key from another tool's V3 keystore, and its passphrase.",
+)
+@passphrase_file_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def keygen(path: Path, as_json: bool) -> None:
+def keygen(
+    path: Path, encrypt: bool, keystore: Path | None, passphrase_file: Path | None, as_json: bool
+) -> None:
     """Make a node's keys in the new file PATH, and print the public ones.
 
-    The file holds the secrets, mode 0600. An existing file is never overwritten.
+    The file holds the secrets, mode 0600. An existing file is never overwritten. With --encrypt,
+    --import or --passphrase-file it is an Ethereum V3 keystore, which geth and ethers read too.
+    The passphrase is never an argument.
     """
-    identity = Identity.generate()
-    identity.save(path)
+    passphrase = None
+    if keystore is not None:
+        passphrase = ask_passphrase(passphrase_file, str(keystore), new=False)
+        identity = Identity.import_keystore(keystore, passphrase)
+    else:
+        identity = Identity.generate()
+        if encrypt or passphrase_file is not None:
+            passphrase = ask_passphrase(passphrase_file, str(path), new=True)
+    identity.save(path, passphrase=passphrase)
     address, curve = checksum_text(identity.address), identity.curve_public.hex()
     if as_json:
         click.echo(json.dumps({"path": str(path), "address": address, "curve": curve}))
@@ -165,12 +186,14 @@ def keygen(path: Path, as_json: bool) -> None:
 )
 @click.option("--uri", is_flag=True, help="Print the short, unsigned URI instead.")
 @click.option("--show", metavar="TEXT", help="Explain the record or URI TEXT; sign nothing.")
-def record(
+@passphrase_file_option
+def record(  # noqa: PLR0913, PLR0917  # click gives them all by name.
     keyfile: Path | None,
     endpoints: tuple[str, ...],
     lifetime_days: int,
     uri: bool,
     show: str | None,
+    passphrase_file: Path | None,
 ) -> None:
     """Print a fresh signed record of the node whose keys are in KEYFILE.
 
@@ -188,7 +211,7 @@ def record(
         raise click.UsageError("give at least one --endpoint, such as tcp://192.0.2.1:7801")
     if uri and len(endpoints) > 1:
         raise click.UsageError("a URI has one --endpoint")
-    identity = Identity.load(keyfile)
+    identity = load_identity(keyfile, passphrase_file)
     if uri:
         click.echo(PeerUri(identity.address, identity.curve_public, endpoints[0]))
         return

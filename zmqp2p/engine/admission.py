@@ -9,7 +9,7 @@ from zmqp2p.errors import PeerError, RecordError
 from zmqp2p.ids import Address, address_text
 from zmqp2p.records import PeerRecord
 from zmqp2p.session.handshake import Link
-from zmqp2p.wire.frames import VERSION, Hello
+from zmqp2p.wire.frames import NEWEST_RECORD, VERSION, Hello
 
 
 class Unwelcome(PeerError):
@@ -29,7 +29,7 @@ def admit(link: Link, hello: Hello, me: Address, *, utc_ms: int, skew_ms: int) -
     if VERSION not in hello.versions:
         detail = f"I speak version {VERSION}, you {list(hello.versions)}"
         raise Unwelcome("HEL-1", ByeCode.VERSION_UNSUPPORTED, detail)
-    record = _record(hello, utc_ms, skew_ms)
+    record = _record(hello.record, utc_ms, skew_ms)
     if link.curve_key is not None and record.curve_key != link.curve_key:
         detail = "the record's CURVE key is not the one that opened this link"
         raise Unwelcome("IDN-1", ByeCode.KEY_MISMATCH, detail)
@@ -41,9 +41,27 @@ def admit(link: Link, hello: Hello, me: Address, *, utc_ms: int, skew_ms: int) -
     return record
 
 
-def _record(hello: Hello, utc_ms: int, skew_ms: int) -> PeerRecord:
+def newest_of(hello: Hello, record: PeerRecord, *, utc_ms: int, skew_ms: int) -> PeerRecord:
+    """Return the newest record that ``hello`` tells of its sender, whose ``record`` was admitted.
+
+    It is for later links (IDN-5): who is at the other end of this one, only ``record`` says.
+
+    Raises:
+        Unwelcome: it is not good by REC-1 to REC-4, of another address, or not newer.
+    """
+    data = hello.extensions.get(NEWEST_RECORD)
+    if data is None:
+        return record
+    newest = _record(data, utc_ms, skew_ms)
+    if newest.address != record.address or not newest.supersedes(record):
+        detail = "the extension is no newer record of the same address"
+        raise Unwelcome("IDN-5", ByeCode.RECORD_INVALID, detail)
+    return newest
+
+
+def _record(data: bytes, utc_ms: int, skew_ms: int) -> PeerRecord:
     try:
-        record = PeerRecord.decode(hello.record)
+        record = PeerRecord.decode(data)
     except PeerError as fault:
         raise Unwelcome(fault.rule, ByeCode.RECORD_INVALID, fault.detail) from fault
     try:

@@ -3,13 +3,13 @@
 Every fault of a peer ends here, as a BYE on its link; none goes further up.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import assert_never
 
 from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import Signer
-from zmqp2p.engine.admission import Unwelcome, admit
+from zmqp2p.engine.admission import Unwelcome, admit, newest_of
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.dialing import Dialing
 from zmqp2p.engine.instant import Instant, Timer
@@ -34,6 +34,7 @@ from zmqp2p.session.room import InboxRoom
 from zmqp2p.session.session import Session
 from zmqp2p.wire.encoding import decode_frame
 from zmqp2p.wire.frames import (
+    NEWEST_RECORD,
     Ack,
     Bulk,
     Bye,
@@ -61,6 +62,7 @@ _KINDS: dict[type, Kind] = {
     Who: Kind.WHO,
 }
 _FIRST_PING_S = 0.02  # After HELLO; messages that are acknowledged by then make it needless.
+_REPLACED = "the CURVE key of this link was replaced"
 _WHO_INTERVAL_S = 0.2  # How often one link is asked, or told again, who is there.
 
 
@@ -72,6 +74,7 @@ class Me:
     incarnation: int
     instance: InstanceId
     record: PeerRecord | None = None  # Set before the first link exists.
+    former: PeerRecord | None = None  # Of the CURVE key before, while its links may go on.
 
 
 @dataclass(slots=True)
@@ -95,6 +98,7 @@ class Connections:
     unsettled: dict[Address, Session] = field(default_factory=dict)
     dialing: Dialing = field(init=False)
     _room: InboxRoom = field(init=False)
+    _grace_until: float = 0.0  # How long `me.former` counts.
     # Named in a channel, never met: they must not take the places of peers that are there.
     _strangers: set[Address] = field(default_factory=set)
     _unkept: set[Address] = field(default_factory=set)  # Sessions that the store does not know.
@@ -173,6 +177,8 @@ class Connections:
                     self._tick_session(Address(timer.key))  # type: ignore[arg-type]
                 case "dial":
                     self.dialing.tick(Address(timer.key))  # type: ignore[arg-type]
+                case "grace":
+                    self._tick_grace()
                 case _:
                     self._end_duplicate(Address(timer.key))  # type: ignore[arg-type]
 
@@ -208,6 +214,24 @@ class Connections:
         for link in self.links.values():
             if link.dialed and link.state is LinkState.ESTABLISHED and link.peer is not None:
                 self._greet(link, link.peer)
+
+    def rotate(self, record: PeerRecord, grace_s: float) -> None:
+        """Move all links to the CURVE key of ``record``; those of the key before may go on so long.
+
+        Each peer is told over the links there are: by a HELLO where this node dialed, by the
+        answer to one where it listened.
+        """
+        self._end_former()  # Of an earlier rotation.
+        self.me.former, self.me.record = self.me.record, record
+        self._grace_until = self.clock.now + grace_s
+        self.agenda.schedule(Timer("grace", self.me.signer.address), self._grace_until)
+        for link in self.links.values():
+            link.former = True
+            if not link.dialed and link.state is LinkState.ESTABLISHED:
+                self._ask_who(link)
+        self.renew(tell=True)
+        for address in self.sessions:
+            self._move(address)
 
     def say_goodbye(self) -> None:
         """Tell every peer that this node stops."""
@@ -253,8 +277,12 @@ class Connections:
             pinged_at=now,
             greeted_at=now,
             hello_within_s=hello_within_s,
+            former=event.former,
         )
         self.links[link.id] = link
+        if link.former and self.me.former is None:
+            self._close(link, ByeCode.CLOSING, _REPLACED)
+            return
         if len(self.links) > self.limits.links_max:
             self._close(link, ByeCode.TOO_MANY, "as many links as this node serves")
             return
@@ -336,13 +364,19 @@ class Connections:
 
     def _greet(self, link: Link, address: Address) -> None:
         link.greeted_at = self.clock.now
-        self.output.frames.append((link.id, self._hello(address)))
+        self.output.frames.append((link.id, self._hello(link, address)))
 
-    def _hello(self, address: Address) -> Hello:
-        assert self.me.record is not None
+    def _hello(self, link: Link, address: Address) -> Hello:
+        """Return the HELLO for ``link``: its record bears the key that the link has (IDN-1)."""
+        me = self.me
+        assert me.record is not None
         session = self.session(address)
         self.unsettled[address] = session
-        return session.hello(self.me.record.encode(), self.me.incarnation, self.me.instance)
+        if not link.former:
+            return session.hello(me.record.encode(), me.incarnation, me.instance)
+        assert me.former is not None
+        hello = session.hello(me.former.encode(), me.incarnation, me.instance)
+        return replace(hello, extensions={NEWEST_RECORD: me.record.encode()})
 
     def _introduce(self, link: Link, frame: Frame) -> Session | None:
         assert isinstance(frame, Hello)
@@ -350,7 +384,8 @@ class Connections:
         skew_ms = int(self.limits.clock_skew_max_s * 1000)
         record = admit(link, frame, self.me.signer.address, utc_ms=utc_ms, skew_ms=skew_ms)
         address = record.address
-        self._check_superseded(record)
+        newest = newest_of(frame, record, utc_ms=utc_ms, skew_ms=skew_ms)
+        self._check_superseded(link, record)
         if link.peer not in (None, address):
             raise Unwelcome("IDN-2", ByeCode.ADDRESS_MISMATCH, "another identity on this link")
         met = len(self.sessions) - len(self._strangers) - len(self._passed)
@@ -371,8 +406,8 @@ class Connections:
             self._forget(self.links[other])  # An earlier run's frames must not pass for this one's.
             self.output.closes.append(other)
         if not link.dialed:
-            self.output.frames.append((link.id, self._hello(address)))
-        self._established(link, session, record)
+            self.output.frames.append((link.id, self._hello(link, address)))
+        self._established(link, session, newest)
         return session
 
     def _held_off(self, link: Link, address: Address, hold: Hold, hello: Hello) -> None:
@@ -382,7 +417,7 @@ class Connections:
             return
         link.peer = address
         if not link.dialed:  # So that the other side sees for itself what it lacks.
-            self.output.frames.append((link.id, self._hello(address)))
+            self.output.frames.append((link.id, self._hello(link, address)))
         self._hold(link, hold, hello)
 
     def _doubt(self, link: Link, address: Address) -> None:
@@ -422,12 +457,18 @@ class Connections:
             at = now + self.limits.duplicate_grace_s
             self.agenda.schedule(Timer("duplicate", address), at)
         self.unsettled[address] = session
+        self._move(address)
 
-    def _check_superseded(self, record: PeerRecord) -> None:
+    def _check_superseded(self, link: Link, record: PeerRecord) -> None:
         """IDN-4: a key that was replaced must not come back.
 
         An older record of the same key is of no harm: a clock was ahead when the newer was issued.
+        Nor is one on the very link where its owner has said it before: CURVE has proven the key at
+        a time when it counted, and whoever steals it later cannot get into that connection.
         """
+        proven = link.curve_key is not None and link.state is LinkState.ESTABLISHED
+        if proven and link.peer == record.address:
+            return
         peer = self.peers.peers.get(record.address)
         known = peer.contact if peer is not None else None
         if self._is_from_future(known):
@@ -496,6 +537,9 @@ class Connections:
         if peer.greeting == link.id:
             peer.greeting = None
         if session.links:
+            if peer.moving and link.state is not LinkState.ESTABLISHED:
+                self.peers.move_failed(peer, self.clock.now)
+            self._move(address)
             return
         if peer.connected:
             self.output.events.append(PeerDisconnected(address, why))
@@ -574,10 +618,50 @@ class Connections:
 
     def _end_duplicate(self, address: Address) -> None:
         """Both sides dialed: the higher address gives up the link it dialed (DUP-1)."""
-        session = self.sessions[address]
-        mine = [self.links[i] for i in session.links if self.links[i].dialed]
-        if len(session.links) > 1 and mine and self.me.signer.address > address:
+        links = [self.links[i] for i in self.sessions[address].links]
+        fresh = [link for link in links if not self._is_replaced(link)]
+        for link in links:
+            if link.dialed and fresh and link not in fresh:
+                self._close(link, ByeCode.DUPLICATE_LINK, "a link of newer keys is used")
+        mine = [link for link in fresh if link.dialed]
+        if len(fresh) > 1 and mine and self.me.signer.address > address:
             self._close(mine[0], ByeCode.DUPLICATE_LINK, "your link is used")
+
+    # --- Keys that were replaced ----------------------------------------------------------------
+
+    def _is_replaced(self, link: Link) -> bool:
+        """Whether one end of ``link`` has a newer CURVE key than that the link was opened with."""
+        if link.former or link.curve_key is None or link.peer is None:
+            return link.former
+        contact = self.peers.peer(link.peer).contact
+        return isinstance(contact, PeerRecord) and contact.curve_key != link.curve_key
+
+    def _move(self, address: Address) -> None:
+        """See to it that ``address`` gets a link of newer keys, if it has none.
+
+        Who dialed before dials again; and whose key is new, too, since he may not be listening with
+        it yet. The links that there are go on meanwhile; `_end_duplicate` ends them.
+        """
+        links = [self.links[i] for i in self.sessions[address].links]
+        mine = any(link.dialed or link.former for link in links)
+        needed = mine and all(map(self._is_replaced, links))
+        self.peers.move(self.peers.peer(address), self.clock.now, needed=needed)
+        if needed:
+            self.dialing.plan(address)
+
+    def _tick_grace(self) -> None:
+        if self.clock.now < self._grace_until:  # Another rotation came meanwhile.
+            self.agenda.schedule(Timer("grace", self.me.signer.address), self._grace_until)
+        elif self.me.former is not None:
+            self._end_former()
+            self.output.former_ended = True
+
+    def _end_former(self) -> None:
+        """Close what is left of the links of this node's former key."""
+        for link in list(self.links.values()):
+            if link.former:
+                self._close(link, ByeCode.CLOSING, _REPLACED)
+        self.me.former = None
 
     # --- Helpers --------------------------------------------------------------------------------
 

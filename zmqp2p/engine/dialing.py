@@ -58,6 +58,15 @@ class Dialing:
         self.peers.failed(self.peers.peer(address), why, self.clock.now, kind)
         self.plan(address)
 
+    def not_begun(self, address: Address, why: str, kind: Failure) -> None:
+        """A dial could not begin. A peer that was to be moved is connected still."""
+        peer = self.peers.peer(address)
+        if not peer.moving:
+            self.failed(address, why, kind)
+            return
+        self.peers.move_failed(peer, self.clock.now)
+        self.plan(address)
+
     def came_up(self, link: LinkId) -> Attempt | None:
         """``link`` is up: return the attempt it was, and end the others; None if it was none."""
         address = self._attempts.pop(link, None)
@@ -111,7 +120,7 @@ class Dialing:
         contact = peer.contact
         if isinstance(contact, PeerRecord) and self.clock.utc_ms >= contact.expires_ms:
             why = "record_expired: the record of this peer has expired; add a newer one"
-            self.failed(peer.address, why, Failure.DENIED)
+            self.not_begun(peer.address, why, Failure.DENIED)
             return
         rtt_s = self.session(peer.address).outbox.timer.smoothed_s or 0.0
         endpoint, given_up = self.peers.begin(peer, self.clock.now, rtt_s)

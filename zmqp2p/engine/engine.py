@@ -143,6 +143,14 @@ class Engine:
         self._me.record = record
         self._connections.renew(tell=tell)
 
+    def rotate(self, record: PeerRecord, *, grace_s: float) -> None:
+        """Show ``record``, which bears another CURVE key, and move all links to that key (IDN-5).
+
+        After ``grace_s`` seconds nothing of the former key is left.
+        """
+        self.output.writes.append(PutIssued(record.issued_ms))
+        self._connections.rotate(record, grace_s)
+
     def deadline(self) -> float | None:
         """Return when `tick` has something to do, monotonic seconds; at once if work is left."""
         if self._ready:
@@ -285,7 +293,7 @@ class Engine:
 
     def dial_failed(self, peer: Address, why: str) -> None:
         """A dial in the output could not start."""
-        self._connections.dialing.failed(peer, why, Failure.ANSWERED)
+        self._connections.dialing.not_begun(peer, why, Failure.ANSWERED)
 
     def unacked(self) -> int:
         """Return how many messages, to all peers, are not processed yet."""
@@ -470,6 +478,7 @@ class Engine:
     def _renew_output(self) -> EngineOutput:
         """Hand out what has gathered; sessions keep writing into the same object."""
         done = replace(self.output)
+        self.output.former_ended = False
         self.output.writes, self.output.frames, self.output.processed = [], [], []
         self.output.dials, self.output.closes, self.output.deposits = [], [], []
         self.output.watches, self.output.events, self.output.posted = [], [], []

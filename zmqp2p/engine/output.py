@@ -33,5 +33,6 @@ class EngineOutput(Output):
     closes: list[LinkId] = field(default_factory=list)
     deposits: list[Deposit] = field(default_factory=list)
     watches: list[Watch] = field(default_factory=list)
+    former_ended: bool = False  # Stop listening with the former CURVE key, after the closes.
     events: list[Event] = field(default_factory=list)
     posted: list[tuple[Address, int]] = field(default_factory=list)  # By channels: to whom, bytes.

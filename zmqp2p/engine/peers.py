@@ -56,6 +56,7 @@ class Peer:
     denied: bool = False  # It said BYE, and why.
     why_not: str = ""
     connected: bool = False
+    moving: bool = False  # Connected, by links of a key that was replaced: dialed all the same.
     connects: int = 0
     last_seen_ms: int | None = None
 
@@ -64,8 +65,8 @@ class Peer:
 class PeerManager:
     """The address book and the redial schedule.
 
-    Invariant: a peer that is being dialed is not connected, and has a contact; once an attempt is
-    up, no other goes on; at most `attempts_max_per_peer` are under way.
+    Invariant: a peer that is being dialed is not connected, or moving, and has a contact; once an
+    attempt is up, no other goes on; at most `attempts_max_per_peer` are under way.
     """
 
     limits: Limits
@@ -104,8 +105,9 @@ class PeerManager:
 
     def dial_at(self, peer: Peer, *, has_mail: bool) -> float | None:
         """Return when to dial ``peer``, or None if not: connected, about to be, or not wanted."""
-        wanted = peer.wanted or has_mail
-        if peer.connected or peer.asked or peer.greeting is not None or not wanted:
+        wanted = peer.wanted or has_mail or peer.moving
+        linked = peer.connected and not peer.moving
+        if linked or peer.asked or peer.greeting is not None or not wanted:
             return None
         if peer.contact is None or not peer.contact.endpoints:
             return None
@@ -175,10 +177,21 @@ class PeerManager:
         if peer.connected:
             self._start_over(peer, now)
         peer.asked, peer.greeting = False, None
-        peer.connected = False
+        peer.connected = peer.moving = False
         peer.denied = kind is Failure.DENIED
         peer.why_not = why
         self._plan(peer, kind, now)
+
+    def move(self, peer: Peer, now: float, *, needed: bool) -> None:
+        """A connected peer needs a link of newer keys, or needs none any more; begin now."""
+        if needed and not peer.moving:
+            self._start_over(peer, now)
+        peer.moving = needed
+
+    def move_failed(self, peer: Peer, now: float) -> None:
+        """A try to move ``peer`` came to nothing; its links go on, and so does the trying."""
+        peer.asked, peer.greeting = False, None
+        self._plan(peer, Failure.ANSWERED, now)
 
     def established(self, peer: Peer) -> list[LinkId]:
         """A session with ``peer`` is up; return the attempts that are not needed any more."""
@@ -213,7 +226,8 @@ class PeerManager:
         """Assert the invariant."""
         for peer in self.peers.values():
             under_way = bool(peer.dialing) or peer.asked or peer.greeting is not None
-            assert not (peer.connected and under_way)
+            assert not (peer.connected and under_way and not peer.moving)
+            assert peer.connected or not peer.moving
             assert not under_way or peer.contact is not None
             assert not (peer.greeting is not None and peer.dialing)
             assert len(peer.dialing) + peer.asked <= self.limits.attempts_max_per_peer

@@ -8,7 +8,7 @@ from typing import Any
 
 from zmqp2p.chain.base import ChainService
 from zmqp2p.errors import EndpointError, InvalidValue, LocalError
-from zmqp2p.identity import Identity
+from zmqp2p.identity import Identity, curve_public_of, new_curve_secret
 from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId
 from zmqp2p.limits import BODY_MAX_BYTES, DEFAULT_LIMITS, PART_MAX_BYTES, Limits
 from zmqp2p.messages import encode_message
@@ -22,6 +22,7 @@ from zmqp2p.store import MemoryStore, SqliteStore
 from zmqp2p.store.base import Store
 from zmqp2p.transport import ZmqTransport
 from zmqp2p.transport.base import Transport
+from zmqp2p.transport.options import CurvePair
 from zmqp2p.transport.zeromq import Security
 
 RECORD_LIFETIME_S = 30 * 24 * 3600.0
@@ -98,14 +99,7 @@ def start_node(options: Options) -> Node:
     transport = options.transport or _transport(options)
     store = _store(options.store)
     try:
-        bound = tuple(transport.listen(endpoint) for endpoint in options.endpoints)
-        shown = _shown(bound, options.advertise)
-
-        def record_of(issued_ms: int) -> PeerRecord:
-            expires_ms = issued_ms + int(options.record_lifetime_s * 1000)
-            identity = options.identity
-            return PeerRecord.issue(identity, identity.curve_public, shown, issued_ms, expires_ms)
-
+        presence = _Presence(options, transport)
         node = Node(
             Parts(
                 identity=options.identity,
@@ -114,7 +108,8 @@ def start_node(options: Options) -> Node:
                 chain=options.chain,
                 policy=options.policy,
                 limits=options.limits,
-                record_of=record_of,
+                record_of=presence.record_of,
+                rekey=presence.rekey,
             )
         )
         node.start()
@@ -122,6 +117,53 @@ def start_node(options: Options) -> Node:
         transport.close()
         raise
     return node
+
+
+class _Presence:
+    """Where a node listens, with which CURVE key, and what its record says of both."""
+
+    def __init__(self, options: Options, transport: Transport) -> None:
+        self._options = options
+        self._transport = transport
+        self._asked = options.endpoints
+        self._advertise = options.advertise
+        self._bound = tuple(transport.listen(endpoint) for endpoint in options.endpoints)
+        self._shown = _shown(self._bound, self._advertise)
+
+    def record_of(self, issued_ms: int) -> PeerRecord:
+        """Return the node's record as it would be issued at ``issued_ms``."""
+        expires_ms = issued_ms + int(self._options.record_lifetime_s * 1000)
+        me = self._options.identity
+        return PeerRecord.issue(me, me.curve_public, self._shown, issued_ms, expires_ms)
+
+    def rekey(self, endpoints: tuple[str, ...] | None) -> bool:
+        """Have another CURVE key, in the key file too; see `Loop.rotate`."""
+        advertise = self._advertise if endpoints is None else None
+        asked = self._again() if endpoints is None else endpoints
+        _shown(asked, advertise)  # It raises before anything has changed.
+        before = set(self._bound)
+        bound = rekey(self._options.identity, self._transport, asked, new_curve_secret())
+        self._asked, self._advertise, self._bound = asked, advertise, tuple(bound)
+        self._shown = _shown(self._bound, advertise)
+        return bool(asked) and not set(bound) & before
+
+    def _again(self) -> tuple[str, ...]:
+        """Return where to listen next: a port that was any port is free to be another.
+
+        Unless others were told of it in another way: what forwards to it would not know.
+        """
+        if self._advertise is not None:
+            return self._bound
+        pairs = zip(self._asked, self._bound, strict=True)
+        return tuple(asked if asked.endswith(":0") else bound for asked, bound in pairs)
+
+
+def rekey(
+    identity: Identity, transport: Transport, endpoints: Sequence[str], secret: bytes
+) -> list[str]:
+    """Have the CURVE ``secret`` at the transport and in the identity; see `Transport.rekey`."""
+    pair = CurvePair(secret, curve_public_of(secret))
+    return transport.rekey(pair, endpoints, lambda: identity.replace_curve_key(secret))
 
 
 def _check_inbox(limits: Limits) -> None:
@@ -236,14 +278,24 @@ def options_of(
     for name in settings:
         if name not in known:
             raise InvalidValue(name, f"is no setting; there are {', '.join(sorted(known))}")
+    return Options(endpoints=endpoints_of(endpoint) or (), identity=identity, **settings)
+
+
+def endpoints_of(endpoint: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the endpoints that are given as one, several, or None; InvalidValue if it is none."""
     if endpoint is None:
-        endpoints: tuple[str, ...] = ()
-    elif isinstance(endpoint, str):
-        endpoints = (endpoint,)
-    else:
-        _check("endpoint", "a text, a sequence of texts or None", fits=_are_texts(endpoint))
-        endpoints = tuple(endpoint)
-    return Options(endpoints=endpoints, identity=identity, **settings)
+        return None
+    if isinstance(endpoint, str):
+        return (endpoint,)
+    _check("endpoint", "a text, a sequence of texts or None", fits=_are_texts(endpoint))
+    return tuple(endpoint)
+
+
+def check_grace(grace_s: float | None) -> None:
+    """Raise InvalidValue unless ``grace_s`` is a number of seconds that a key may outlive."""
+    if grace_s is not None:
+        fits = _is_number(grace_s) and 0 <= grace_s < _TEN_YEARS_S
+        _check("grace_s", "a number of seconds below ten years, or None", fits=fits)
 
 
 def terms_of(

@@ -20,7 +20,7 @@ from zmqp2p.errors import Cancelled, EndpointError, InvalidValue, LocalError, P2
 from zmqp2p.events import CallbackFailed, ChannelProposed, Event
 from zmqp2p.identity import Identity
 from zmqp2p.ids import INSTANCE_ID_SIZE, ChannelId, InstanceId
-from zmqp2p.limits import Limits
+from zmqp2p.limits import KEY_GRACE_S, KEY_HANDOVER_S, Limits
 from zmqp2p.node.desk import ReceiptDesk
 from zmqp2p.node.funding import Funding
 from zmqp2p.node.handlers import Handlers
@@ -65,6 +65,9 @@ class Parts:
     policy: Policy
     limits: Limits
     record_of: Callable[[int], PeerRecord]  # The node's own record, by the time of its issue, ms.
+    # Have another CURVE key, in the file, at the transport and at these endpoints; None: the same.
+    # Tells whether the former key and the new one are both listened for now.
+    rekey: Callable[[tuple[str, ...] | None], bool]
 
 
 class Call(Generic[T]):
@@ -183,6 +186,22 @@ class Loop:
         self._publish(output.events)
         self._end_flushes()
 
+    def rotate(self, endpoints: tuple[str, ...] | None, grace_s: float | None) -> PeerRecord:
+        """Have another CURVE key from now on; return the record that bears it.
+
+        Raises:
+            KeyFileError, EndpointError: nothing has changed.
+        """
+        former = self.record
+        both = self._parts.rekey(endpoints)
+        now_ms = self._around.utc_ms()
+        self.record = self._issue(former.issued_ms, now_ms)
+        if grace_s is None:
+            grace_s = KEY_GRACE_S if both else KEY_HANDOVER_S
+        valid_s = (former.expires_ms - now_ms) / 1000  # Then nobody would take its record any more.
+        self.engine.rotate(self.record, grace_s=max(min(grace_s, valid_s), 0.0))
+        return self.record
+
     def emit(self, event: Event) -> None:
         """Publish ``event`` with those of this turn."""
         self._events.append(event)
@@ -247,6 +266,11 @@ class Loop:
             transport.send(link, encode_frame(frame))  # False: a LinkDown follows.
         for link in output.closes:
             transport.close_link(link)
+        if output.former_ended:
+            try:
+                transport.end_former()
+            except EndpointError as fault:  # What dials still works, and so does every other place.
+                self._callback_failed("rotate_curve_key", fault)
 
     def _decide(self, events: Sequence[Event]) -> None:
         """Let the policy decide about channels proposed in this turn."""

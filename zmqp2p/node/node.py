@@ -168,6 +168,12 @@ class Node:
 
         return self.call(add)
 
+    def rotate(
+        self, endpoints: tuple[str, ...] | None, grace_s: float | None
+    ) -> "Future[PeerRecord]":
+        """Have another CURVE key; the future's result is the record that bears it."""
+        return self.call(lambda _engine: self._loop.rotate(endpoints, grace_s))
+
     def proposals(self) -> "Future[list[Proposal]]":
         """Return the channels that wait for a decision."""
         me = self._parts.identity.address

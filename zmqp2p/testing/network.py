@@ -11,7 +11,8 @@ from random import Random
 from zmqp2p.errors import EndpointError
 from zmqp2p.ids import CurveKey, LinkId
 from zmqp2p.testing.faults import Faults
-from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received
+from zmqp2p.transport.options import CurvePair
+from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received, of_former_key
 
 CONNECT_S = 0.001  # At least, from dial to LinkUp or refusal.
 UNANSWERED_S = 2.0  # Until a dial that nobody answers is given up.
@@ -32,6 +33,7 @@ class End:
     remote: str
     link: LinkId | None = None
     closed: bool = False
+    former: bool = False  # Its owner has another key now.
     arrives_at: float = 0.0  # When the last frame under way to this end arrives.
     other: "End | None" = None  # None until it is connected.
 
@@ -67,10 +69,11 @@ class Network:
             self._schedule(UNANSWERED_S, lambda: end.owner.down(end, DownReason.UNREACHABLE))
         elif listener.closed:
             self._schedule(delay_s, lambda: end.owner.down(end, DownReason.UNREACHABLE))
-        elif listener.curve_public != end.curve_key:
+        elif listener.listens_with != end.curve_key:
             self._schedule(delay_s, lambda: end.owner.down(end, DownReason.WRONG_KEY))
         else:
             far = End(listener, False, end.owner.curve_public, end.owner.endpoint)
+            far.former = listener.listens_with != listener.curve_public
             end.other, far.other = far, end
             self._count += 1
             self._dialed[self._count] = end
@@ -89,6 +92,13 @@ class Network:
                 at = max(at, far.arrives_at)
                 far.arrives_at = at
             self._schedule(at - self._now, lambda: far.owner.arrive(far, frames))
+
+    def retire(self, transport: "SimTransport") -> None:
+        """The connections that ``transport`` has now are of its former key."""
+        for near in self._dialed.values():
+            for end in (near, near.other):
+                if end is not None and end.owner is transport:
+                    end.former = True
 
     def hang_up(self, end: End) -> None:
         """The dialer closes its connection; the other end hears of it."""
@@ -143,7 +153,7 @@ class SimTransport:
         sending: Callable[[str, tuple[bytes, ...]], None],
     ) -> None:
         self.endpoint = endpoint
-        self.curve_public = curve_public
+        self.curve_public = self.listens_with = curve_public
         self.closed = False
         self._network = network
         self._awake = awake
@@ -156,6 +166,21 @@ class SimTransport:
         """Be dialed at ``endpoint``."""
         self._network.bind(endpoint, self)
         return endpoint
+
+    def rekey(
+        self, curve: CurvePair, endpoints: Sequence[str], keep: Callable[[], None]
+    ) -> list[str]:
+        """Have another key for dials, and later at the one endpoint there is."""
+        keep()
+        self.end_former()
+        self.curve_public = curve.public
+        self._network.retire(self)
+        self._events = list(map(of_former_key, self._events))
+        return list(endpoints)
+
+    def end_former(self) -> None:
+        """Listen with the key that is dialed with; the engine has ended what the former let in."""
+        self.listens_with = self.curve_public
 
     def dial(self, endpoint: str, curve_key: CurveKey) -> LinkId:
         """Start one attempt to connect."""
@@ -211,7 +236,7 @@ class SimTransport:
     def up(self, end: End) -> None:
         """A connection that was dialed is there."""
         if end.link is not None and not self.closed and not end.closed:
-            self._tell(LinkUp(end.link, end.curve_key, end.remote, dialed=True))
+            self._tell(LinkUp(end.link, end.curve_key, end.remote, dialed=True, former=end.former))
 
     def down(self, end: End, reason: DownReason) -> None:
         """A connection is gone, or never came."""
@@ -229,7 +254,7 @@ class SimTransport:
                 return
             end.link = self._new_id()
             self._ends[end.link] = end
-            self._tell(LinkUp(end.link, end.curve_key, end.remote, dialed=False))
+            self._tell(LinkUp(end.link, end.curve_key, end.remote, dialed=False, former=end.former))
         self._tell(Received(end.link, frames))
 
     def _tell(self, event: LinkEvent) -> None:

@@ -13,7 +13,7 @@ from zmqp2p.events import DataLossDetected, Event
 from zmqp2p.identity import Identity
 from zmqp2p.ids import Address, ChannelId
 from zmqp2p.messages import encode_message
-from zmqp2p.node.build import terms_of
+from zmqp2p.node.build import rekey, terms_of
 from zmqp2p.node.deliveries import Delivery, current_delivery
 from zmqp2p.node.loop import Call, Command, Loop, Parts, Surroundings
 from zmqp2p.node.receipts import Receipt
@@ -147,6 +147,12 @@ class Node:
         objectives = self._loop.engine.channels.objectives
         return {channel: objective.status for channel, objective in objectives.items()}
 
+    def rotate(self, grace_s: float) -> None:
+        """Have another CURVE key; remembered over restarts."""
+        if self._loop is not None:
+            loop = self._loop
+            self._post(Call(lambda _engine: loop.rotate(None, grace_s)))
+
     def held(self, peer: "Node") -> bool:
         """Whether an alarm about ``peer`` was raised here, in any run."""
         return any(isinstance(e, DataLossDetected) and e.peer == peer.address for e in self.events)
@@ -161,6 +167,12 @@ class Node:
         """Return how many messages this run has sent again."""
         assert self._loop is not None
         return sum(status.resent for status in self._loop.engine.peer_statuses())
+
+    def _rekey(self, _endpoints: object) -> bool:
+        assert self._transport is not None
+        secret = keccak256(self.identity.curve_secret)
+        rekey(self.identity, self._transport, (self.endpoint,), secret)
+        return False
 
     # --- For the world --------------------------------------------------------------------------
 
@@ -185,6 +197,7 @@ class Node:
             policy=approve_all,
             limits=world.limits,
             record_of=lambda issued_ms: self._record(self.identity, self.endpoint, issued_ms),
+            rekey=self._rekey,
         )
         around = Surroundings(
             Random(world.rng.getrandbits(64)),  # noqa: S311  # The world's chance.

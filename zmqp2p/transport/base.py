@@ -5,10 +5,11 @@ the link ends, and it says so with one `LinkDown`. It never reconnects by itself
 dials again, which always makes a fresh connection with nothing stale in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from zmqp2p.ids import CurveKey, LinkId
+from zmqp2p.transport.options import CurvePair
 from zmqp2p.wire.link import LinkEvent
 
 
@@ -20,6 +21,30 @@ class Transport(Protocol):
 
         Raises:
             EndpointError: malformed, in use, or not permitted.
+        """
+        ...
+
+    def rekey(
+        self, curve: CurvePair, endpoints: Sequence[str], keep: Callable[[], None]
+    ) -> list[str]:
+        """Have another CURVE key for dials from now on, and soon for ``endpoints``.
+
+        It is listened for at once where this node does not listen yet. Where it does, it goes on
+        with the former key until `end_former`: one place listens with one key, and libzmq ends
+        what a place has let in when it stops listening there. One former key is kept: what is left
+        of an earlier one ends. ``keep`` is called once the new places are open, before anything
+        changes; if it raises, nothing has changed. Returns the endpoints as `listen` does.
+
+        Raises:
+            EndpointError: one is malformed, in use, or not permitted. Nothing has changed.
+        """
+        ...
+
+    def end_former(self) -> None:
+        """Stop listening with the former key, end what it let in, and give its places to the new.
+
+        Raises:
+            EndpointError: another program was faster: nobody listens for this node there.
         """
         ...
 

@@ -146,7 +146,8 @@ class DialedLink:
         if not self._up:
             self._up = True
             key = None if self._shared.curve is None else self._curve_key
-            up = LinkUp(self.link_id, key, self._endpoint.text, dialed=True)
+            former = self._shared.former
+            up = LinkUp(self.link_id, key, self._endpoint.text, dialed=True, former=former)
             self._shared.links.events.append(up)
 
     def _end(self) -> None:

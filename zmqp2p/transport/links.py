@@ -98,15 +98,19 @@ class Links:
             self.forget(link_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Shared:
-    """What the sockets of one transport have in common; ``curve`` None means security "none"."""
+    """What the sockets of one key of a transport have in common; ``curve`` None: security "none".
+
+    Nothing in it changes but ``former``: another key comes with another one.
+    """
 
     context: "zmq.Context[zmq.Socket[bytes]]"
     reactor: Reactor
     links: Links
     bounds: SocketLimits
     curve: CurvePair | None
+    former: bool = False  # The transport has another key now.
 
 
 class FastSocket:

@@ -35,6 +35,7 @@ from zmqp2p.transport.zap import plain_address
 from zmqp2p.wire.link import DownReason, LinkUp, Received
 
 _DRAIN_MAX_S = 1.0  # A lost link is told by then, even if the socket is never read empty.
+_REBIND_PAUSE_S = 0.001
 _ACCEPTED = int(zmq.EVENT_ACCEPTED)
 
 
@@ -73,13 +74,19 @@ class _First:
 class Listener:
     """A bound ROUTER and its links; ``ports`` are tried in turn if the endpoint's port is 0.
 
+    ``bind_within_s``: try again for so long while the endpoint is in use, as one is that a moment
+    ago was given up here.
+
     Raises:
         EndpointError: in use, or the system does not allow it.
         OSError: no descriptors left. In both cases nothing is left open.
     """
 
-    def __init__(self, shared: Shared, endpoint: Endpoint, ports: Sequence[int]) -> None:
+    def __init__(
+        self, shared: Shared, endpoint: Endpoint, ports: Sequence[int], bind_within_s: float = 0.0
+    ) -> None:
         self._shared = shared
+        self._bind_until = time.monotonic() + bind_within_s
         self._by_routing_id: dict[bytes, AcceptedLink] = {}
         self._by_fd: dict[int, AcceptedLink] = {}
         self._connected: set[int] = set()  # Descriptors of connections that are not yet over.
@@ -111,6 +118,12 @@ class Listener:
         if self._by_fd.get(link.fd) is link:
             del self._by_fd[link.fd]
 
+    def end(self) -> None:
+        """Close, and tell that the links have ended."""
+        for link in list(self._by_routing_id.values()):
+            self._shared.links.drop(link, DownReason.CLOSED, "its key was replaced")
+        self.close()
+
     def close(self) -> None:
         """Stop listening and close all connections; what was sent has a moment to leave."""
         self._shared.reactor.unwatch(self._fd, self._serve_data)
@@ -137,7 +150,8 @@ class Listener:
     def _bind(self, endpoint: Endpoint, ports: Sequence[int]) -> Endpoint:
         """Bind, and return the endpoint with the real port."""
         if endpoint.scheme == "ipc" or endpoint.port:
-            self._socket.bind(endpoint.address)
+            while not self._try(endpoint):
+                time.sleep(_REBIND_PAUSE_S)
             return endpoint
         for port in ports:
             candidate = endpoint.with_port(port)
@@ -149,6 +163,16 @@ class Listener:
             else:
                 return candidate
         raise EndpointError(f"{endpoint.text!r}: no free port found")
+
+    def _try(self, endpoint: Endpoint) -> bool:
+        """Bind; False if it may be free later."""
+        try:
+            self._socket.bind(endpoint.address)
+        except zmq.ZMQError as fault:
+            if fault.errno != errno.EADDRINUSE or time.monotonic() >= self._bind_until:
+                raise
+            return False
+        return True
 
     def _serve_data(self) -> bool:
         receive, receive_frame = self._fast.receive, self._fast.receive_frame
@@ -189,7 +213,9 @@ class Listener:
         self._by_fd[link.fd] = link
         self._shared.links.add(link)
         key = CurveKey(bytes.fromhex(link.user_id)) if link.user_id else None
-        self._shared.links.events.append(LinkUp(link.link_id, key, first.remote, dialed=False))
+        former = self._shared.former
+        up = LinkUp(link.link_id, key, first.remote, dialed=False, former=former)
+        self._shared.links.events.append(up)
         if link.fd not in self._connected:
             self._end(link)  # Its end was told before its first message was read.
         return link

@@ -8,15 +8,16 @@ import itertools
 import re
 import threading
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from zmqp2p.errors import EndpointError, InvalidValue, ServiceClosed
 from zmqp2p.ids import CURVE_KEY_SIZE, CurveKey, LinkId
 from zmqp2p.transport.links import TURN_MAX_MESSAGES, check_frames
-from zmqp2p.transport.options import SocketLimits
+from zmqp2p.transport.options import CurvePair, SocketLimits
 from zmqp2p.transport.zap import Admit, admit_everyone
-from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received
+from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received, of_former_key
 
 QUEUE_MAX_MESSAGES = SocketLimits().send_queue_messages  # Unread by one end of one link.
 
@@ -36,6 +37,7 @@ class _End:
     link: LinkId | None = None
     unread: int = 0
     gone: bool = False  # The other end is closed.
+    former: bool = False  # Its owner has another key now.
     other: "_End" = field(init=False, repr=False)
 
 
@@ -44,7 +46,7 @@ class MemoryNetwork:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()  # Of all state of the network and its transports.
-        self._listeners: dict[str, MemoryTransport] = {}
+        self._listeners: dict[str, tuple[MemoryTransport, CurveKey]] = {}
         self._dialed: dict[_End, None] = {}  # Dialing ends of live connections, oldest first.
         self._cuts: set[frozenset[str]] = set()
 
@@ -73,13 +75,26 @@ class MemoryNetwork:
         with self.lock:
             if name in self._listeners:
                 raise EndpointError(f"{name!r}: in use")
-            self._listeners[name] = transport
+            self._listeners[name] = transport, transport.curve_public
+
+    def rebind(self, name: str, transport: "MemoryTransport") -> None:
+        """Let whoever dials ``name`` from now on find the newest key of ``transport``."""
+        with self.lock:
+            self._listeners[name] = transport, transport.curve_public
+
+    def names_of(self, transport: "MemoryTransport") -> dict[str, CurveKey]:
+        """Return where ``transport`` listens, and with which key."""
+        return {name: key for name, (owner, key) in self._listeners.items() if owner is transport}
+
+    def unbind(self, name: str) -> None:
+        """Let ``name`` be dialed no longer."""
+        del self._listeners[name]
 
     def leave(self, transport: "MemoryTransport") -> None:
         """Forget every name of ``transport`` and close its connections."""
         with self.lock:
-            for name in [name for name, owner in self._listeners.items() if owner is transport]:
-                del self._listeners[name]
+            for name in self.names_of(transport):
+                self.unbind(name)
             for near in [*self._dialed]:
                 for end in (near, near.other):
                     if end.owner is transport:
@@ -90,18 +105,29 @@ class MemoryNetwork:
     ) -> _End | tuple[DownReason, str]:
         """Return the dialing end of a new connection, or why there is none."""
         with self.lock:
-            listener = self._listeners.get(name)
+            listener, key = self._listeners.get(name, (None, None))
             if listener is None or self.is_cut(dialer.host, listener.host):
                 return DownReason.UNREACHABLE, "nobody listens there"
-            if listener.curve_public != curve_key:
+            if key != curve_key:
                 return DownReason.WRONG_KEY, "the listener does not hold the CURVE key dialed"
             if not listener.admit(dialer.curve_public, dialer.host):
                 return DownReason.DENIED, "the listener does not admit us"
             near = _End(dialer, dialed=True, remote=name, curve_key=curve_key)
             far = _End(listener, dialed=False, remote=dialer.host, curve_key=dialer.curve_public)
+            far.former = key != listener.curve_public
             near.other, far.other = far, near
             self._dialed[near] = None
             return near
+
+    def ends_of(self, transport: "MemoryTransport") -> list[_End]:
+        """Return the ends of live connections that ``transport`` has."""
+        ends = [end for near in self._dialed for end in (near, near.other)]
+        return [end for end in ends if end.owner is transport]
+
+    def retire(self, transport: "MemoryTransport") -> None:
+        """The connections that ``transport`` has now are of its former key."""
+        for end in self.ends_of(transport):
+            end.former = True
 
     def is_cut(self, host_a: str, host_b: str) -> bool:
         """Tell whether two hosts are cut off from each other."""
@@ -143,6 +169,7 @@ class MemoryTransport:
         self._ids = itertools.count(1)
         self._ends: dict[LinkId, _End] = {}
         self._events: deque[LinkEvent] = deque()
+        self._inherited: list[str] = []  # Where the former key is listened for, and this will be.
         self._woken = False
         self._closed = False
 
@@ -151,6 +178,46 @@ class MemoryTransport:
         self._check_usable()
         self._network.bind(_checked(endpoint), self)
         return endpoint
+
+    def rekey(
+        self, curve: CurvePair, endpoints: Sequence[str], keep: Callable[[], None]
+    ) -> list[str]:
+        """Have another CURVE key; see `zmqp2p.transport.base.Transport.rekey`."""
+        self._check_usable()
+        with self._network.lock:
+            bound = self._network.names_of(self)
+            opened: list[str] = []
+            with ExitStack() as undo:
+                for endpoint in endpoints:
+                    if endpoint not in bound:
+                        self._network.bind(_checked(endpoint), self)
+                        undo.callback(self._network.unbind, endpoint)
+                        opened.append(endpoint)
+                keep()
+                undo.pop_all()
+            self.end_former()
+            self.curve_public = curve.public
+            for endpoint in opened:
+                self._network.rebind(endpoint, self)
+            self._inherited = [endpoint for endpoint in endpoints if endpoint not in opened]
+            self._network.retire(self)
+            self._events = deque(map(of_former_key, self._events))
+            return list(endpoints)
+
+    def end_former(self) -> None:
+        """Stop listening with the former key; see `zmqp2p.transport.base.Transport.end_former`."""
+        self._check_usable()
+        with self._network.lock:
+            for name, key in self._network.names_of(self).items():
+                if name in self._inherited:
+                    self._network.rebind(name, self)
+                elif key != self.curve_public:
+                    self._network.unbind(name)
+            self._inherited.clear()
+            for end in self._network.ends_of(self):
+                if end.former and not end.dialed:
+                    self.lose(end)
+                    self._network.hang_up(end)
 
     def dial(self, endpoint: str, curve_key: CurveKey) -> LinkId:
         """Connect; the next `wait` tells `LinkUp`, or `LinkDown` with the reason.
@@ -258,7 +325,7 @@ class MemoryTransport:
     def _take_up(self, end: _End, link: LinkId) -> None:
         end.link = link
         self._ends[link] = end
-        self._tell(LinkUp(link, end.curve_key, end.remote, end.dialed))
+        self._tell(LinkUp(link, end.curve_key, end.remote, end.dialed, end.former))
 
     def _forget(self, link: LinkId) -> _End | None:
         self._events = deque(event for event in self._events if event.link != link)

@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 import zmq
 from zmq.utils import z85
@@ -64,6 +65,10 @@ class CurvePair:
 
     def __repr__(self) -> str:
         return f"CurvePair(public={self.public.hex()})"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse: a pickle would carry the secret to wherever it goes."""
+        raise TypeError("a CurvePair is not to be copied or pickled")
 
 
 def listener_options(bounds: SocketLimits, curve: CurvePair | None, *, ipv6: bool) -> Options:

@@ -7,7 +7,9 @@ its own; only libzmq's I/O thread is besides. Handshakes of peers that dial us a
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Literal
 
 import zmq
@@ -35,6 +37,7 @@ from zmqp2p.transport.reactor import Reactor
 from zmqp2p.transport.zap import Admit, ZapHandler, admit_everyone
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent
 
+_REBIND_MAX_S = 1.0  # libzmq's thread gives a listening socket up within a millisecond or two.
 _PORT_ATTEMPTS = 64  # Where port 0 is asked for. So many random ports in use means thousands are.
 
 Security = Literal["curve", "none"]
@@ -83,6 +86,8 @@ class ZmqTransport:
         self._links = Links()
         self._shared = Shared(self._context, self._reactor, self._links, bounds, curve)
         self._listeners: list[Listener] = []
+        self._former: list[Listener] = []  # Of the key before.
+        self._inherited: list[Endpoint] = []  # Where they listen, and this key will.
         # Before anything is bound: without a handler libzmq would have nobody to ask.
         self._zap = ZapHandler(self._context, self._reactor, admit, curve=curve is not None)
 
@@ -93,16 +98,46 @@ class ZmqTransport:
             EndpointError: malformed, in use, not permitted, or beyond this machine without CURVE.
         """
         self._check_usable()
-        parsed = parse_listen(endpoint)
-        self._check_permitted(parsed)
-        try:
-            if parsed.scheme == "ipc":
-                check_ipc_free(parsed)
-            listener = Listener(self._shared, parsed, listen_ports(_PORT_ATTEMPTS))
-        except OSError as fault:  # No descriptors left, no permission to look.
-            raise EndpointError(f"{endpoint!r}: {fault.strerror}") from fault
+        listener = self._open(endpoint, self._shared)
         self._listeners.append(listener)
         return listener.endpoint.text
+
+    def rekey(
+        self, curve: CurvePair, endpoints: Sequence[str], keep: Callable[[], None]
+    ) -> list[str]:
+        """Have another CURVE key; see `zmqp2p.transport.base.Transport.rekey`."""
+        self._check_usable()
+        shared = replace(self._shared, curve=None if self._shared.curve is None else curve)
+        taken = {each.endpoint.text: each.endpoint for each in self._listeners}
+        taken.update({endpoint.text: endpoint for endpoint in self._inherited})
+        opened: dict[str, Listener] = {}
+        with ExitStack() as undo:
+            for endpoint in endpoints:
+                if endpoint not in taken:
+                    opened[endpoint] = self._open(endpoint, shared)
+                    undo.callback(opened[endpoint].close)
+            keep()
+            undo.pop_all()
+        self.end_former()
+        self._shared.former = True
+        self._shared = shared
+        self._former, self._listeners = self._listeners, list(opened.values())
+        self._inherited = [taken[endpoint] for endpoint in endpoints if endpoint in taken]
+        return [
+            opened[endpoint].endpoint.text if endpoint in opened else endpoint
+            for endpoint in endpoints
+        ]
+
+    def end_former(self) -> None:
+        """Stop listening with the former key; see `zmqp2p.transport.base.Transport.end_former`."""
+        self._check_usable()
+        former, self._former = self._former, []
+        for listener in former:
+            listener.end()
+        inherited, self._inherited = self._inherited, []
+        for endpoint in inherited:
+            listener = Listener(self._shared, endpoint, (), bind_within_s=_REBIND_MAX_S)
+            self._listeners.append(listener)
 
     def dial(self, endpoint: str, curve_key: CurveKey) -> LinkId:
         """Start one attempt to connect; ends in `LinkUp`, or in `LinkDown` with the reason.
@@ -186,11 +221,21 @@ class ZmqTransport:
             return
         self._closed = True
         self._links.close()
-        for listener in self._listeners:
+        for listener in (*self._listeners, *self._former):
             listener.close()
         self._zap.close()
         self._reactor.close()
         self._context.destroy()
+
+    def _open(self, endpoint: str, shared: Shared) -> Listener:
+        parsed = parse_listen(endpoint)
+        self._check_permitted(parsed)
+        try:
+            if parsed.scheme == "ipc":
+                check_ipc_free(parsed)
+            return Listener(shared, parsed, listen_ports(_PORT_ATTEMPTS))
+        except OSError as fault:  # No descriptors left, no permission to look.
+            raise EndpointError(f"{endpoint!r}: {fault.strerror}") from fault
 
     def _check_usable(self) -> None:
         self._check_own_process()

@@ -9,6 +9,7 @@ from enum import IntEnum
 from zmqp2p.codes import ByeCode, RefusalCode
 from zmqp2p.ids import InstanceId, Seq, StreamDigest, StreamId
 
+NEWEST_RECORD = 1  # Extension of HELLO: the sender's newest record, on a link of a former key.
 VERSION = 1
 """The protocol version this package speaks."""
 

@@ -3,7 +3,7 @@
 They live below the engine, so that the pure part never imports a transport.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from zmqp2p.ids import CurveKey, LinkId
@@ -29,6 +29,7 @@ class LinkUp:
     curve_key: CurveKey | None  # As CURVE proved it on this very connection; None without CURVE.
     remote: str  # For people: the dialed endpoint, or the peer's IP address.
     dialed: bool  # True if this node dialed it.
+    former: bool = False  # This node's end has the CURVE key that it had before the last `rekey`.
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +50,8 @@ class LinkDown:
 
 
 LinkEvent = LinkUp | Received | LinkDown
+
+
+def of_former_key(event: LinkEvent) -> LinkEvent:
+    """Return ``event``, not yet told, as it is after this node's key was replaced."""
+    return replace(event, former=True) if isinstance(event, LinkUp) else event

@@ -8,10 +8,11 @@ import pytest
 from tests.chance import seeded
 from zmqp2p.engine.output import Watch
 from zmqp2p.events import ChannelProposed, Event
-from zmqp2p.identity import Identity
+from zmqp2p.identity import Identity, new_curve_secret
 from zmqp2p.ids import ChannelId
 from zmqp2p.limits import DEFAULT_LIMITS
 from zmqp2p.messages import encode_message, message
+from zmqp2p.node.build import rekey
 from zmqp2p.node.deliveries import Delivery, Done, Handler, current_delivery
 from zmqp2p.node.loop import Callback, Loop, Parts, Surroundings
 from zmqp2p.node.receipts import Receipt
@@ -84,6 +85,7 @@ class Side:
             policy=ask,
             limits=DEFAULT_LIMITS,
             record_of=self.record_of,
+            rekey=self._rekey,
         )
         around = Surroundings(seeded(1), lambda: self.world.now, self.utc_ms)
         self.loop = Loop(parts, memory, around, self._later.append, self.work.append)
@@ -96,6 +98,10 @@ class Side:
         """The record, valid for two days."""
         key, endpoints = self.identity.curve_public, (self.endpoint,)
         return PeerRecord.issue(self.identity, key, endpoints, issued_ms, issued_ms + 2 * DAY_MS)
+
+    def _rekey(self, _endpoints: object) -> bool:
+        rekey(self.identity, self.transport, (self.endpoint,), new_curve_secret())
+        return False
 
     def turn(self) -> None:
         """Take one turn."""
