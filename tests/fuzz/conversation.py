@@ -7,28 +7,44 @@ that what the engine asks for and what it holds stay within their bounds. Nothin
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from tests.engine_world import HIGH, LOW, MIDDLE, Note, Other, Sut, curve_of, hello_of, record_of
+from tests.engine_world import (
+    HIGH,
+    LOW,
+    MIDDLE,
+    Holding,
+    Note,
+    Other,
+    Sut,
+    curve_of,
+    hello_of,
+    record_of,
+)
 from tests.fuzz import speech
 from tests.fuzz.bounds import Bounds
 from tests.fuzz.script import Script
+from tests.unit.objectives.world import ETHER
 from zmqp2p.codes import RefusalCode, RejectCode
 from zmqp2p.engine.engine import Pending
+from zmqp2p.engine.outcomes import message_id
 from zmqp2p.engine.output import EngineOutput
+from zmqp2p.errors import LocalError, UnknownMessage
 from zmqp2p.events import ChannelProposed
-from zmqp2p.ids import Address, ChannelId, CurveKey, LinkId, Seq, StreamId
+from zmqp2p.ids import Address, ChannelId, CurveKey, LinkId, MessageId, Seq, StreamId
 from zmqp2p.limits import KIB, Limits
 from zmqp2p.objectives import Status
 from zmqp2p.session.session import Session
+from zmqp2p.state import channel_id
 from zmqp2p.wire.encoding import encode_frame
 from zmqp2p.wire.frames import Who
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received
 
 LIMITS = Limits(
     inbox_max_messages=12,
-    inbox_max_bytes=700 * KIB,
-    inbox_total_max_bytes=100 * KIB,
+    inbox_max_bytes=1500 * KIB,
+    inbox_total_max_bytes=1200 * KIB,
     message_max_bytes=600 * KIB,
     turn_max_messages=8,
     handler_attempts=2,
@@ -65,6 +81,7 @@ class Conversation:
     proposed: list[ChannelId] = field(default_factory=list)
     # The last message processed for good, of each peer's stream.
     processed: dict[Address, tuple[StreamId, Seq]] = field(default_factory=dict)
+    sent: list[MessageId] = field(default_factory=list)
     asked_at: dict[LinkId, float] = field(default_factory=dict)  # When WHO left last.
     _links: int = 0
 
@@ -150,7 +167,8 @@ class Conversation:
         peer, body = self.script.pick([LOW, HIGH]).address, speech.body(self.script)
         if self.sut.engine.knows(peer) and self.sut.engine.unacked() < _OUTBOX_MAX:
             self.sut.begin()
-            self.sut.engine.send(peer, body)
+            seq, stream = self.sut.engine.send(peer, body)
+            self.sent.append(message_id(stream, seq, body))
             self._turn()
 
     def handle(self) -> None:
@@ -195,6 +213,38 @@ class Conversation:
             channels.approve(channel)
         else:
             channels.reject(channel, RejectCode.DECLINED, "no")
+        self._turn()
+
+    def propose(self) -> None:
+        """It opens a channel of its own, if it may."""
+        self.sut.begin()
+        with suppress(LocalError):
+            self.sut.engine.propose(*speech.OWN_CHANNEL)
+        self._turn()
+
+    def hear_chain(self) -> None:
+        """The chain tells what a channel holds, or that a deposit has failed."""
+        engine = self.sut.engine
+        channel = self.script.pick([speech.CHANNEL, channel_id(speech.OWN_CHANNEL[0])])
+        held = self.script.pick([0, 5, 12, 13, 4])
+        self.sut.begin()
+        deposits = self.sut.done.deposits
+        if deposits and self.script.below(2):
+            engine.transaction_failed(deposits[-1])
+        else:
+            engine.deposited([Holding(channel, ETHER, held)], 1 + self.sut.memory.chain_cursor)
+        self._turn()
+
+    def ask(self) -> None:
+        """It asks what became of what it sent, and how things stand."""
+        engine = self.sut.engine
+        if self.sent:
+            with suppress(UnknownMessage):
+                engine.fate(self.script.pick(self.sent[-200:]))
+        for letter_id in list(engine.dead_letters.all()):
+            if self.script.below(2):
+                engine.dead_letters.remove(letter_id)
+        assert len(engine.peer_statuses()) == len(engine._connections.sessions)
         self._turn()
 
     def renew(self) -> None:
@@ -279,4 +329,7 @@ _STEPS: list[Callable[[Conversation], None]] = [
     Conversation.decide,
     Conversation.renew,
     Conversation.restart,
+    Conversation.propose,
+    Conversation.hear_chain,
+    Conversation.ask,
 ]

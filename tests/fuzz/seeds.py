@@ -97,15 +97,39 @@ def parts() -> Iterator[bytes]:
     yield bytes([9, 0, 0, 0, 3, 0, 0, 3]) + blob(codec.encode((0, 8, b"x")))
 
 
+# Steps of `conversation`, and what `speech` makes of the bytes: an honest peer, mostly.
+_PROGRESS = bytes([0, 0, 0, 0, 1, 0, 0])
+_LOW, _HIGH = bytes([1, 0, 0, 0]), bytes([1, 1, 1, 0])  # They come in and say HELLO.
+_HANDLED, _FAILED, _LATER = b"\x03\x00\x05", b"\x03\x00\x01", b"\x05\x04"
+_APPROVED, _PROPOSE = b"\x0d\x01", b"\x10"
+_SEND, _DIAL, _ASK = b"\x04\x00\x00\x01", b"\x07\x00\x08\x00\x01", b"\x12\x00\x01"
+
+
+def _data(*body: int, link: int = 0) -> bytes:
+    return bytes([0, link, 0, 0, 1]) + _PROGRESS + bytes([0, *body, 0, 0])
+
+
+def _bulk(*body: int) -> bytes:
+    return bytes([0, 0, 3, 0, 1]) + _PROGRESS + bytes([*body, 0])
+
+
+def _deposits(*held: int) -> bytes:
+    return b"".join(bytes([17, 0, index, 0]) for index in held)
+
+
 def conversations() -> Iterator[bytes]:
-    """Steps: the numbers are those of `conversation` and `speech`."""
-    met, dialed = bytes([1, 0, 0, 0]), bytes([7, 0, 8, 0, 1])
-    data = bytes([0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0])
-    yield met + data * 3 + bytes([3, 0, 5])
-    yield dialed + data + bytes([4, 0, 0, 1]) + data
-    yield met + bytes(200)
-    undecodable = bytes([0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 2, 0, 5, 0, 5, 0, 5, 0, 0])
-    yield met + undecodable * 24  # More refusals than may be unheard.
+    """What honest peers and applications do, and chance."""
+    yield _LOW + _data(0, 1) * 3 + _HANDLED
+    yield _DIAL + _data(0, 1) + _SEND + _data(0, 1) + _ASK
+    yield _LOW + _bulk(3, 1, 0) + _data(3, 0, 1) + _SEND + _ASK
+    yield _LOW + _data(0, 1) + _FAILED + _LATER + _FAILED + _LATER + _FAILED + _ASK
+    yield _LOW + _HIGH + (_data(0, 3) + _data(0, 3, link=1)) * 3 + _HANDLED * 4
+    proposed = _LOW + _HIGH + _data(0, 7) + _APPROVED + _data(0, 16, link=1)
+    yield proposed + _deposits(1, 2, 3) + _data(0, 19) + _data(0, 20, link=1)
+    yield proposed + bytes([17, 0, 1, 1]) + _LATER + _deposits(1, 2) + b"\x0f" + _deposits(3)
+    yield _LOW + _PROPOSE + _data(0, 23) + _deposits(1, 2) + _data(0, 24)
+    undecodable = bytes([0, 0, 0, 0, 1]) + _PROGRESS + bytes([2, 0, 5, 0, 5, 0, 5, 0, 0])
+    yield _LOW + undecodable * 24  # More refusals than may be unheard.
     yield bytes(range(256)) * 2
     for seed in range(40):
         yield Random(seed).randbytes(300)

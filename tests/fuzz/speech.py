@@ -72,6 +72,15 @@ _STATES = [
     for turn in (0, 1)
     for outcome in _OUTCOMES
 ]
+OWN_CHANNEL = (
+    FixedPart((MIDDLE.address, LOW.address), 2),
+    (exit_of(ETHER, (MIDDLE.address, 5), (LOW.address, 7)),),
+    APP_DATA,
+)
+_OWN_STATES = [
+    State(OWN_CHANNEL[0], VariablePart(APP_DATA, OWN_CHANNEL[1], TurnNum(turn), is_final=False))
+    for turn in (0, 1)
+]
 _BODIES = [
     note(""),
     note("a note"),
@@ -82,6 +91,7 @@ _BODIES = [
     codec.encode((999,)),
     *(encode_message(proposal_of(state, key)) for state in _STATES for key in (LOW, HIGH)),
     *(encode_message(acceptance_of(state, key)) for state in _STATES for key in (LOW, HIGH)),
+    *(encode_message(acceptance_of(state, LOW)) for state in _OWN_STATES),
     encode_message(RejectProposal(CHANNEL, TurnNum(0), RejectCode.DECLINED, "no")),
 ]
 _SIZES = [BULK_MIN_BYTES - 5, BULK_MIN_BYTES, 100 * 1024, PART_MAX_BYTES]
