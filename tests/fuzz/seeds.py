@@ -109,8 +109,8 @@ def _data(*body: int, link: int = 0) -> bytes:
     return bytes([0, link, 0, 0, 1]) + _PROGRESS + bytes([0, *body, 0, 0])
 
 
-def _bulk(*body: int) -> bytes:
-    return bytes([0, 0, 3, 0, 1]) + _PROGRESS + bytes([*body, 0])
+def _bulk(*body: int, link: int = 0) -> bytes:
+    return bytes([0, link, 3, 0, 1]) + _PROGRESS + bytes([*body, 0])
 
 
 def _deposits(*held: int) -> bytes:
@@ -128,6 +128,8 @@ def conversations() -> Iterator[bytes]:
     yield proposed + _deposits(1, 2, 3) + _data(0, 19) + _data(0, 20, link=1)
     yield proposed + bytes([17, 0, 1, 1]) + _LATER + _deposits(1, 2) + b"\x0f" + _deposits(3)
     yield _LOW + _PROPOSE + _data(0, 23) + _deposits(1, 2) + _data(0, 24)
+    waiting = _LOW + _HIGH + _data(0, 1) + _data(0, 1, link=1)  # Nobody handles these two.
+    yield waiting + (_bulk(4, 3) + _bulk(4, 3, link=1)) * 6  # More than there is room for.
     undecodable = bytes([0, 0, 0, 0, 1]) + _PROGRESS + bytes([2, 0, 5, 0, 5, 0, 5, 0, 0])
     yield _LOW + undecodable * 24  # More refusals than may be unheard.
     yield bytes(range(256)) * 2
