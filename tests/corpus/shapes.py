@@ -44,6 +44,8 @@ def _encodings() -> Iterator[tuple[str, str, Frame]]:
     yield "a header of five levels", "ENC-4", pack((11, ((((),),),)))
     yield "a thousand levels", "ENC-4", b"\x91" * 1000 + b"\x90"
     yield "a batch of two levels", "ENC-4", (data(b"x")[0], pack(((b"x",),)))
+    yield "a header of 1,025 items", "ENC-4", pack((11, *[0] * 1023))
+    yield "a batch of 1,025 items", "ENC-4", (data(b"x")[0], pack((b"",) * 1024))
     yield "a batch that claims too much", "ENC-1", (data(b"x")[0], b"\xdd\x00\x01\x00\x00")
     yield "an extension twice", "ENC-5", hello()[:-1] + b"\x82\x07\xc4\x00\x07\xc4\x00"
     yield "extensions that descend", "ENC-5", hello()[:-1] + b"\x82\x09\xc4\x00\x07\xc4\x00"

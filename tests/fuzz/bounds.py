@@ -2,6 +2,7 @@
 """What one turn of an engine may ask for, and what it may hold, whatever came in."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from tests.engine_world import HIGH, LOW, curve_of
@@ -9,7 +10,7 @@ from tests.fuzz.speech import THIRD
 from zmqp2p.engine.engine import Engine
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.errors import PeerError
-from zmqp2p.ids import LinkId
+from zmqp2p.ids import Address, LinkId
 from zmqp2p.limits import REFUSALS_MAX
 from zmqp2p.session.handshake import Link, LinkState
 from zmqp2p.session.room import RESERVED_BYTES
@@ -42,10 +43,20 @@ class Bounds:
             frozenset(silent),
         )
 
-    def check(self, engine: Engine, output: EngineOutput, events: Sequence[LinkEvent]) -> None:
-        """Check what the turn of ``events`` asked for, and what the engine holds after it."""
+    def check(
+        self,
+        engine: Engine,
+        output: EngineOutput,
+        events: Sequence[LinkEvent],
+        invited: AbstractSet[Address],
+    ) -> None:
+        """Check what the turn of ``events`` asked for, and what the engine holds after it.
+
+        ``invited`` are those whom the application, or a channel, has named.
+        """
         self._check_asked(engine, output)
         _check_held(engine)
+        _check_peers(engine, invited)
         for event in events:
             if isinstance(event, Received) and event.link in self.strangers:
                 _check_stranger(event, output)
@@ -67,10 +78,6 @@ def _check_held(engine: Engine) -> None:
     connections, limits = engine._connections, engine._limits
     sessions = connections.sessions.values()
     assert len(connections.links) <= limits.links_max
-    wanted = len(list(connections.peers.wanted()))  # By the application, which may have its way.
-    assert len(sessions) - len(connections._strangers) - wanted <= limits.peers_max
-    assert len(sessions) - wanted <= 2 * limits.peers_max
-    assert len(connections.peers.peers) <= len(sessions)
     room = connections._room
     assert room.used_bytes <= limits.inbox_total_max_bytes + RESERVED_BYTES * len(sessions)
     for session in sessions:
@@ -82,6 +89,16 @@ def _check_held(engine: Engine) -> None:
     assert len(connections.agenda._heap) <= 4 * keys + 64
     deadline = engine.deadline()
     assert deadline is None or deadline >= engine._clock.now
+
+
+def _check_peers(engine: Engine, invited: AbstractSet[Address]) -> None:
+    connections, limits = engine._connections, engine._limits
+    came = connections.sessions.keys() - connections._passed.keys() - invited
+    assert len(came) <= limits.peers_max
+    assert len(connections._passed) <= limits.passers_max
+    assert connections.peers.peers.keys() <= connections.sessions.keys()
+    assert len(connections.streams) == len(connections.sessions)
+    assert connections._unkept <= connections.sessions.keys()
 
 
 def _is_whom_it_shows(link: Link, engine: Engine) -> bool:

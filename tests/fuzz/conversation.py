@@ -52,6 +52,7 @@ LIMITS = Limits(
     dead_letters_max_messages=2,
     undelivered_max_per_peer=3,
     peers_max=2,
+    passers_max=1,
     links_max=4,
     proposals_max_per_peer=2,
     subscribe_grace_s=1.0,
@@ -81,6 +82,7 @@ class Conversation:
     proposed: list[ChannelId] = field(default_factory=list)
     # The last message processed for good, of each peer's stream.
     processed: dict[Address, tuple[StreamId, Seq]] = field(default_factory=dict)
+    invited: set[Address] = field(default_factory=set)
     sent: list[MessageId] = field(default_factory=list)
     asked_at: dict[LinkId, float] = field(default_factory=dict)  # When WHO left last.
     _links: int = 0
@@ -273,7 +275,10 @@ class Conversation:
         before = Bounds.of(self.sut.engine)
         waited = len(self.sut.pending)
         output = self.sut.turn(*events, later_s=later_s)  # Checks every invariant.
-        before.check(self.sut.engine, output, events)
+        connections = self.sut.engine._connections
+        self.invited |= connections._strangers
+        self.invited |= {peer.address for peer in connections.peers.wanted()}
+        before.check(self.sut.engine, output, events, self.invited)
         self._forget_old_streams()
         self._check_asking(output)
         for pending in self.sut.pending[waited:]:
@@ -302,7 +307,7 @@ class Conversation:
         """A peer that begins a stream anew gives its numbers anew (RES-2)."""
         sessions = self.sut.engine._connections.sessions
         for peer, (stream, _) in list(self.processed.items()):
-            if sessions[peer].inbox.stream != stream:
+            if peer not in sessions or sessions[peer].inbox.stream != stream:
                 del self.processed[peer]
 
     def _note_processed(self, pending: Pending) -> None:

@@ -27,6 +27,7 @@ from zmqp2p.records import Contact, PeerUri
 from zmqp2p.session.session import Session
 from zmqp2p.state import FixedPart, State, VariablePart, channel_id
 from zmqp2p.wire.frames import (
+    NEWEST_RECORD,
     Ack,
     Bulk,
     Bye,
@@ -151,8 +152,20 @@ def hello(script: Script, session: Session | None) -> Hello:
         refusals=_refusals(script, cursor),
         window_messages=script.pick([1000, 0, 1, 2]),
         window_bytes=script.pick([1_000_000, 0, 300_000, 10]),
-        extensions={7: b"x"} if script.below(8) == 7 else {},
+        extensions=_extensions(script),
     )
+
+
+def _extensions(script: Script) -> dict[int, bytes]:
+    match script.below(8):
+        case 5:
+            return {NEWEST_RECORD: script.pick(_RECORDS)}
+        case 6:
+            return {NEWEST_RECORD: script.blob()}
+        case 7:
+            return {7: b"x"}
+        case _:
+            return {}
 
 
 def progress(script: Script, session: Session | None) -> Progress:

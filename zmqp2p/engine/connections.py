@@ -389,7 +389,8 @@ class Connections:
         if link.peer not in (None, address):
             raise Unwelcome("IDN-2", ByeCode.ADDRESS_MISMATCH, "another identity on this link")
         met = len(self.sessions) - len(self._strangers) - len(self._passed)
-        if address not in self.sessions and met >= self.limits.peers_max:
+        is_new = address not in self.sessions or address in self._passed
+        if is_new and met >= self.limits.peers_max:
             raise Unwelcome("HEL-6", ByeCode.TOO_MANY, "as many peers as this node serves")
         session = self.session(address)
         forgotten = session.forgotten_by(frame)

@@ -34,6 +34,7 @@ def few() -> Sut:
 
 
 def test_a_hello_writes_nothing() -> None:
+    """HEL-8."""
     sut = few()
     stored = len(sut.done.writes)
     visit(sut, 1, LOW)
@@ -119,7 +120,9 @@ def test_those_who_have_passed_take_no_place_of_others() -> None:
     sut = middle(limits=replace(LIMITS, peers_max=1))
     visit(sut, 1, LOW)
     assert not byes(sut.meet(2, HIGH, kept=False))
-    assert byes(sut.meet(3, LOW)) == []  # It is known still.
+    assert byes(sut.meet(3, LOW)) == [(3, ByeCode.TOO_MANY)]  # Nor may they come back beyond it.
+    sut.down(2)
+    assert not byes(sut.meet(4, LOW))
     sut = middle(limits=replace(LIMITS, peers_max=1))
     sut.meet(1, LOW, kept=False)
     assert byes(sut.meet(2, HIGH)) == [(2, ByeCode.TOO_MANY)]
