@@ -73,7 +73,9 @@ def test_no_more_than_a_window_is_on_its_way() -> None:
 
     def send(_: int) -> Receipt:
         receipts.append(Receipt(time, takes_s=1.0))
-        open_now.append(sum(not receipt.waited for receipt in receipts))
+        waited = [receipt.waited for receipt in receipts]
+        assert waited == sorted(waited, reverse=True), "waits for a later one than the oldest"
+        open_now.append(waited.count(False))
         return receipts[-1]
 
     windowed(send, range(20), Load(20, window=4, timeout_s=7.0), time.clock())
