@@ -14,7 +14,6 @@ _ROUNDS = 3
 _ACTIVE = Load(messages=20_000, window=1_024)
 _PACED = Load(messages=1_000, window=1, rate=500.0)
 _WARM_UP = Load(messages=2_000, window=100)
-_SETTLE_S = 2.0  # After all have come: the node measures each peer's round trip.
 _PEER_START_S = 0.01  # To make a peer's keys, at most.
 _KIB = 1024
 
@@ -49,6 +48,7 @@ class Crowd:
     peers: int
     idle_s: float = 10.0
     timeout_s: float = 60.0  # For all of them to connect, or to send.
+    settle_s: float = 2.0  # After all have come: the node measures each peer's round trip.
 
 
 def measure_peers(
@@ -83,7 +83,7 @@ def measure_peers(
         before = node.usage()
         progress(f"{peers} peers connect")
         accepted = swarm.run(Load(messages=1, window=_DIALS, timeout_s=timeout_s))
-        time.sleep(_SETTLE_S)
+        time.sleep(crowd.settle_s)
         connected = node.usage()
         progress(f"{peers} idle peers")
         time.sleep(idle_s)

@@ -1,14 +1,13 @@
 """A sender and a receiver on the blocking face of zmqp2p."""
 
-import time
 from collections import deque
 from contextlib import ExitStack, closing
-from threading import Event as Flag
 from time import perf_counter
 from typing import Self
 
 from zmqp2p.chain import SimulatedChain
 from zmqp2p.cli.bench.figures import outcome_of
+from zmqp2p.cli.bench.loops import paced, windowed
 from zmqp2p.cli.bench.payloads import BenchMessage, Source, Tally
 from zmqp2p.cli.bench.script import BenchFailed, Load, Outcome, Plan
 from zmqp2p.events import ChannelFunded, Event
@@ -119,53 +118,12 @@ class Sender(_Running):
         if load.channels:
             return self._fund(load)
         messages = self._source.make(load)
-        return self._paced(messages, load) if load.rate else self._windowed(messages, load)
+        p2p, peer, timeout_s = self._p2p, self._peer, load.timeout_s
 
-    def _windowed(self, messages: list[BenchMessage], load: Load) -> Outcome:
-        send, peer, timeout_s = self._p2p.send_message, self._peer, load.timeout_s
-        pending: deque[tuple[float, Receipt]] = deque()
-        latencies: list[float] = []
+        def send(message: BenchMessage) -> Receipt:
+            return p2p.send_message(peer, message, timeout_s=timeout_s)
 
-        def take_oldest() -> None:
-            began, receipt = pending.popleft()
-            receipt.wait(timeout_s)
-            latencies.append(perf_counter() - began)
-
-        started = perf_counter()
-        for message in messages:
-            began = perf_counter()
-            pending.append((began, send(peer, message, timeout_s=timeout_s)))
-            while pending and (pending[0][1].ended or len(pending) >= load.window):
-                take_oldest()
-        while pending:
-            take_oldest()
-        return outcome_of(latencies, perf_counter() - started)
-
-    def _paced(self, messages: list[BenchMessage], load: Load) -> Outcome:
-        latencies: list[float] = []
-        done = Flag()
-        errors: list[Exception] = []
-        started = perf_counter()
-
-        def on_ack(due: float, receipt: Receipt) -> None:
-            if receipt.error is not None:
-                errors.append(receipt.error)
-            latencies.append(perf_counter() - due)
-            if len(latencies) == len(messages):
-                done.set()
-
-        for index, message in enumerate(messages):
-            due = started + index / load.rate
-            early_s = due - perf_counter()
-            if early_s > 0:
-                time.sleep(early_s)
-            receipt = self._p2p.send_message(self._peer, message, timeout_s=load.timeout_s)
-            receipt.add_done_callback(lambda ended, due=due: on_ack(due, ended))  # type: ignore[misc]
-        if not done.wait(load.timeout_s):
-            raise BenchFailed(f"{len(latencies)} of {len(messages)} acked in {load.timeout_s:g} s")
-        if errors:
-            raise errors[0]
-        return outcome_of(latencies, perf_counter() - started)
+        return (paced if load.rate else windowed)(send, messages, load)
 
     def _fund(self, load: Load) -> Outcome:
         pending: deque[tuple[float, Channel]] = deque()
