@@ -19,6 +19,7 @@ from zmqp2p.ids import Address, address_text
 from zmqp2p.records import parse_address
 
 EXAMPLES_MAX = 20  # Of events, of each name.
+PEERS_MAX = 100  # In a report.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ class Victim:
             "heard": {address_text(peer): counts for peer, counts in self._heard.items()},
             "events": dict(self._events),
             "examples": self._examples,
-            "peers": {address_text(one.address): one.why_not for one in peers[:EXAMPLES_MAX]},
+            "peers": {address_text(one.address): one.why_not for one in peers[:PEERS_MAX]},
             "peers_known": len(peers),
         }
 
