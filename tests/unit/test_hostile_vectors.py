@@ -11,6 +11,7 @@ import pytest
 
 from tests.corpus.__main__ import HOSTILE, files
 from tests.notation import unhex
+from zmqp2p import messages
 from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.connections import Me
@@ -19,6 +20,7 @@ from zmqp2p.engine.output import EngineOutput
 from zmqp2p.events import DataLossDetected, LinkRefused
 from zmqp2p.ids import Address, CurveKey, InstanceId, LinkId, Seq, StreamId
 from zmqp2p.limits import Limits
+from zmqp2p.messages import APPLICATION_TAG_MIN
 from zmqp2p.persistence import PeerSnapshot, Snapshot
 from zmqp2p.records import PeerRecord
 from zmqp2p.wire.frames import Ack, Bye, Data, Frame, Gap, Hello, Refusal
@@ -127,6 +129,15 @@ def _refusals(frame: Frame) -> tuple[Refusal, ...]:
             return ()
 
 
+@pytest.fixture
+def no_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away the message types that other tests of this process have registered."""
+    table = messages._table  # noqa: SLF001  # The cases are of a node without an application.
+    known = {tag: record for tag, record in table.by_tag.items() if tag < APPLICATION_TAG_MIN}
+    monkeypatch.setattr(table, "by_tag", known)
+
+
+@pytest.mark.usefixtures("no_application")
 @pytest.mark.parametrize(("case", "link"), RUNS)
 def test_the_node_does_what_the_case_expects(case: Case, link: str) -> None:
     node = Node(link, case.get("curve_key"))
