@@ -1,0 +1,47 @@
+"""Bans: each ends by itself, and there are never more than so many."""
+
+from zmqp2p.engine.bans import Ban, Bans
+
+
+def test_a_ban_ends_when_its_time_is_over() -> None:
+    bans: Bans[str] = Bans(most=4)
+    bans.add("mallory", 10.0, "floods")
+    assert bans.ask("mallory", 9.9) == Ban(10.0, "floods")
+    assert bans.ask("alice", 9.9) is None
+    assert bans.ask("mallory", 10.0) is None
+    assert bans.live(0.0) == {}  # It is forgotten, not only over.
+
+
+def test_a_ban_can_be_lifted() -> None:
+    bans: Bans[str] = Bans(most=4)
+    bans.add("mallory", 10.0, "floods")
+    assert bans.lift("mallory")
+    assert not bans.lift("mallory")
+    assert bans.ask("mallory", 0.0) is None
+    bans.add("mallory", 10.0, "floods")
+    bans.clear()
+    assert bans.ask("mallory", 0.0) is None
+
+
+def test_a_later_ban_replaces_an_earlier_one_even_by_a_shorter() -> None:
+    """An operator who says 5 s means 5 s."""
+    bans: Bans[str] = Bans(most=1)
+    bans.add("mallory", 100.0, "floods")
+    bans.add("mallory", 5.0, "floods a little")
+    assert bans.live(0.0) == {"mallory": Ban(5.0, "floods a little")}
+
+
+def test_the_ban_that_would_end_first_makes_room() -> None:
+    """Whoever makes names without end must not make a node remember them all."""
+    bans: Bans[int] = Bans(most=3)
+    for number, until in enumerate((30.0, 10.0, 20.0, 40.0)):
+        bans.add(number, until, "")
+        bans.check()
+    assert list(bans.live(0.0)) == [0, 2, 3]
+
+
+def test_only_bans_that_are_not_over_are_listed() -> None:
+    bans: Bans[str] = Bans(most=4)
+    bans.add("a", 1.0, "")
+    bans.add("b", 2.0, "")
+    assert list(bans.live(1.0)) == ["b"]
