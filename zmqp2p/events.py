@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from zmqp2p.codes import ByeCode, RefusalCode, RejectCode
-from zmqp2p.ids import Address, ChannelId, MessageId, Seq
+from zmqp2p.ids import Address, ChannelId, CurveKey, MessageId, Seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class LinkRefused:
     remote: str
     code: ByeCode
     reason: str
+    curve_key: CurveKey | None = None  # Which the other side has proven, under CURVE.
+    untold: int = 0  # Refusals of that remote before this one that had no event of their own.
 
 
 @dataclass(frozen=True, slots=True)

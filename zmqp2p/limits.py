@@ -122,6 +122,17 @@ class Limits:
     # only. Identities are free, and nobody may take the places of others with them.
     passers_max: int = 1_024
     proposals_max_per_peer: int = 256  # Waiting for approval; more are rejected as busy.
+    # At the door: strangers, who have proven nothing or may not come in (docs/adr/ADR-0020).
+    bans_max: int = 10_000  # Addresses, and as many CURVE keys; the one to end first makes room.
+    barred_key_s: float = 60.0  # Then a CURVE key that was refused may ask, at the HELLO, again.
+    # Each costs a session for good, and three rows. One source may bring 1,000 at once, as a site
+    # of many nodes does after an outage, and needs more than an hour for the rest of `peers_max`.
+    newcomers_per_s: float = 50.0
+    newcomers_per_s_per_source: float = 2.0
+    newcomers_burst: int = 1_000
+    # WHO and BYE to strangers, 60 bytes each; one source is given a tenth of them.
+    stranger_answers_per_s: float = 1_000.0
+    refusal_events_per_s: float = 100.0  # LinkRefused; the rest is counted. A source: a tenth.
     clock_skew_max_s: float = 300.0  # How far in the future a record may be issued.
 
     def __post_init__(self) -> None:

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import assert_never
 
+from zmqp2p.admission import Admission
 from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import Signer
 from zmqp2p.engine.admission import Unwelcome, admit, newest_of
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.dialing import Dialing
+from zmqp2p.engine.door import Door, claimed_address
 from zmqp2p.engine.instant import Instant, Timer
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import PATIENT_CODES, PeerManager
@@ -96,6 +98,7 @@ class Connections:
     links: dict[LinkId, Link] = field(default_factory=dict)
     agenda: Agenda[Timer] = field(default_factory=Agenda)
     unsettled: dict[Address, Session] = field(default_factory=dict)
+    door: Door = field(init=False)
     dialing: Dialing = field(init=False)
     _room: InboxRoom = field(init=False)
     _grace_until: float = 0.0  # How long `me.former` counts.
@@ -107,8 +110,15 @@ class Connections:
 
     def __post_init__(self) -> None:
         self._room = InboxRoom(self.limits.inbox_total_max_bytes)
+        self.door = Door(self.clock, self.limits, self.output, self.peers)
         self.dialing = Dialing(
-            self.clock, self.limits, self.output, self.peers, self.agenda, self.session
+            self.clock,
+            self.limits,
+            self.output,
+            self.peers,
+            self.agenda,
+            self.session,
+            self.door.closed_until,
         )
 
     # --- Loading and contacts -------------------------------------------------------------------
@@ -145,6 +155,39 @@ class Connections:
         if address not in self.sessions:
             self._begin_session(address, PeerSnapshot())
             self._strangers.add(address)
+
+    # --- Who may be a peer ----------------------------------------------------------------------
+
+    def ban(self, address: Address, seconds: float, reason: str) -> None:
+        """Keep ``address`` out for so long, from now on."""
+        self.door.ban(address, seconds, reason)
+        self._turn_away(address)
+
+    def unban(self, address: Address) -> bool:
+        """Let ``address`` in again, if the policy does; False if it was not banned."""
+        was_banned = self.door.unban(address)
+        if address in self.peers.peers:
+            self.peers.let_in_again(self.peers.peers[address], self.clock.now)
+            self.dialing.plan(address)
+        return was_banned
+
+    def set_admission(self, admission: Admission) -> None:
+        """Decide by ``admission`` who may be a peer, those who are peers already included."""
+        self.door.set_admission(admission)
+        for address in list(self.peers.peers):
+            self._turn_away(address)
+            self.peers.let_in_again(self.peers.peers[address], self.clock.now)
+            self.dialing.plan(address)
+
+    def _turn_away(self, address: Address) -> None:
+        """Close what there is with ``address`` if it may not be a peer any more (ADM-2)."""
+        why = self.door.why_not(address)
+        if not why:
+            return
+        self.dialing.call_off(address)
+        for link in list(self.links.values()):
+            if address in (link.peer, link.expected):
+                self._refuse(link, ByeCode.NOT_ALLOWED, f"ADM-2: {why}")
 
     # --- What the transport says ----------------------------------------------------------------
 
@@ -247,6 +290,7 @@ class Connections:
         assert set(self.streams.values()) == self.sessions.keys()
         assert self.peers.peers.keys() <= self.sessions.keys()
         assert len(self._passed) <= self.limits.passers_max
+        self.door.check()
         for address, session in self.sessions.items():
             session.check()
             assert not (session.links and address in self._passed)
@@ -282,6 +326,9 @@ class Connections:
         self.links[link.id] = link
         if link.former and self.me.former is None:
             self._close(link, ByeCode.CLOSING, _REPLACED)
+            return
+        if not link.dialed and link.curve_key and self.door.keys.ask(link.curve_key, now):
+            self._refuse(link, ByeCode.NOT_ALLOWED, "ADM-1: this key was refused not long ago")
             return
         if len(self.links) > self.limits.links_max:
             self._close(link, ByeCode.TOO_MANY, "as many links as this node serves")
@@ -331,7 +378,8 @@ class Connections:
         return None
 
     def _ask_who(self, link: Link) -> None:
-        if self.clock.now >= link.asked_at + _WHO_INTERVAL_S:
+        due = self.clock.now >= link.asked_at + _WHO_INTERVAL_S
+        if due and self.door.may_answer(link.remote):
             link.asked_at = self.clock.now
             self.output.frames.append((link.id, Who()))
 
@@ -380,18 +428,9 @@ class Connections:
 
     def _introduce(self, link: Link, frame: Frame) -> Session | None:
         assert isinstance(frame, Hello)
-        now, utc_ms = self.clock.now, self.clock.utc_ms
-        skew_ms = int(self.limits.clock_skew_max_s * 1000)
-        record = admit(link, frame, self.me.signer.address, utc_ms=utc_ms, skew_ms=skew_ms)
+        now, record = self.clock.now, self._welcome(link, frame)
         address = record.address
-        newest = newest_of(frame, record, utc_ms=utc_ms, skew_ms=skew_ms)
-        self._check_superseded(link, record)
-        if link.peer not in (None, address):
-            raise Unwelcome("IDN-2", ByeCode.ADDRESS_MISMATCH, "another identity on this link")
-        met = len(self.sessions) - len(self._strangers) - len(self._passed)
-        is_new = address not in self.sessions or address in self._passed
-        if is_new and met >= self.limits.peers_max:
-            raise Unwelcome("HEL-6", ByeCode.TOO_MANY, "as many peers as this node serves")
+        newest = newest_of(frame, record, utc_ms=self.clock.utc_ms, skew_ms=self._skew_ms)
         session = self.session(address)
         forgotten = session.forgotten_by(frame)
         hold = session.establish(link.id, frame, now)
@@ -410,6 +449,35 @@ class Connections:
             self.output.frames.append((link.id, self._hello(link, address)))
         self._established(link, session, newest)
         return session
+
+    def _welcome(self, link: Link, hello: Hello) -> PeerRecord:
+        """Return the record of a HELLO that is let in; raises Unwelcome. Nothing is made for it."""
+        claimed = claimed_address(hello)
+        if claimed is not None:  # Not proven yet: who claims to be somebody else is not let in.
+            self._check_allowed(link, claimed)
+        me, utc_ms = self.me.signer.address, self.clock.utc_ms
+        record = admit(link, hello, me, utc_ms=utc_ms, skew_ms=self._skew_ms)
+        self._check_superseded(link, record)
+        if link.peer not in (None, record.address):
+            raise Unwelcome("IDN-2", ByeCode.ADDRESS_MISMATCH, "another identity on this link")
+        self._check_room(link, record.address)
+        return record
+
+    def _check_allowed(self, link: Link, address: Address) -> None:
+        why = self.door.why_not(address)
+        if not why:
+            return
+        if link.curve_key is not None and not link.dialed:
+            self.door.bar(link.curve_key, address)
+        raise Unwelcome("ADM-1", ByeCode.NOT_ALLOWED, why)
+
+    def _check_room(self, link: Link, address: Address) -> None:
+        met = len(self.sessions) - len(self._strangers) - len(self._passed)
+        is_new = address not in self.sessions or address in self._passed
+        if is_new and met >= self.limits.peers_max:
+            raise Unwelcome("HEL-6", ByeCode.TOO_MANY, "as many peers as this node serves")
+        if address not in self.sessions and not self.door.lets_newcomer(link.remote):
+            raise Unwelcome("ADM-3", ByeCode.TOO_MANY, "new peers come too fast; try again later")
 
     def _held_off(self, link: Link, address: Address, hold: Hold, hello: Hello) -> None:
         """What ``address`` says in its HELLO cannot be gone on from."""
@@ -482,7 +550,7 @@ class Connections:
 
     def _is_from_future(self, contact: Contact | None) -> bool:
         """Whether a clock was wrong when ``contact`` was issued, or when it was taken (REC-8)."""
-        latest_ms = self.clock.utc_ms + int(self.limits.clock_skew_max_s * 1000)
+        latest_ms = self.clock.utc_ms + self._skew_ms
         return isinstance(contact, PeerRecord) and contact.issued_ms > latest_ms
 
     # --- Endings --------------------------------------------------------------------------------
@@ -493,8 +561,7 @@ class Connections:
         why = f"{frame.code.name.lower()}: {frame.reason}"
         peer = link.peer or link.expected
         if frame.code not in (ByeCode.CLOSING, ByeCode.DUPLICATE_LINK):
-            refused = LinkRefused(peer, link.remote, frame.code, frame.reason)
-            self.output.events.append(refused)
+            self.door.tell(_refusal(link, frame.code, frame.reason))
             if peer is not None and frame.code in _LOSS_CODES:
                 self.output.events.append(DataLossDetected(peer, f"the peer says: {frame.reason}"))
         self.output.closes.append(link.id)
@@ -506,8 +573,7 @@ class Connections:
 
     def _refuse(self, link: Link, code: ByeCode, reason: str) -> None:
         """The peer broke a rule, or may not come in."""
-        peer = link.peer or link.expected
-        self.output.events.append(LinkRefused(peer, link.remote, code, reason))
+        self.door.tell(_refusal(link, code, reason))
         self._close(link, code, reason)
 
     def _hold(self, link: Link, hold: Hold, hello: Hello | None = None) -> None:
@@ -524,7 +590,9 @@ class Connections:
 
     def _close(self, link: Link, code: ByeCode, reason: str) -> None:
         """Say goodbye on ``link`` and forget it."""
-        self.output.frames.append((link.id, Bye(code, reason)))
+        known = link.dialed or link.peer is not None
+        if known or self.door.may_answer(link.remote):
+            self.output.frames.append((link.id, Bye(code, reason)))
         self.output.closes.append(link.id)
         self._drop(link, f"{code.name.lower()}: {reason}", code)
 
@@ -666,6 +734,10 @@ class Connections:
 
     # --- Helpers --------------------------------------------------------------------------------
 
+    @property
+    def _skew_ms(self) -> int:
+        return int(self.limits.clock_skew_max_s * 1000)
+
     def _begin_session(self, address: Address, memory: PeerSnapshot) -> Session:
         session = Session(address, memory, self.output, self.limits, self.rng)
         session.share_room(self._room)
@@ -693,6 +765,10 @@ class Connections:
 
 
 _LOSS_CODES = (ByeCode.DATA_LOSS, ByeCode.STORE_ROLLED_BACK, ByeCode.DUPLICATE_INSTANCE)
+
+
+def _refusal(link: Link, code: ByeCode, reason: str) -> LinkRefused:
+    return LinkRefused(link.peer or link.expected, link.remote, code, reason, link.curve_key)
 
 
 def _action(link: Link, frame: Frame) -> Action:

@@ -3,6 +3,7 @@
 `PeerManager` decides whom to dial and when; this carries it out, through the turn's output.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from zmqp2p.records import PeerRecord
 from zmqp2p.session.session import Session
 from zmqp2p.wire.link import DownReason, LinkDown
 
+_NOT_ALLOWED = "not_allowed: banned, or not admitted by this node's policy"
 _ANSWERS = (DownReason.WRONG_KEY, DownReason.DENIED, DownReason.NOT_ZP2P)
 
 
@@ -41,6 +43,7 @@ class Dialing:
     peers: PeerManager
     agenda: Agenda[Timer]
     session: Callable[[Address], Session]
+    closed_until: Callable[[Address], float | None]  # None for whoever may be a peer.
     _attempts: dict[LinkId, Address] = field(default_factory=dict)
 
     def plan(self, address: Address) -> None:
@@ -86,6 +89,12 @@ class Dialing:
         self.peers.attempt_failed(peer, event.link, why, self.clock.now, kind)
         self.plan(address)
 
+    def call_off(self, address: Address) -> None:
+        """``address`` may not be a peer any more: end what is under way to reach it."""
+        peer = self.peers.peer(address)
+        if peer.dialing:
+            self.give_up(self.peers.called_off(peer, _NOT_ALLOWED))
+
     def give_up(self, links: list[LinkId]) -> None:
         """End attempts that are not needed any more."""
         for link in links:
@@ -100,6 +109,12 @@ class Dialing:
             return
         if at > self.clock.now:
             self.agenda.schedule(Timer("dial", address), at)
+            return
+        closed_until = self.closed_until(address)
+        if closed_until is not None:
+            peer.why_not = peer.why_not or _NOT_ALLOWED
+            if math.isfinite(closed_until):
+                self.agenda.schedule(Timer("dial", address), closed_until)
             return
         if self.peers.may_dial(peer, len(self._attempts), self.clock.now):
             self._dial(peer)

@@ -172,6 +172,13 @@ class PeerManager:
         if kind is Failure.ANSWERED or soon:
             self._plan(peer, kind, now)
 
+    def called_off(self, peer: Peer, why: str) -> list[LinkId]:
+        """``peer`` is not to be reached any more; return the attempts under way."""
+        links = list(peer.dialing)
+        peer.dialing.clear()
+        peer.why_not = why
+        return links
+
     def failed(self, peer: Peer, why: str, now: float, kind: Failure) -> None:
         """A link ended, or an attempt could not begin: plan the next attempt."""
         if peer.connected:
@@ -212,6 +219,11 @@ class PeerManager:
         for peer in denied:
             self._start_over(peer, now)
         return [peer.address for peer in denied]
+
+    def let_in_again(self, peer: Peer, now: float) -> None:
+        """``peer`` may be one again, or still: if it was turned away, it is dialed at once."""
+        if peer.denied and not peer.connected:
+            self._start_over(peer, now)
 
     def postpone(self, by_s: float) -> None:
         """Take note that this node did not run for so long: nobody was looked for meanwhile."""

@@ -400,7 +400,7 @@ def test_a_peer_that_refuses_is_dialed_again_but_rarely() -> None:
     link = sut.dial(LOW)
     output = sut.hear(link, Bye(ByeCode.NOT_ALLOWED, "not you"))
     assert output.events == [
-        LinkRefused(LOW.address, f"link {link}", ByeCode.NOT_ALLOWED, "not you")
+        LinkRefused(LOW.address, f"link {link}", ByeCode.NOT_ALLOWED, "not you", curve_of(LOW))
     ]
     assert output.closes == [link]
     assert sut.statuses() == {LOW.address: "not_allowed: not you"}
@@ -673,7 +673,7 @@ def test_a_goodbye_from_who_never_said_hello_closes_the_link() -> None:
     sut.up(LINK, curve_of(LOW))
     output = sut.hear(LINK, Bye(ByeCode.TOO_MANY, "full"))
     assert output.closes == [LINK]
-    assert output.events == [LinkRefused(None, "link 1", ByeCode.TOO_MANY, "full")]
+    assert output.events == [LinkRefused(None, "link 1", ByeCode.TOO_MANY, "full", curve_of(LOW))]
 
 
 @pytest.mark.parametrize(
@@ -685,7 +685,7 @@ def test_a_peer_that_sees_data_lost_raises_the_alarm_here_too(code: ByeCode) -> 
     link = sut.dial(LOW)
     output = sut.hear(link, Bye(code, "you were rolled back"))
     assert output.events == [
-        LinkRefused(LOW.address, f"link {link}", code, "you were rolled back"),
+        LinkRefused(LOW.address, f"link {link}", code, "you were rolled back", curve_of(LOW)),
         DataLossDetected(LOW.address, "the peer says: you were rolled back"),
     ]
 
@@ -695,7 +695,7 @@ def test_an_alarm_from_a_stranger_is_none() -> None:
     sut = middle()
     sut.up(LINK, curve_of(LOW))
     output = sut.hear(LINK, Bye(ByeCode.DATA_LOSS, "boo"))
-    assert output.events == [LinkRefused(None, "link 1", ByeCode.DATA_LOSS, "boo")]
+    assert output.events == [LinkRefused(None, "link 1", ByeCode.DATA_LOSS, "boo", curve_of(LOW))]
 
 
 def test_a_node_that_stops_says_goodbye_to_all() -> None:

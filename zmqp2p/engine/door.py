@@ -1,0 +1,191 @@
+"""The door: who may come in, and how much is said to those who may not.
+
+Whoever is refused costs nothing that lasts: no signature is verified, nothing is made or stored for
+it, and even the answers and the events about it are so many and no more.
+"""
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+
+from zmqp2p.admission import Admission, everyone, known_peers_only
+from zmqp2p.codec import decode
+from zmqp2p.codes import ByeCode
+from zmqp2p.engine.bans import Bans
+from zmqp2p.engine.instant import Instant
+from zmqp2p.engine.output import EngineOutput
+from zmqp2p.engine.peers import PeerManager
+from zmqp2p.engine.rate import Rate, Rates
+from zmqp2p.errors import DecodeError
+from zmqp2p.events import CallbackFailed, LinkRefused
+from zmqp2p.ids import ADDRESS_SIZE, Address, CurveKey
+from zmqp2p.limits import RECORD_MAX_BYTES, Limits
+from zmqp2p.wire.frames import Hello
+
+_SOURCES_MAX = 4_096  # Of which it is known when they were last told of.
+
+
+@dataclass(frozen=True, slots=True)
+class Defences:
+    """What was refused in this run, in numbers: for status displays and monitoring."""
+
+    refused: dict[ByeCode, int]  # Links, by why.
+    silenced_byes: int  # Refused without an answer: too many had one already.
+    untold_refusals: int  # Without an event of their own; see `LinkRefused.untold`.
+    bans: dict[Address, tuple[float, str]]  # Who is banned: for so many seconds more, and why.
+    barred_keys: int  # CURVE keys that are refused at the handshake now.
+
+
+@dataclass(slots=True)
+class Door:
+    """Decides who may be a peer, by bans first, then by the node's admission policy.
+
+    ``keys`` is read where handshakes are answered: keys of peers that were refused not long ago.
+    """
+
+    clock: Instant
+    limits: Limits
+    output: EngineOutput
+    peers: PeerManager
+    admission: Admission = everyone
+    bans: Bans[Address] = field(init=False)
+    keys: Bans[CurveKey] = field(init=False)
+    _newcomers: Rates = field(init=False)
+    _answers: Rates = field(init=False)
+    _events: Rates = field(init=False)
+    _refused: dict[ByeCode, int] = field(default_factory=dict)
+    _silenced: int = 0
+    _untold: int = 0
+    _untold_of: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    _failures: Rate = field(default_factory=lambda: Rate(1.0, 5.0))
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self.bans = Bans(limits.bans_max)
+        self.keys = Bans(limits.bans_max)
+        self._newcomers = Rates(
+            (limits.newcomers_per_s_per_source, limits.newcomers_burst),
+            (limits.newcomers_per_s, limits.newcomers_burst),
+        )
+        answers = limits.stranger_answers_per_s
+        self._answers = Rates((answers / 10, answers / 10), (answers, answers))
+        events = limits.refusal_events_per_s
+        self._events = Rates((events / 10, events / 10), (events, events))
+
+    # --- Who may come in ------------------------------------------------------------------------
+
+    def why_not(self, address: Address) -> str:
+        """Return why ``address`` may not be a peer now; nothing if it may (ADM-1)."""
+        ban = self.bans.ask(address, self.clock.now)
+        if ban is not None:
+            return f"banned: {ban.reason}"
+        return "" if self._admits(address) else "not admitted by this node's policy"
+
+    def closed_until(self, address: Address) -> float | None:
+        """Return until when nobody needs to ask for ``address`` again; None if it may come in."""
+        ban = self.bans.ask(address, self.clock.now)
+        if ban is not None:
+            return ban.until
+        return None if self._admits(address) else math.inf
+
+    def lets_newcomer(self, source: str) -> bool:
+        """Whether one more peer that was never met may come in from ``source`` now (ADM-3)."""
+        return self._newcomers.allows(source, self.clock.now)
+
+    def ban(self, address: Address, seconds: float, reason: str) -> None:
+        """Keep ``address`` out for so long; whoever calls this has its links closed."""
+        self.bans.add(address, self.clock.now + seconds, reason)
+
+    def unban(self, address: Address) -> bool:
+        """Let ``address`` in again, if the policy does; False if it was not banned."""
+        self.keys.clear()
+        return self.bans.lift(address)
+
+    def set_admission(self, admission: Admission) -> None:
+        """Decide by ``admission`` from now on."""
+        self.keys.clear()
+        self.admission = admission
+
+    def bar(self, key: CurveKey, address: Address) -> None:
+        """Have handshakes of ``key`` refused: on a link that it proved, ``address`` was refused.
+
+        Not for ever: the key's owner may be let in one day, and what a callable says may change.
+        """
+        ban = self.bans.ask(address, self.clock.now)
+        until = self.clock.now + self.limits.barred_key_s
+        self.keys.add(key, until if ban is None else min(ban.until, until), "refused not long ago")
+
+    def _admits(self, address: Address) -> bool:
+        if self.admission is known_peers_only:
+            peer = self.peers.peers.get(address)
+            return peer is not None and peer.wanted
+        try:
+            answer: object = self.admission(address)
+        except Exception as fault:  # noqa: BLE001  # The application's code; it is told.
+            self._admission_failed(f"{type(fault).__name__}: {fault}")
+            return False
+        if not isinstance(answer, bool):
+            self._admission_failed(f"must return True or False, not {type(answer).__name__}")
+            return False
+        return answer
+
+    def _admission_failed(self, error: str) -> None:
+        if self._failures.allows(self.clock.now):  # Strangers make it be called.
+            self.output.events.append(CallbackFailed("admission", error))
+
+    # --- What is said of those who may not ------------------------------------------------------
+
+    def may_answer(self, source: str) -> bool:
+        """Whether a stranger at ``source`` is given one more answer: WHO, or BYE (ADM-4)."""
+        allowed = self._answers.allows(source, self.clock.now)
+        self._silenced += not allowed
+        return allowed
+
+    def tell(self, refusal: LinkRefused) -> None:
+        """Count a refused link, and tell the application, if it was not told of many already."""
+        self._refused[refusal.code] = self._refused.get(refusal.code, 0) + 1
+        source = refusal.remote
+        if not self._events.allows(source, self.clock.now):
+            self._untold += 1
+            self._untold_of[source] = self._untold_of.pop(source, 0) + 1
+            if len(self._untold_of) > _SOURCES_MAX:
+                self._untold_of.popitem(last=False)
+            return
+        untold = self._untold_of.pop(source, 0)
+        self.output.events.append(replace(refusal, untold=untold))
+
+    def defences(self) -> Defences:
+        """Return what was refused in this run."""
+        now = self.clock.now
+        bans = {
+            address: (ban.until - now, ban.reason) for address, ban in self.bans.live(now).items()
+        }
+        keys = len(self.keys.live(now))
+        return Defences(dict(self._refused), self._silenced, self._untold, bans, keys)
+
+    def check(self) -> None:
+        """Assert what is bounded here."""
+        self.bans.check()
+        self.keys.check()
+        for rates in (self._newcomers, self._answers, self._events):
+            rates.check()
+        assert len(self._untold_of) <= _SOURCES_MAX
+
+
+def claimed_address(hello: Hello) -> Address | None:
+    """Return whose record ``hello`` bears by its own word, before its signature is looked at.
+
+    Enough to refuse it, and nothing else. None if it is no record: the full check says why.
+    """
+    if len(hello.record) > RECORD_MAX_BYTES:
+        return None
+    try:
+        value = decode(hello.record)
+    except DecodeError:
+        return None
+    if not isinstance(value, tuple) or len(value) <= 1:
+        return None
+    address = value[1]
+    if not isinstance(address, bytes) or len(address) != ADDRESS_SIZE:
+        return None
+    return Address(address)
