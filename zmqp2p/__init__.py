@@ -4,6 +4,8 @@ Exactly once and in order, through partitions, crashes and restarts; README.md s
 guaranteed, and what is not.
 """
 
+from zmqp2p.admission import Admission, all_but_these, everyone, known_peers_only, only_these
+from zmqp2p.engine.door import Defences
 from zmqp2p.engine.peers import PeerStatus
 from zmqp2p.errors import (
     Backpressure,
@@ -53,6 +55,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AcceptState",
+    "Admission",
     "Approve",
     "Backpressure",
     "Cancelled",
@@ -61,6 +64,7 @@ __all__ = [
     "ChannelStatus",
     "DeadLetter",
     "DecodeError",
+    "Defences",
     "Delivery",
     "DeliveryError",
     "DeliveryTimeout",
@@ -103,9 +107,13 @@ __all__ = [
     "WouldDeadlock",
     "WrongPassphrase",
     "__version__",
+    "all_but_these",
     "approve_all",
     "ask",
     "describe",
+    "everyone",
+    "known_peers_only",
     "message",
+    "only_these",
     "parse_contact",
 ]

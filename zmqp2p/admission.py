@@ -30,7 +30,7 @@ def known_peers_only(_peer: Address) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """Let in those on a list; see `only`."""
+    """Let in those on a list; see `only_these`."""
 
     peers: frozenset[Address]
 
@@ -41,7 +41,7 @@ class Only:
 
 @dataclass(frozen=True, slots=True)
 class AllBut:
-    """Let in those not on a list; see `all_but`."""
+    """Let in those not on a list; see `all_but_these`."""
 
     peers: frozenset[Address]
 
@@ -50,12 +50,12 @@ class AllBut:
         return peer not in self.peers
 
 
-def only(*peers: Address | bytes | str | PeerRecord | PeerUri) -> Only:
+def only_these(*peers: Address | bytes | str | PeerRecord | PeerUri) -> Only:
     """Let in ``peers``, by address or contact, and nobody else. Raises InvalidValue."""
     return Only(_addresses(peers))
 
 
-def all_but(*peers: Address | bytes | str | PeerRecord | PeerUri) -> AllBut:
+def all_but_these(*peers: Address | bytes | str | PeerRecord | PeerUri) -> AllBut:
     """Let in everyone but ``peers``, by address or contact. Raises InvalidValue.
 
     New identities cost nothing: this keeps out a peer that errs, not one that is determined.

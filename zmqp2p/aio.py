@@ -11,9 +11,11 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from zmqp2p.admission import Admission
 from zmqp2p.chain.base import ChainService
 from zmqp2p.codes import RejectCode
 from zmqp2p.crypto import Signature
+from zmqp2p.engine.door import Defences
 from zmqp2p.engine.peers import PeerStatus
 from zmqp2p.errors import Backpressure, DeliveryTimeout, LocalError, ServiceClosed, UnknownPeer
 from zmqp2p.events import Event
@@ -23,7 +25,9 @@ from zmqp2p.node.build import (
     Options,
     PeerName,
     address_of,
+    check_admission,
     check_attempt,
+    check_ban,
     check_filter,
     check_grace,
     check_timeout,
@@ -226,6 +230,28 @@ class P2PService:
     async def peers(self) -> list[PeerStatus]:
         """Return how things stand with every peer."""
         return await _result(self._node.call(lambda engine: engine.peer_statuses()))
+
+    # --- Who may be a peer ----------------------------------------------------------------------
+
+    async def set_admission(self, admission: Admission) -> None:
+        """Decide by ``admission`` who may be a peer; see `zmqp2p.P2PService.set_admission`."""
+        check_admission(admission)
+        await _result(self._node.call(lambda engine: engine.set_admission(admission)))
+
+    async def ban(self, peer: PeerName, seconds: float, reason: str = "by the operator") -> None:
+        """Keep ``peer`` out for so long; see `zmqp2p.P2PService.ban`."""
+        check_ban(seconds, reason)
+        address = address_of(peer)
+        await _result(self._node.call(lambda engine: engine.ban(address, seconds, reason)))
+
+    async def unban(self, peer: PeerName) -> bool:
+        """Let ``peer`` in again; False if it was not banned."""
+        address = address_of(peer)
+        return await _result(self._node.call(lambda engine: engine.unban(address)))
+
+    async def defences(self) -> Defences:
+        """Return whom the node has refused in this run, in numbers, and who is banned now."""
+        return await _result(self._node.call(lambda engine: engine.defences()))
 
     # --- Messages -------------------------------------------------------------------------------
 

@@ -8,9 +8,11 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
+from zmqp2p.admission import Admission
 from zmqp2p.chain.base import ChainService
 from zmqp2p.codes import RejectCode
 from zmqp2p.crypto import Signature
+from zmqp2p.engine.door import Defences
 from zmqp2p.engine.peers import PeerStatus
 from zmqp2p.errors import (
     DeliveryTimeout,
@@ -25,7 +27,9 @@ from zmqp2p.ids import Address, ChannelId, MessageId, address_text
 from zmqp2p.node.build import (
     PeerName,
     address_of,
+    check_admission,
     check_attempt,
+    check_ban,
     check_filter,
     check_grace,
     check_timeout,
@@ -109,6 +113,7 @@ class P2PService:
         store: a path (SQLite, survives crashes), a `Store`, or None for memory only.
         chain: where channels are funded; without it proposals are refused.
         policy: decides about proposed channels; the default asks: see `proposals`.
+        admission: who may be a peer, see `zmqp2p.admission`; the default is everyone.
         advertise: the endpoints shown to peers, if they differ from where it listens.
         record_lifetime_s: how long the record is valid from its issue, at each start.
         security: "curve"; or "none", unencrypted and unauthenticated, on loopback only.
@@ -224,6 +229,43 @@ class P2PService:
     def peers(self) -> list[PeerStatus]:
         """Return how things stand with every peer; ``why_not`` says why one is not connected."""
         return wait_for(self._node, self._node.call(lambda engine: engine.peer_statuses()), None)
+
+    # --- Who may be a peer ----------------------------------------------------------------------
+
+    def set_admission(self, admission: Admission) -> None:
+        """Decide by ``admission`` who may be a peer from now on, those who are included.
+
+        Whoever may not is told NOT_ALLOWED; its links are closed, and it is not dialed. Its mail
+        waits. There are ``known_peers_only``, ``only_these(…)`` and ``all_but_these(…)``. A
+        function of yours is asked on the node's thread; where it raises, nobody gets in: see CallbackFailed.
+
+        Raises:
+            InvalidValue: not a function.
+        """
+        check_admission(admission)
+        wait_for(self._node, self._node.call(lambda engine: engine.set_admission(admission)), None)
+
+    def ban(self, peer: PeerName, seconds: float, reason: str = "by the operator") -> None:
+        """Keep ``peer`` out for so long, ``math.inf`` included, whatever the admission says.
+
+        Its links are closed and it is told ``reason``. It is let in after a restart; who is never
+        to come in again belongs on the list that `admission` is.
+
+        Raises:
+            InvalidValue: no address, or no such time.
+        """
+        check_ban(seconds, reason)
+        address = address_of(peer)
+        wait_for(self._node, self._node.call(lambda e: e.ban(address, seconds, reason)), None)
+
+    def unban(self, peer: PeerName) -> bool:
+        """Let ``peer`` in again, if the admission does. False if it was not banned."""
+        address = address_of(peer)
+        return wait_for(self._node, self._node.call(lambda engine: engine.unban(address)), None)
+
+    def defences(self) -> Defences:
+        """Return whom the node has refused in this run, in numbers, and who is banned now."""
+        return wait_for(self._node, self._node.call(lambda engine: engine.defences()), None)
 
     # --- Messages -------------------------------------------------------------------------------
 

@@ -166,17 +166,19 @@ class Connections:
     def unban(self, address: Address) -> bool:
         """Let ``address`` in again, if the policy does; False if it was not banned."""
         was_banned = self.door.unban(address)
-        if address in self.peers.peers:
-            self.peers.let_in_again(self.peers.peers[address], self.clock.now)
-            self.dialing.plan(address)
+        self._let_in_again(address)
         return was_banned
 
     def set_admission(self, admission: Admission) -> None:
         """Decide by ``admission`` who may be a peer, those who are peers already included."""
         self.door.set_admission(admission)
-        for address in list(self.peers.peers):
+        for address in list(self.sessions):
             self._turn_away(address)
-            self.peers.let_in_again(self.peers.peers[address], self.clock.now)
+            self._let_in_again(address)
+
+    def _let_in_again(self, address: Address) -> None:
+        if address in self.sessions:
+            self.peers.let_in_again(self.peers.peer(address), self.clock.now)
             self.dialing.plan(address)
 
     def _turn_away(self, address: Address) -> None:

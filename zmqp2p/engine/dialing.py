@@ -91,8 +91,8 @@ class Dialing:
 
     def call_off(self, address: Address) -> None:
         """``address`` may not be a peer any more: end what is under way to reach it."""
-        peer = self.peers.peer(address)
-        if peer.dialing:
+        peer = self.peers.peers.get(address)
+        if peer is not None and peer.dialing:
             self.give_up(self.peers.called_off(peer, _NOT_ALLOWED))
 
     def give_up(self, links: list[LinkId]) -> None:

@@ -9,11 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
 
+from zmqp2p.admission import Admission
 from zmqp2p.codes import RefusalCode
 from zmqp2p.engine.agenda import Agenda
+from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.channels import Channels, Holding
 from zmqp2p.engine.connections import Connections, Me
 from zmqp2p.engine.dead_letters import DeadLetters
+from zmqp2p.engine.door import Defences
 from zmqp2p.engine.instant import Instant
 from zmqp2p.engine.outcomes import Ended, Outcomes, Waiting
 from zmqp2p.engine.output import EngineOutput
@@ -24,7 +27,7 @@ from zmqp2p.engine.signing import SigningLedger
 from zmqp2p.engine.slots import Slots
 from zmqp2p.errors import DecodeError, RefuseMessage, UnknownPeer
 from zmqp2p.events import MessageRefused, MessageUndelivered
-from zmqp2p.ids import Address, ChannelId, LinkId, MessageId, Seq, StreamId, address_text
+from zmqp2p.ids import Address, ChannelId, CurveKey, LinkId, MessageId, Seq, StreamId, address_text
 from zmqp2p.limits import Limits
 from zmqp2p.messages import Envelope, ProtocolMessage, decode_message
 from zmqp2p.objectives.base import Deposit
@@ -302,6 +305,29 @@ class Engine:
     def peer_statuses(self) -> list[PeerStatus]:
         """Return how things stand with every known peer."""
         return [self._status(session) for session in self._connections.sessions.values()]
+
+    # --- Who may be a peer ----------------------------------------------------------------------
+
+    def guard(self, admission: Admission, barred: Bans[CurveKey]) -> None:
+        """Let in whom ``admission`` does, put keys to refuse into ``barred``. Before `start`."""
+        self._connections.door.admission = admission
+        self._connections.door.keys = barred
+
+    def set_admission(self, admission: Admission) -> None:
+        """Decide by ``admission`` from now on; those who may not be peers any more are closed."""
+        self._connections.set_admission(admission)
+
+    def ban(self, peer: Address, seconds: float, reason: str) -> None:
+        """Keep ``peer`` out for so long; what there is with it is closed."""
+        self._connections.ban(peer, seconds, reason)
+
+    def unban(self, peer: Address) -> bool:
+        """End the ban of ``peer``; False if it was not banned."""
+        return self._connections.unban(peer)
+
+    def defences(self) -> Defences:
+        """Return what was refused in this run."""
+        return self._connections.door.defences()
 
     # --- Channels -------------------------------------------------------------------------------
 

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from os import PathLike, urandom
 from threading import TIMEOUT_MAX
+from time import monotonic
 from typing import Any
 
+from zmqp2p.admission import Admission, everyone
 from zmqp2p.chain.base import ChainService
+from zmqp2p.engine.bans import Bans
 from zmqp2p.errors import EndpointError, InvalidValue, LocalError
 from zmqp2p.identity import Identity, curve_public_of, new_curve_secret
-from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId
+from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId, CurveKey
 from zmqp2p.limits import BODY_MAX_BYTES, DEFAULT_LIMITS, PART_MAX_BYTES, Limits
 from zmqp2p.messages import encode_message
 from zmqp2p.node.loop import Parts, utc_ms
@@ -52,6 +55,7 @@ class Options:
     store: "str | PathLike[str] | Store | None" = None
     chain: ChainService | None = None
     policy: Policy = ask
+    admission: Admission = everyone
     advertise: tuple[str, ...] | None = None
     record_lifetime_s: float = RECORD_LIFETIME_S
     security: Security = "curve"
@@ -67,6 +71,7 @@ class Options:
         _check("store", "a path, a Store or None", fits=path or _has(store, _STORE_METHODS))
         _check("chain", "a ChainService", fits=chain is None or _has(chain, _CHAIN_METHODS))
         _check("policy", "callable", fits=callable(self.policy))
+        check_admission(self.admission)
         if self.advertise is not None:
             _check("advertise", "a sequence of texts", fits=_are_texts(self.advertise))
         lifetime_s = self.record_lifetime_s
@@ -96,7 +101,8 @@ def _is_number(given: object) -> bool:
 def start_node(options: Options) -> Node:
     """Return a running node; if it cannot start, raise why and leave nothing open."""
     _check_inbox(options.limits)
-    transport = options.transport or _transport(options)
+    barred: Bans[CurveKey] = Bans(options.limits.bans_max)
+    transport = options.transport or _transport(options, barred)
     store = _store(options.store)
     try:
         presence = _Presence(options, transport)
@@ -110,6 +116,8 @@ def start_node(options: Options) -> Node:
                 limits=options.limits,
                 record_of=presence.record_of,
                 rekey=presence.rekey,
+                admission=options.admission,
+                barred=barred,
             )
         )
         node.start()
@@ -177,12 +185,16 @@ def _check_inbox(limits: Limits) -> None:
         raise InvalidValue("inbox_max_messages", f"must be at least {least}")
 
 
-def _transport(options: Options) -> Transport:
+def _transport(options: Options, barred: Bans[CurveKey]) -> Transport:
+    def admit(key: CurveKey | None, _source: str) -> bool:
+        return key is None or barred.ask(key, monotonic()) is None
+
     return ZmqTransport(
         curve_secret=options.identity.curve_secret,
         curve_public=options.identity.curve_public,
         security=options.security,
         allow_insecure_remote=options.allow_insecure_remote,
+        admit=admit,
     )
 
 
@@ -253,6 +265,17 @@ def check_timeout(timeout_s: float | None) -> None:
     if timeout_s is not None:
         fits = _is_number(timeout_s) and abs(timeout_s) < _WAIT_MAX_S
         _check("timeout_s", "a number of seconds or None", fits=fits)
+
+
+def check_admission(admission: Admission) -> None:
+    """Raise InvalidValue unless ``admission`` can be asked."""
+    _check("admission", "callable, as Admission says", fits=callable(admission))
+
+
+def check_ban(seconds: float, reason: str) -> None:
+    """Raise InvalidValue unless one can be banned for so long (infinity included) and for this."""
+    _check("seconds", "a positive number", fits=_is_number(seconds) and seconds > 0)
+    _check("reason", "a text", fits=isinstance(reason, str))
 
 
 def check_attempt(node: Node, channel_nonce: int | None) -> None:

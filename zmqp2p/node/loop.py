@@ -7,20 +7,22 @@ sockets; a simulated world can, with its own.
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from time import monotonic, time
 from typing import Any, Generic, TypeVar
 
+from zmqp2p.admission import Admission, everyone
 from zmqp2p.chain.base import ChainService
+from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.connections import Me
 from zmqp2p.engine.engine import Engine
 from zmqp2p.engine.output import Dial, EngineOutput, Watch
 from zmqp2p.errors import Cancelled, EndpointError, InvalidValue, LocalError, P2PError
 from zmqp2p.events import CallbackFailed, ChannelProposed, Event
 from zmqp2p.identity import Identity
-from zmqp2p.ids import INSTANCE_ID_SIZE, ChannelId, InstanceId
-from zmqp2p.limits import KEY_GRACE_S, KEY_HANDOVER_S, Limits
+from zmqp2p.ids import INSTANCE_ID_SIZE, ChannelId, CurveKey, InstanceId
+from zmqp2p.limits import DEFAULT_LIMITS, KEY_GRACE_S, KEY_HANDOVER_S, Limits
 from zmqp2p.node.desk import ReceiptDesk
 from zmqp2p.node.funding import Funding
 from zmqp2p.node.handlers import Handlers
@@ -68,6 +70,8 @@ class Parts:
     # Have another CURVE key, in the file, at the transport and at these endpoints; None: the same.
     # Tells whether the former key and the new one are both listened for now.
     rekey: Callable[[tuple[str, ...] | None], bool]
+    admission: Admission = everyone
+    barred: Bans[CurveKey] = field(default_factory=lambda: Bans(DEFAULT_LIMITS.bans_max))
 
 
 class Call(Generic[T]):
@@ -140,6 +144,7 @@ class Loop:
             self.desk.gate.load(peer, len(known.messages), size_bytes)
         self.handlers = Handlers(self.engine, parts.store, self.desk, later, self._callback_failed)
         self.engine.begin(now, now_ms)
+        self.engine.guard(parts.admission, parts.barred)
         self.engine.start(self.record)
 
     # --- A turn ---------------------------------------------------------------------------------

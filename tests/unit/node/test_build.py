@@ -88,7 +88,7 @@ def test_endpoints_are_one_several_or_none(endpoint: Any, endpoints: tuple[str, 
 
 def test_a_setting_that_does_not_exist_is_an_error() -> None:
     for name in ("colour", "endpoints"):
-        with pytest.raises(InvalidValue, match="is no setting; there are advertise, "):
+        with pytest.raises(InvalidValue, match="is no setting; there are admission, "):
             options_of(None, ME, **{name: ("blue",)})
 
 
