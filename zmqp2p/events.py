@@ -31,7 +31,19 @@ class LinkRefused:
     code: ByeCode
     reason: str
     curve_key: CurveKey | None = None  # Which the other side has proven, under CURVE.
-    untold: int = 0  # Refusals of that remote before this one that had no event of their own.
+    untold: int = 0  # Refusals of that source before this one that had no event of their own.
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionsRefused:
+    """Connections of ``source`` were shut down, ``count`` of them, before they said who they are.
+
+    ``source`` is an IP address, an IPv6 network, "localhost" for ipc, or "others".
+    """
+
+    source: str
+    why: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +153,7 @@ Event = (
     PeerConnected
     | PeerDisconnected
     | LinkRefused
+    | ConnectionsRefused
     | DataLossDetected
     | SessionForgotten
     | MessageRefused

@@ -237,7 +237,8 @@ class P2PService:
 
         Whoever may not is told NOT_ALLOWED; its links are closed, and it is not dialed. Its mail
         waits. There are ``known_peers_only``, ``only_these(…)`` and ``all_but_these(…)``. A
-        function of yours is asked on the node's thread; where it raises, nobody gets in: see CallbackFailed.
+        function of yours is asked on the node's thread; where it raises, nobody gets in, and there
+        is a CallbackFailed event.
 
         Raises:
             InvalidValue: not a function.

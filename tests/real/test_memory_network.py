@@ -137,12 +137,11 @@ def test_reading_makes_room_for_more(pair: Pair) -> None:
     assert not pair.alice.transport.send(pair.at_alice, [b"x"])
 
 
-def test_forgetting_a_link_makes_room_for_more(pair: Pair) -> None:
-    for _ in range(QUEUE_MAX_MESSAGES):
-        assert pair.alice.transport.send(pair.at_alice, [b"x"])
+def test_a_listener_that_closes_a_link_ends_the_connection_at_once(pair: Pair) -> None:
     pair.bob.transport.close_link(pair.at_bob)
-    for _ in range(QUEUE_MAX_MESSAGES):
-        assert pair.alice.transport.send(pair.at_alice, [b"x"])
+    assert not pair.alice.transport.send(pair.at_alice, [b"x"])
+    pair.alice.turn()
+    assert [down.link for down in pair.alice.downs] == [pair.at_alice]
 
 
 def test_an_end_is_told_after_the_messages_that_did_not_fit(pair: Pair) -> None:

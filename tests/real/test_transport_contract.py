@@ -170,12 +170,16 @@ def test_what_arrived_before_the_end_is_told_before_the_end(pair: Pair) -> None:
     assert isinstance(pair.alice.events[-1], LinkDown)
 
 
-def test_what_a_dialer_sent_before_it_closed_is_told_before_the_end(pair: Pair) -> None:
-    for n in range(900):
+def test_what_a_dialer_sent_before_it_closed_is_told_before_the_end(
+    network: Network, pair: Pair
+) -> None:
+    """Over ipc libzmq drops what its queue had no room for when the other end closes."""
+    count = 60 if network.kind == "ipc" else 900
+    for n in range(count):
         assert pair.alice.transport.send(pair.at_alice, [b"%d" % n])
     pair.alice.transport.close_link(pair.at_alice)
     pair.run(lambda: pair.bob.downs)
-    assert len(pair.bob.received(pair.at_bob)) == 901
+    assert len(pair.bob.received(pair.at_bob)) == count + 1
     assert isinstance(pair.bob.events[-1], LinkDown)
 
 
@@ -206,18 +210,30 @@ def test_unknown_links_are_no_error(pair: Pair) -> None:
     assert not pair.alice.transport.send(LinkId(999), [b"x"])
 
 
-def test_a_peer_whose_link_was_closed_comes_back_as_a_new_link(pair: Pair) -> None:
-    """A listener cannot close one connection; it forgets it, and must not mix up the two."""
+def test_a_listener_that_closes_a_link_ends_its_connection(pair: Pair) -> None:
+    """A goodbye still leaves; what the peer says meanwhile is told to nobody (ADM-4)."""
+    pair.bob.transport.send(pair.at_bob, [b"goodbye"])
     pair.bob.transport.close_link(pair.at_bob)
     pair.alice.transport.send(pair.at_alice, [b"still here"])
+    pair.run(lambda: pair.alice.downs)
+    assert pair.alice.received() == [(b"goodbye",)]
+    assert [(down.link, down.reason) for down in pair.alice.downs] == [
+        (pair.at_alice, DownReason.LOST)
+    ]
+    pair.bob.turn(0.05)
+    assert len(pair.bob.events) == 2  # As before.
+
+
+def test_a_peer_whose_link_was_closed_comes_back_over_a_new_connection(pair: Pair) -> None:
+    pair.bob.transport.close_link(pair.at_bob)
+    pair.run(lambda: pair.alice.downs)
+    again = dial(pair.alice, pair.bob, pair.endpoint)
+    pair.alice.transport.send(again, [b"here again"])
     pair.run(lambda: len(pair.bob.ups) == 2)
-    assert pair.bob.ups[1].link != pair.at_bob
-    assert pair.bob.received(pair.bob.ups[1].link) == [(b"still here",)]
+    assert pair.bob.received(pair.bob.ups[1].link) == [(b"here again",)]
     assert pair.bob.transport.send(pair.bob.ups[1].link, [b"so am I"])
     pair.run(pair.alice.received)
-    pair.alice.transport.close_link(pair.at_alice)
-    pair.run(lambda: pair.bob.downs)
-    assert [down.link for down in pair.bob.downs] == [pair.bob.ups[1].link]
+    assert pair.bob.downs == []
 
 
 @pytest.mark.parametrize("from_listener", [False, True])
@@ -265,8 +281,11 @@ def test_a_message_that_comes_between_two_sends_is_not_slept_through(pair: Pair)
         pair.bob.transport.send(pair.at_bob, [b"ping"])
         pair.bob.transport.wait(0)
         deadline = time.monotonic() + 0.0005
+        unsent = 100
         while time.monotonic() < deadline:  # The message arrives meanwhile.
-            pair.alice.transport.send(pair.at_alice, [b"x"])
+            if unsent:
+                unsent -= 1
+                pair.alice.transport.send(pair.at_alice, [b"x"])
         started = time.monotonic()
         assert any(isinstance(event, Received) for event in pair.alice.transport.wait(5.0))
         assert time.monotonic() < started + 2.0

@@ -22,6 +22,7 @@ from tests.real.transport_harness import Network, Node, curve_pair, dial, join, 
 from zmqp2p.errors import EndpointError, InvalidValue, ServiceClosed
 from zmqp2p.ids import CurveKey, LinkId
 from zmqp2p.transport import SocketLimits, ZmqTransport
+from zmqp2p.transport.arrivals import Arrivals
 from zmqp2p.transport.endpoints import listen_ports, parse_listen
 from zmqp2p.transport.links import Links, Shared
 from zmqp2p.transport.listener import Listener
@@ -705,7 +706,9 @@ def descriptors_left(count: int) -> Iterator[None]:
 @contextmanager
 def bare_parts() -> Iterator[Shared]:
     """Give what the sockets of a transport share, without the transport."""
-    shared = Shared(make_context(), Reactor(), Links(), SocketLimits(), None)
+    shared = Shared(
+        make_context(), Reactor(), Links(), SocketLimits(), None, Arrivals(SocketLimits(), 1_000)
+    )
     yield shared
     shared.reactor.close()
     shared.context.destroy()

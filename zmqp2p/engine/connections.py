@@ -50,7 +50,7 @@ from zmqp2p.wire.frames import (
     Pong,
     Who,
 )
-from zmqp2p.wire.link import LinkDown, LinkEvent, LinkUp, Received
+from zmqp2p.wire.link import LinkDown, LinkEvent, LinkUp, Received, TurnedAway
 
 _KINDS: dict[type, Kind] = {
     Hello: Kind.HELLO,
@@ -200,6 +200,8 @@ class Connections:
                 self._up(event)
             case LinkDown():
                 self._down(event)
+            case TurnedAway():
+                self.door.turned_away(event)
             case Received(link, frames):
                 found = self.links.get(link)
                 if found is not None:

@@ -5,7 +5,7 @@ it, and even the answers and the events about it are so many and no more.
 """
 
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field, replace
 
 from zmqp2p.admission import Admission, everyone, known_peers_only
@@ -15,12 +15,13 @@ from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.instant import Instant
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import PeerManager
-from zmqp2p.engine.rate import Rate, Rates
+from zmqp2p.engine.rate import Rate, Rates, source_of
 from zmqp2p.errors import DecodeError
-from zmqp2p.events import CallbackFailed, LinkRefused
+from zmqp2p.events import CallbackFailed, ConnectionsRefused, LinkRefused
 from zmqp2p.ids import ADDRESS_SIZE, Address, CurveKey
 from zmqp2p.limits import RECORD_MAX_BYTES, Limits
 from zmqp2p.wire.frames import Hello
+from zmqp2p.wire.link import TurnedAway
 
 _SOURCES_MAX = 4_096  # Of which it is known when they were last told of.
 
@@ -30,8 +31,9 @@ class Defences:
     """What was refused in this run, in numbers: for status displays and monitoring."""
 
     refused: dict[ByeCode, int]  # Links, by why.
-    silenced_byes: int  # Refused without an answer: too many had one already.
-    untold_refusals: int  # Without an event of their own; see `LinkRefused.untold`.
+    connections: dict[str, int]  # Shut down before they were links, by why.
+    unanswered: int  # WHO and BYE that were left out: too many strangers had one already.
+    untold: int  # Refused links without an event of their own; see `LinkRefused.untold`.
     bans: dict[Address, tuple[float, str]]  # Who is banned: for so many seconds more, and why.
     barred_keys: int  # CURVE keys that are refused at the handshake now.
 
@@ -54,7 +56,8 @@ class Door:
     _answers: Rates = field(init=False)
     _events: Rates = field(init=False)
     _refused: dict[ByeCode, int] = field(default_factory=dict)
-    _silenced: int = 0
+    _turned_away: Counter[str] = field(default_factory=Counter)
+    _unanswered: int = 0
     _untold: int = 0
     _untold_of: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _failures: Rate = field(default_factory=lambda: Rate(1.0, 5.0))
@@ -88,9 +91,9 @@ class Door:
             return ban.until
         return None if self._admits(address) else math.inf
 
-    def lets_newcomer(self, source: str) -> bool:
-        """Whether one more peer that was never met may come in from ``source`` now (ADM-3)."""
-        return self._newcomers.allows(source, self.clock.now)
+    def lets_newcomer(self, remote: str) -> bool:
+        """Whether one more peer that was never met may come in from ``remote`` now (ADM-3)."""
+        return self._newcomers.allows(source_of(remote), self.clock.now)
 
     def ban(self, address: Address, seconds: float, reason: str) -> None:
         """Keep ``address`` out for so long; whoever calls this has its links closed."""
@@ -135,16 +138,16 @@ class Door:
 
     # --- What is said of those who may not ------------------------------------------------------
 
-    def may_answer(self, source: str) -> bool:
-        """Whether a stranger at ``source`` is given one more answer: WHO, or BYE (ADM-4)."""
-        allowed = self._answers.allows(source, self.clock.now)
-        self._silenced += not allowed
+    def may_answer(self, remote: str) -> bool:
+        """Whether a stranger at ``remote`` is given one more answer: WHO, or BYE (ADM-4)."""
+        allowed = self._answers.allows(source_of(remote), self.clock.now)
+        self._unanswered += not allowed
         return allowed
 
     def tell(self, refusal: LinkRefused) -> None:
         """Count a refused link, and tell the application, if it was not told of many already."""
         self._refused[refusal.code] = self._refused.get(refusal.code, 0) + 1
-        source = refusal.remote
+        source = source_of(refusal.remote)
         if not self._events.allows(source, self.clock.now):
             self._untold += 1
             self._untold_of[source] = self._untold_of.pop(source, 0) + 1
@@ -154,6 +157,12 @@ class Door:
         untold = self._untold_of.pop(source, 0)
         self.output.events.append(replace(refusal, untold=untold))
 
+    def turned_away(self, told: TurnedAway) -> None:
+        """Count connections that the transport has shut down, and tell the application."""
+        self._turned_away[told.why] += told.count
+        if self._events.allows(told.source, self.clock.now):
+            self.output.events.append(ConnectionsRefused(told.source, told.why, told.count))
+
     def defences(self) -> Defences:
         """Return what was refused in this run."""
         now = self.clock.now
@@ -161,7 +170,14 @@ class Door:
             address: (ban.until - now, ban.reason) for address, ban in self.bans.live(now).items()
         }
         keys = len(self.keys.live(now))
-        return Defences(dict(self._refused), self._silenced, self._untold, bans, keys)
+        return Defences(
+            refused=dict(self._refused),
+            connections=dict(self._turned_away),
+            unanswered=self._unanswered,
+            untold=self._untold,
+            bans=bans,
+            barred_keys=keys,
+        )
 
     def check(self) -> None:
         """Assert what is bounded here."""

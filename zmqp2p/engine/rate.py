@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 
 _SOURCES_MAX = 4_096  # Remembered; of the others it is as if nothing had been heard.
 
@@ -28,6 +29,20 @@ class Rate:
             return False
         self._left -= 1
         return True
+
+
+def source_of(remote: str) -> str:
+    """Return who counts as one source: of IPv6 the network, which its owner fills as he likes.
+
+    ``remote`` is an IP address; whatever else it is, as "localhost" for ipc, is its own source.
+    """
+    if ":" not in remote:
+        return remote
+    try:
+        whole = IPv6Address(remote.partition("%")[0])
+    except ValueError:
+        return remote
+    return f"{IPv6Address(int(whole) >> 64 << 64)}/64"
 
 
 class Rates:

@@ -13,15 +13,18 @@ import zmq
 
 from zmqp2p.errors import InvalidValue
 from zmqp2p.ids import LinkId
-from zmqp2p.transport.options import CurvePair, SocketLimits
+from zmqp2p.transport.arrivals import Arrivals
+from zmqp2p.transport.options import FRAMES_MAX, CurvePair, SocketLimits
 from zmqp2p.transport.reactor import Reactor
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent
 
-FRAMES_MAX = 2  # A header and at most one batch or body.
 TURN_MAX_MESSAGES = 256  # Per socket and call of `wait`, so that no peer starves another.
 
 DONTWAIT = int(zmq.DONTWAIT)
 SNDMORE = int(zmq.DONTWAIT | zmq.SNDMORE)
+
+_CURVE_BYTES = 33  # Of a frame, encrypted: its command's name, nonce, flags and MAC.
+_SHORT_MAX_BYTES, _SHORT_HEAD, _LONG_HEAD = 255, 2, 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,17 @@ class Shared:
     links: Links
     bounds: SocketLimits
     curve: CurvePair | None
+    arrivals: Arrivals
     former: bool = False  # The transport has another key now.
+
+
+def wire_bytes(frames: Sequence[bytes], *, curve: bool) -> int:
+    """Return how many bytes a message was on the wire (ZMTP 3.1, CURVE's MESSAGE)."""
+    total = 0
+    for frame in frames:
+        size = len(frame) + _CURVE_BYTES if curve else len(frame)
+        total += size + (_SHORT_HEAD if size <= _SHORT_MAX_BYTES else _LONG_HEAD)
+    return total
 
 
 class FastSocket:

@@ -3,6 +3,8 @@
 A routing id is a claim, even under CURVE. So a link is what the ZAP answer says of each message
 (its User-Id) together with the routing id; the id alone only says where an answer goes.
 
+A ROUTER cannot close one connection: it is shut down by its descriptor, which the monitor tells.
+
 A disconnect is told by descriptor. Descriptors are used again at once, so order matters: libzmq's
 one I/O thread writes all events of earlier connections before the first message of a later one.
 Reading the monitor before a new link is made therefore keeps the two apart.
@@ -11,6 +13,7 @@ Reading the monitor before a new link is made therefore keeps the two apart.
 import errno
 import os
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -18,6 +21,8 @@ import zmq
 
 from zmqp2p.errors import EndpointError
 from zmqp2p.ids import CurveKey, LinkId
+from zmqp2p.transport.arrivals import Arrival
+from zmqp2p.transport.descriptors import bytes_read, remote_of, shut_down, source_of
 from zmqp2p.transport.endpoints import Endpoint, SocketFile
 from zmqp2p.transport.links import (
     CONGESTED,
@@ -28,6 +33,7 @@ from zmqp2p.transport.links import (
     FastSocket,
     SendFailure,
     Shared,
+    wire_bytes,
 )
 from zmqp2p.transport.monitor import LISTEN_EVENTS, Monitor
 from zmqp2p.transport.options import apply, descriptor, listener_options, to_ms
@@ -37,6 +43,8 @@ from zmqp2p.wire.link import DownReason, LinkUp, Received
 _DRAIN_MAX_S = 1.0  # A lost link is told by then, even if the socket is never read empty.
 _REBIND_PAUSE_S = 0.001
 _ACCEPTED = int(zmq.EVENT_ACCEPTED)
+_LOOK_S = 0.1  # Between two looks at the connections, of which each takes 10 us.
+_LOOK_MAX = 64
 
 
 class AcceptedLink:
@@ -48,6 +56,7 @@ class AcceptedLink:
         self.user_id = first.user_id
         self.fd = first.fd
         self.ended_at = 0.0  # When the disconnect was heard of.
+        self.arrival = first.arrival
         self._listener = listener
 
     def send(self, frames: Sequence[bytes]) -> SendFailure | None:
@@ -55,16 +64,17 @@ class AcceptedLink:
         return self._listener.send(self.routing_id, frames)
 
     def close(self) -> None:
-        """Forget the link. A ROUTER cannot close one connection: a later message is a new link."""
+        """Forget the link, and end its connection when what was sent last has had time to leave."""
         self._listener.forget(self)
 
 
 class _First:
     """What the first message of a link tells about its connection."""
 
-    __slots__ = ("fd", "remote", "routing_id", "user_id")
+    __slots__ = ("arrival", "fd", "remote", "routing_id", "user_id")
 
     def __init__(self, routing_id: bytes, user_id: str, frame: zmq.Frame) -> None:
+        self.arrival: Arrival | None = None  # None once its end was told.
         self.routing_id = routing_id
         self.user_id = user_id
         self.fd = int(frame.get(zmq.SRCFD))
@@ -89,7 +99,11 @@ class Listener:
         self._bind_until = time.monotonic() + bind_within_s
         self._by_routing_id: dict[bytes, AcceptedLink] = {}
         self._by_fd: dict[int, AcceptedLink] = {}
-        self._connected: set[int] = set()  # Descriptors of connections that are not yet over.
+        self._arrivals: dict[int, Arrival] = {}  # Not yet over, by descriptor.
+        self._leaving: dict[bytes, Arrival] = {}  # Of links that were given up, by routing id.
+        self._unlooked: deque[int] = deque()  # Descriptors to be looked at in this round.
+        self._looking = False  # There is a time for the next look at the connections.
+        self._closed = False
         try:
             with ExitStack() as undo:
                 self._open(endpoint, ports, undo)
@@ -113,10 +127,17 @@ class Listener:
         return None
 
     def forget(self, link: AcceptedLink) -> None:
-        """Let later messages with the same routing id be another link."""
+        """Take no more of its messages, and let later ones of its routing id be another link."""
         del self._by_routing_id[link.routing_id]
         if self._by_fd.get(link.fd) is link:
             del self._by_fd[link.fd]
+        arrival = link.arrival
+        if arrival is not None and self._arrivals.get(link.fd) is arrival:
+            arrival.routing_id = link.routing_id
+            self._leaving[link.routing_id] = arrival
+            self._shared.arrivals.leave(arrival)
+            at = time.monotonic() + self._shared.bounds.linger_s
+            self._shared.reactor.call_at(at, lambda: self._shut_down(arrival))
 
     def end(self) -> None:
         """Close, and tell that the links have ended."""
@@ -130,6 +151,10 @@ class Listener:
         self._monitor.close()
         self._socket.set(zmq.LINGER, to_ms(self._shared.bounds.linger_s))
         self._socket.close()
+        self._closed = True
+        for arrival in self._arrivals.values():
+            self._shared.arrivals.went(arrival)
+        self._arrivals.clear()
         if self._file is not None:
             self._file.remove()
 
@@ -176,7 +201,7 @@ class Listener:
 
     def _serve_data(self) -> bool:
         receive, receive_frame = self._fast.receive, self._fast.receive_frame
-        events = self._shared.links.events
+        events, curve = self._shared.links.events, self._shared.curve is not None
         for _ in range(TURN_MAX_MESSAGES):
             try:
                 routing_id = receive(DONTWAIT)
@@ -185,14 +210,21 @@ class Listener:
                 return False
             frames = self._fast.rest_of(first)
             link = self._link_of(routing_id, first)
+            if link is None:
+                continue
             if frames is None:
                 self._shared.links.drop(link, DownReason.NOT_ZP2P, "more than two frames")
-            else:
-                events.append(Received(link.link_id, frames))
+                continue
+            if link.arrival is not None:
+                link.arrival.taken_bytes += wire_bytes(frames, curve=curve)
+            events.append(Received(link.link_id, frames))
         return True
 
-    def _link_of(self, routing_id: bytes, frame: zmq.Frame) -> AcceptedLink:
-        """Return the link that a message came over; a new one if it is the first."""
+    def _link_of(self, routing_id: bytes, frame: zmq.Frame) -> AcceptedLink | None:
+        """Return the link that a message came over; a new one if it is the first.
+
+        None if it is of a connection that is being shut down.
+        """
         # Without CURVE nobody has proven a User-Id: it is not looked at.
         user_id = "" if self._shared.curve is None else str(frame.get("User-Id"))
         link = self._by_routing_id.get(routing_id)
@@ -201,10 +233,16 @@ class Listener:
         if link is not None:
             detail = "its routing id passed to another key"
             self._shared.links.drop(link, DownReason.LOST, detail)
+        leaving = self._leaving.get(routing_id)
+        if leaving is not None and leaving.fd == frame.get(zmq.SRCFD):
+            return None
         return self._new_link(_First(routing_id, user_id, frame))
 
-    def _new_link(self, first: "_First") -> AcceptedLink:
+    def _new_link(self, first: "_First") -> AcceptedLink | None:
         self._serve_monitor()  # Whatever was before this connection is told before it.
+        first.arrival = self._arrivals.get(first.fd)
+        if first.arrival is not None and first.arrival.leaving:
+            return None
         earlier = self._by_fd.get(first.fd)
         if earlier is not None:
             self._end(earlier)
@@ -216,20 +254,86 @@ class Listener:
         former = self._shared.former
         up = LinkUp(link.link_id, key, first.remote, dialed=False, former=former)
         self._shared.links.events.append(up)
-        if link.fd not in self._connected:
+        if link.arrival is None:
             self._end(link)  # Its end was told before its first message was read.
+        else:
+            self._shared.arrivals.prove(link.arrival)
         return link
 
     def _serve_monitor(self) -> bool:
+        victims: list[Arrival] = []
         for event, fd in self._monitor.drain():
             if event == _ACCEPTED:
-                self._connected.add(fd)
+                victims += self._accepted(fd)
                 continue
-            self._connected.discard(fd)
+            self._ended(fd)
             link = self._by_fd.get(fd)
             if link is not None:
                 self._end(link)
+        for victim in victims:  # Not before all is told: one may be over, and its number another's.
+            self._shut_down(victim)
         return False
+
+    def _ended(self, fd: int) -> None:
+        arrival = self._arrivals.pop(fd, None)
+        if arrival is None:
+            return
+        self._shared.arrivals.went(arrival)
+        if self._leaving.get(arrival.routing_id) is arrival:
+            at = time.monotonic() + _DRAIN_MAX_S  # What it has said last is dropped till then.
+            self._shared.reactor.call_at(at, lambda: self._let_go(arrival))
+
+    def _let_go(self, arrival: Arrival) -> None:
+        if self._leaving.get(arrival.routing_id) is arrival:
+            del self._leaving[arrival.routing_id]
+
+    def _accepted(self, fd: int) -> list[Arrival]:
+        """Take in a connection; return whom it leaves no room for."""
+        now, remote = time.monotonic(), remote_of(fd)
+        source = "" if remote is None else source_of(remote)  # It may be over already.
+        arrival = Arrival(fd, remote or (), source, now)
+        self._arrivals[fd] = arrival
+        victim = self._shared.arrivals.came(arrival, now)
+        self._look_later()
+        return [] if victim is None else [victim]
+
+    def _shut_down(self, arrival: Arrival) -> None:
+        """End a connection of this listener, or another one; not if it has ended."""
+        if self._shared.arrivals.holds(arrival):
+            shut_down(arrival.fd, arrival.remote)
+
+    def _look_later(self) -> None:
+        """Look after the connections for as long as there are any."""
+        if not self._looking and self._arrivals:
+            self._looking = True
+            self._shared.reactor.call_at(time.monotonic() + _LOOK_S, self._look)
+
+    def _look(self) -> None:
+        """End those that say nothing, or never end what they say."""
+        self._looking = False
+        if self._closed:
+            return
+        arrivals = self._shared.arrivals
+        late = arrivals.overdue(time.monotonic())
+        drained = not self._serve_data()  # What is whole is handed over before it is counted.
+        if not drained:
+            self._shared.reactor.mark(self._serve_data)
+        endless = [
+            arrival
+            for arrival in self._next_to_look_at()
+            if arrivals.hoards(arrival, bytes_read(arrival.fd), drained=drained)
+        ]
+        for arrival in (*late, *endless):
+            self._shut_down(arrival)
+        self._shared.links.events.extend(arrivals.told())
+        self._look_later()
+
+    def _next_to_look_at(self) -> list[Arrival]:
+        """Return some connections, each in its turn."""
+        if not self._unlooked:
+            self._unlooked.extend(self._arrivals)
+        fds = [self._unlooked.popleft() for _ in range(min(_LOOK_MAX, len(self._unlooked)))]
+        return [self._arrivals[fd] for fd in fds if fd in self._arrivals]
 
     def _end(self, link: AcceptedLink) -> None:
         """Note that a connection is over; its last messages are read before it is told."""

@@ -260,13 +260,12 @@ class MemoryTransport:
     def close_link(self, link: LinkId) -> None:
         """Close and forget ``link`` at once; no event follows. Unknown links are no error.
 
-        As with ZeroMQ, the connection of a peer that dialed us stays: what it sends from now on
-        comes as a new link.
+        The connection ends, whoever dialed; what it carries has arrived already.
         """
         self._check_usable()
         with self._network.lock:
             end = self._forget(link)
-            if end is not None and end.dialed:
+            if end is not None:
                 self._network.hang_up(end)
 
     def wait(self, timeout_s: float | None) -> list[LinkEvent]:

@@ -23,6 +23,8 @@ IO_THREADS = 1  # The order of monitor events and messages relies on there being
 MAX_SOCKETS = 65_535  # libzmq's most, 1 MB. A dialed link takes three: DEALER, monitor, its peer.
 NEVER_MS = 3_600_000  # Longer than a socket without a connection lives.
 
+FRAMES_MAX = 2  # A header and at most one batch or body.
+
 Options = Mapping[int, int | bytes]
 
 
@@ -32,7 +34,12 @@ class SocketLimits:
 
     frame_max_bytes: int = limits.FRAME_MAX_BYTES  # Per frame, encrypted. Below 296 CURVE fails.
     send_queue_messages: int = 20_000  # More than a session's window: full means "does not read".
-    receive_queue_messages: int = 1_000  # All that libzmq holds of one peer before it is read.
+    # All that libzmq holds of one peer before it is read.
+    receive_queue_messages: int = 1_000  # Of one that this node dialed.
+    # Of one that dialed it: anybody. An honest window is 64 batches; the rest waits in TCP. Of each
+    # message libzmq keeps the 8 KiB that it was read with: with 1,000, 200 connections that send 3
+    # bytes at a time made it hold 300 MiB.
+    accepted_queue_messages: int = 64
     backlog: int = 1_024  # A restarted node is dialed by all its peers at once.
     # Up to round trips of 2 s. Whoever dials need not wait that long: attempts may overlap.
     connect_timeout_s: float = 4.0  # One round trip, and time for a lost SYN to be sent again.
@@ -43,6 +50,23 @@ class SocketLimits:
     # over microseconds after the event; on a machine under load its thread may need a time slice.
     grace_s: float = 0.01
     linger_s: float = 0.1  # How long a goodbye may take to leave a socket that is closed.
+    # Accepted connections: all, and of one source (an IP address, an IPv6 /64, all of ipc). 40 KB
+    # and a descriptor each; they get half of the descriptors, the rest is for dials and the store.
+    connections_max: int = 20_000
+    connections_max_per_source: int = 4_096  # A site behind one address; never more than half.
+    # Those of which no message has come: a TCP connection that says nothing, a handshake under
+    # way, or one that is over, and then silence. Beyond it the oldest goes: with a way of 0.2 s
+    # and four times that for a handshake, an honest one survives 1,200 others each second.
+    unproven_max: int = 1_024
+    unproven_max_per_source: int = 128
+    # A CURVE handshake costs libzmq's one thread 0.8 ms, and this is asked before it: one source
+    # has a twelfth of that thread, and all others the rest.
+    connects_per_s_per_source: float = 100.0
+    connects_burst_per_source: int = 256  # The links of a site that comes back after an outage.
+    first_message_s: float = 15.0  # A slow handshake, and one more way.
+    # Read of a connection, and not handed over as whole messages: two frames of the largest size,
+    # and what libzmq may have in hand. Of frames that are followed by more it bounds no number.
+    incomplete_max_bytes: int = 2 * limits.MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +99,7 @@ def listener_options(bounds: SocketLimits, curve: CurvePair | None, *, ipv6: boo
     """Return what the ROUTER of one listening endpoint is given; ``curve`` None means NULL."""
     options: dict[int, int | bytes] = {
         **_common_options(bounds, ipv6=ipv6),
+        zmq.RCVHWM: bounds.accepted_queue_messages,
         # A send to a peer that is gone or does not read must fail, not vanish.
         zmq.ROUTER_MANDATORY: 1,
         # With 1 any admitted peer takes another's return route by announcing its routing id.
@@ -103,6 +128,7 @@ def dialer_options(
     """Return what the DEALER of one dial is given; ``server_key`` is pinned by CURVE."""
     options: dict[int, int | bytes] = {
         **_common_options(bounds, ipv6=ipv6),
+        zmq.RCVHWM: bounds.receive_queue_messages,
         # One socket is one connection: whoever wants another dials again, on a fresh socket that
         # holds nothing stale. Not -1: that makes libzmq drop what it has received and not yet
         # handed over when the connection ends (measured: 801 of 900 messages).
@@ -120,7 +146,6 @@ def _common_options(bounds: SocketLimits, *, ipv6: bool) -> Options:
     return {
         zmq.LINGER: 0,  # The default, for ever, makes the end of the context hang.
         zmq.SNDHWM: bounds.send_queue_messages,
-        zmq.RCVHWM: bounds.receive_queue_messages,
         # Without it a stranger grows the process by 400 MiB before he is authenticated.
         zmq.MAXMSGSIZE: bounds.frame_max_bytes,
         zmq.HANDSHAKE_IVL: to_ms(bounds.handshake_timeout_s),

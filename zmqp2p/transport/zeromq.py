@@ -16,6 +16,8 @@ import zmq
 
 from zmqp2p.errors import EndpointError, InvalidValue, ServiceClosed
 from zmqp2p.ids import CURVE_KEY_SIZE, CurveKey, LinkId
+from zmqp2p.transport.arrivals import Arrivals
+from zmqp2p.transport.descriptors import descriptors_max
 from zmqp2p.transport.dialer import DialedLink
 from zmqp2p.transport.endpoints import (
     Endpoint,
@@ -84,7 +86,10 @@ class ZmqTransport:
         self._context = make_context()
         self._reactor = Reactor()
         self._links = Links()
-        self._shared = Shared(self._context, self._reactor, self._links, bounds, curve)
+        self._arrivals = Arrivals(bounds, descriptors_max())
+        self._shared = Shared(
+            self._context, self._reactor, self._links, bounds, curve, self._arrivals
+        )
         self._listeners: list[Listener] = []
         self._former: list[Listener] = []  # Of the key before.
         self._inherited: list[Endpoint] = []  # Where they listen, and this key will.
@@ -186,8 +191,8 @@ class ZmqTransport:
     def close_link(self, link: LinkId) -> None:
         """Close and forget ``link`` at once; no event follows. Unknown links are no error.
 
-        The connection of a peer that dialed us stays until the peer closes it, because a ROUTER
-        cannot close one: what it sends from now on comes as a new link.
+        What was sent last has 0.1 s (``bounds.linger_s``) to leave; then the connection ends, also
+        that of a peer that dialed us. What that still says is told to nobody.
         """
         self._check_usable()
         self._links.forget(link)

@@ -49,7 +49,17 @@ class LinkDown:
     detail: str
 
 
-LinkEvent = LinkUp | Received | LinkDown
+@dataclass(frozen=True, slots=True)
+class TurnedAway:
+    """So many connections of one source were shut down before there was a link of any of them."""
+
+    source: str
+    why: str
+    count: int
+    link: LinkId = LinkId(0)  # None: no link is ever numbered so.
+
+
+LinkEvent = LinkUp | Received | LinkDown | TurnedAway
 
 
 def of_former_key(event: LinkEvent) -> LinkEvent:

@@ -9,7 +9,6 @@ from tests.engine_world import HIGH, LOW, MIDDLE, Sut, curve_of, frames_on, hell
 from zmqp2p.admission import Admission, all_but_these, everyone, known_peers_only, only_these
 from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import SecretKey
-from zmqp2p.engine import admission as hello_checks
 from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.door import claimed_address
 from zmqp2p.engine.output import EngineOutput
@@ -99,7 +98,7 @@ def test_a_refusal_by_address_costs_no_signature(monkeypatch: pytest.MonkeyPatch
     def never(*_: object, **__: object) -> PeerRecord:
         raise AssertionError
 
-    monkeypatch.setattr(hello_checks.PeerRecord, "decode", never)
+    monkeypatch.setattr(PeerRecord, "decode", never)
     forged = record_of(LOW).encode()[:-1] + b"\0"
     output = sut.meet(LINK, LOW, replace(hello_of(LOW), record=forged))
     assert byes(output) == [(LINK, ByeCode.NOT_ALLOWED)]
@@ -341,7 +340,7 @@ def test_strangers_get_so_many_answers_and_no_more() -> None:
     assert len(output.frames) == 5
     assert {type(frame) for _, frame in output.frames} <= {Who, Bye}
     assert len(output.closes) == 200
-    assert sut.engine.defences().silenced_byes == 395
+    assert sut.engine.defences().unanswered == 395
     assert sut.engine.defences().refused == {ByeCode.PROTOCOL_ERROR: 200}
 
 
@@ -376,7 +375,7 @@ def test_refusals_make_so_many_events_and_the_rest_is_counted() -> None:
     refuse(201)
     (event,) = refused(sut.settle())
     assert event.untold == 0
-    assert sut.engine.defences().untold_refusals == 97
+    assert sut.engine.defences().untold == 97
 
 
 def test_sources_that_are_made_up_leave_nothing_behind() -> None:

@@ -1,0 +1,256 @@
+"""Accepted connections: which go when there are too many, and what counts as one source."""
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from zmqp2p.engine.rate import source_of as network_of
+from zmqp2p.limits import MIB
+from zmqp2p.transport.arrivals import Arrival, Arrivals
+from zmqp2p.transport.descriptors import (
+    LOCAL_SOURCE,
+    bytes_read,
+    descriptors_max,
+    remote_of,
+    shut_down,
+    source_of,
+)
+from zmqp2p.transport.links import wire_bytes
+from zmqp2p.transport.options import SocketLimits
+from zmqp2p.wire.link import TurnedAway
+
+FAST = 1e9  # A rate that is no bound.
+
+
+def arrivals(*, descriptors: int = 1_000_000, **bounds: float) -> Arrivals:
+    """Return the arrivals of a transport whose rates do not matter, unless they are given."""
+    free = {"connects_per_s_per_source": FAST, "connects_burst_per_source": FAST}
+    return Arrivals(SocketLimits(**{**free, **bounds}), descriptors)  # type: ignore[arg-type]
+
+
+def come(to: Arrivals, source: str, now: float = 0.0) -> tuple[Arrival, Arrival | None]:
+    """Let one connection come; return it, and who must go."""
+    arrival = Arrival(0, (), source, now)
+    victim = to.came(arrival, now)
+    to.check()
+    return arrival, victim
+
+
+def test_one_source_has_its_share_of_unproven_connections_and_its_oldest_goes() -> None:
+    sut = arrivals(unproven_max_per_source=2)
+    first, _ = come(sut, "mallory")
+    other, _ = come(sut, "alice")
+    assert come(sut, "mallory")[1] is None
+    assert come(sut, "mallory")[1] is first
+    assert first.leaving
+    assert not other.leaving
+    assert sut.told() == [TurnedAway("mallory", "too many unproven of one source", 1)]
+    assert sut.told() == []
+
+
+def test_a_proven_connection_is_no_longer_in_the_way() -> None:
+    sut = arrivals(unproven_max_per_source=1)
+    first, _ = come(sut, "alice")
+    sut.prove(first)
+    sut.prove(first)
+    assert come(sut, "alice")[1] is None
+
+
+def test_of_all_unproven_the_oldest_goes_so_that_a_flood_keeps_nobody_out() -> None:
+    sut = arrivals(unproven_max=3)
+    oldest, _ = come(sut, "mallory 0")
+    for number in (1, 2):
+        assert come(sut, f"mallory {number}")[1] is None
+    assert come(sut, "alice")[1] is oldest
+
+
+def test_there_are_no_more_connections_than_half_of_the_descriptors() -> None:
+    """The rest is for dials and the store: at the last one libzmq spins, and SQLite fails."""
+    sut = arrivals(descriptors=8)
+    proven = [come(sut, str(number))[0] for number in range(4)]
+    for each in proven:
+        sut.prove(each)
+    newest, victim = come(sut, "late")
+    assert victim is newest
+    sut.went(proven[0])
+    sut.went(newest)
+    assert come(sut, "in time")[1] is None
+    assert len(sut) == 4
+
+
+def test_one_source_never_has_all_of_them() -> None:
+    sut = arrivals(descriptors=16)
+    for _ in range(6):
+        sut.prove(come(sut, "mallory")[0])
+    newest, victim = come(sut, "mallory")
+    assert victim is newest
+    assert come(sut, "alice")[1] is None
+
+
+def test_a_source_that_comes_too_fast_is_turned_away_before_a_handshake() -> None:
+    sut = arrivals(connects_per_s_per_source=10.0, connects_burst_per_source=5)
+    victims = [come(sut, "mallory", 100.0)[1] for _ in range(50)]
+    assert victims.count(None) == 5
+    assert come(sut, "alice", 100.0)[1] is None
+    assert come(sut, "mallory", 100.2)[1] is None
+    assert sut.told() == [TurnedAway("mallory", "too fast from one source", 45)]
+
+
+def test_who_says_nothing_in_time_is_shut_down() -> None:
+    """Whether it never finished its handshake, or did and fell silent."""
+    sut = arrivals(first_message_s=15.0)
+    mute, _ = come(sut, "mallory", 0.0)
+    heard, _ = come(sut, "alice", 0.0)
+    come(sut, "late", 1.0)
+    sut.prove(heard)
+    assert sut.overdue(14.9) == []
+    assert sut.overdue(15.0) == [mute]
+    assert sut.overdue(15.0) == []
+    assert sut.holds(mute)  # Until its end is told.
+    sut.went(mute)
+    assert not sut.holds(mute)
+    sut.check()
+    assert sut.told() == [TurnedAway("mallory", "no message in time", 1)]
+
+
+def test_a_message_without_end_is_noticed() -> None:
+    """FRM-1: libzmq keeps all frames of a message until the last has come."""
+    sut = arrivals()
+    whole, _ = come(sut, "alice")
+    whole.taken_bytes = 100 * MIB
+    assert not sut.hoards(whole, 102 * MIB, drained=True)
+    assert sut.hoards(whole, 102 * MIB + 1, drained=True)
+    assert not sut.hoards(whole, 200 * MIB, drained=True)  # It is leaving already.
+    assert sut.told() == [TurnedAway("alice", "a message without end", 1)]
+
+
+def test_messages_that_wait_to_be_read_are_not_held_against_their_sender() -> None:
+    sut = arrivals()
+    queued, _ = come(sut, "alice")
+    assert not sut.hoards(queued, 32 * MIB, drained=False)
+    assert sut.hoards(queued, 36 * MIB, drained=False)
+
+
+def test_sources_that_are_made_up_are_told_of_as_others() -> None:
+    sut = arrivals(connections_max=1)
+    for number in range(1_000):
+        come(sut, str(number))
+    told = sut.told()
+    assert len(told) == 65
+    assert sum(each.count for each in told) == 999
+    assert told[-1].source == "others"
+
+
+@pytest.mark.parametrize(
+    ("remote", "source"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("localhost", "localhost"),
+        ("mem:node", "mem:node"),
+    ],
+)
+def test_an_ipv6_network_is_one_source(remote: str, source: str) -> None:
+    """Its owner has 2**64 addresses of it."""
+    assert network_of(remote) == source
+
+
+# --- Descriptors ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Yield an accepted TCP connection, and its other end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        near = socket.create_connection(server.getsockname())
+        far, _ = server.accept()
+        with near, far:
+            near.settimeout(5.0)
+            yield far, near
+
+
+Ends = tuple[socket.socket, socket.socket]
+
+
+def test_a_connection_is_shut_down_by_its_descriptor(ends: Ends) -> None:
+    far, near = ends
+    remote = remote_of(far.fileno())
+    assert remote is not None
+    assert source_of(remote) == "127.0.0.1"
+    assert shut_down(far.fileno(), remote)
+    assert near.recv(1) == b""
+    far.setblocking(True)  # It is open still: libzmq's to close.
+
+
+def test_a_descriptor_that_is_anothers_by_now_is_let_be(ends: Ends) -> None:
+    far, near = ends
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        other = socket.create_connection(server.getsockname())
+        accepted, _ = server.accept()
+        with other, accepted:
+            remote = remote_of(accepted.fileno())
+            assert remote is not None
+            assert not shut_down(far.fileno(), remote)
+    far.sendall(b"x")
+    assert near.recv(1) == b"x"
+
+
+def test_what_is_no_socket_is_let_be() -> None:
+    """As a database, whose descriptor must not even be duplicated."""
+    reader, writer = os.pipe()
+    assert remote_of(reader) is None
+    assert not shut_down(reader, ())
+    assert bytes_read(reader) == 0
+    os.close(reader)
+    os.close(writer)
+    assert remote_of(reader) is None
+
+
+def test_ipc_is_one_source_and_not_measured() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        other.sendall(b"x")
+        remote = remote_of(one.fileno())
+        assert remote is not None
+        assert source_of(remote) == LOCAL_SOURCE
+        assert bytes_read(one.fileno()) == 0
+
+
+def test_a_mapped_address_is_the_ipv4_one() -> None:
+    assert source_of((("::", 1, 0, 0), ("::ffff:192.0.2.1", 5, 0, 0))) == "192.0.2.1"
+
+
+def test_only_what_was_read_counts(ends: Ends) -> None:
+    """What the kernel holds is bounded by itself."""
+    far, near = ends
+    near.sendall(bytes(50_000))
+    read = 0
+    while read < 20_000:
+        read += len(far.recv(20_000 - read))
+    assert bytes_read(far.fileno()) == 20_000
+
+
+def test_only_linux_tells_what_was_read(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    far, near = ends
+    near.sendall(b"x")
+    assert far.recv(1) == b"x"
+    assert bytes_read(far.fileno()) == 1
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert bytes_read(far.fileno()) == 0
+
+
+def test_a_process_may_open_so_many_descriptors() -> None:
+    assert descriptors_max() >= 64
+
+
+@pytest.mark.parametrize(
+    ("curve", "size", "on_the_wire"),
+    [(False, 255, 257), (False, 256, 265), (True, 222, 257), (True, 223, 265), (True, 0, 35)],
+)
+def test_a_frame_is_longer_on_the_wire(size: int, on_the_wire: int, *, curve: bool) -> None:
+    """As libzmq writes it; a real connection is compared in the tests of the transport."""
+    assert wire_bytes([bytes(size), bytes(size)], curve=curve) == 2 * on_the_wire
