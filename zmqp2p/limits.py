@@ -28,6 +28,7 @@ HEADER_MAX_ITEMS = 1_024
 FRAME_MAX_BYTES = BODY_MAX_BYTES + 1 * KIB  # ZMQ_MAXMSGSIZE: a body, CURVE's 33 bytes, slack.
 REFUSALS_MAX = 64  # Refusals carried at a time; processing pauses when more are unheard.
 ERROR_MAX_BYTES = 1_000  # Of what a handler raised, kept with its dead letter.
+EARLY_FRAMES_MAX = 64  # Before HELLO on a link: what was under way when a listener forgot it.
 REASON_MAX_BYTES = 200  # A refusal's or goodbye's text.
 RECORD_MAX_BYTES = 2 * KIB
 ENDPOINTS_MAX = 8  # Per record.

@@ -543,11 +543,15 @@ def storm(endpoint: str) -> None:
 
 
 def test_a_storm_of_strangers_does_not_stop_the_node(tcp: Network) -> None:
-    alice, bob = tcp.node(), tcp.node()
+    """Whoever dials from the same address as they do is let in, if they may come so fast."""
+    alice = tcp.node()
+    bob = tcp.node(
+        bounds=SocketLimits(connects_per_s_per_source=1e6, connects_burst_per_source=10**6)
+    )
     endpoint = bob.transport.listen(tcp.endpoint())
     storm(endpoint)
     dial(alice, bob, endpoint)
-    assert bob.events == []
+    assert bob.ups == []
 
 
 def test_a_node_can_be_closed_amid_a_storm_of_strangers(tcp: Network) -> None:

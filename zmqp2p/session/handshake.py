@@ -71,6 +71,7 @@ class Link:
     ping_token: int = 0
     pings: dict[int, float] = field(default_factory=dict)  # Unanswered tokens, when they left.
     asked_at: float = float("-inf")  # When WHO was last sent.
+    early: int = 0  # Frames that came before the HELLO.
     told_at: float = float("-inf")  # When HELLO was last said because of a WHO.
     doubted: bool = False  # Its HELLO was of an older run; it was asked to say it again (RES-3).
     # When messages last came. Their queue is moving, and our acknowledgements may wait behind them;

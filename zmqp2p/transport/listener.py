@@ -211,10 +211,14 @@ class Listener:
             frames = self._fast.rest_of(first)
             link = self._link_of(routing_id, first)
             if link is None:
+                if frames is None:
+                    return True
                 continue
             if frames is None:
                 self._shared.links.drop(link, DownReason.NOT_ZP2P, "more than two frames")
-                continue
+                if link.arrival is not None:
+                    self._shut_down(link.arrival)  # At once: there is no goodbye to wait for.
+                return True  # It was read at some cost: others have their turn.
             if link.arrival is not None:
                 link.arrival.taken_bytes += wire_bytes(frames, curve=curve)
             events.append(Received(link.link_id, frames))

@@ -12,13 +12,13 @@ from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.door import claimed_address
 from zmqp2p.engine.output import EngineOutput
-from zmqp2p.events import CallbackFailed, LinkRefused, PeerDisconnected
+from zmqp2p.events import CallbackFailed, ConnectionsRefused, LinkRefused, PeerDisconnected
 from zmqp2p.ids import Address, CurveKey, LinkId
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import PutIssued
 from zmqp2p.records import PeerRecord
 from zmqp2p.wire.frames import Bye, Hello, Ping, Who
-from zmqp2p.wire.link import LinkUp, Received
+from zmqp2p.wire.link import LinkUp, Received, TurnedAway
 
 LINK = 1
 
@@ -425,3 +425,26 @@ def test_what_is_no_record_claims_nobody(record: bytes) -> None:
     """The full check says what is wrong with it."""
     assert claimed_address(replace(hello_of(LOW), record=record)) is None
     assert claimed_address(hello_of(LOW)) == LOW.address
+
+
+def test_who_talks_much_before_its_hello_is_cut_off() -> None:
+    """HEL-9: without BYE, since it may be a dialer that was forgotten amid much traffic."""
+    sut = Sut(MIDDLE)
+    sut.up(LINK, curve_of(LOW))
+    output = sut.hear(LINK, *[Ping(number) for number in range(64)])
+    assert output.closes == []
+    output = sut.hear(LINK, Ping(64))
+    assert output.closes == [LINK]
+    assert byes(output) == []
+    assert [event.code for event in refused(output)] == [ByeCode.PROTOCOL_ERROR]
+
+
+def test_connections_that_were_shut_down_are_told_and_counted() -> None:
+    sut = Sut(MIDDLE, limits=Limits(refusal_events_per_s=20.0))
+    told = [TurnedAway("192.0.2.1", "too many", count) for count in (5, 6, 7)]
+    output = sut.turn(*told)
+    assert output.events == [
+        ConnectionsRefused("192.0.2.1", "too many", 5),
+        ConnectionsRefused("192.0.2.1", "too many", 6),
+    ]
+    assert sut.engine.defences().connections == {"too many": 18}
