@@ -11,8 +11,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from zmqp2p import (
+    Admission,
     ChannelStatus,
     DeadLetter,
+    Defences,
     Delivery,
     FundedChannel,
     P2PService,
@@ -84,6 +86,18 @@ class Face(ABC):
 
     @abstractmethod
     def peers(self) -> list[PeerStatus]: ...
+
+    @abstractmethod
+    def set_admission(self, admission: Admission) -> None: ...
+
+    @abstractmethod
+    def ban(self, peer: Address, seconds: float, reason: str) -> None: ...
+
+    @abstractmethod
+    def unban(self, peer: Address) -> bool: ...
+
+    @abstractmethod
+    def defences(self) -> Defences: ...
 
     @abstractmethod
     def send(self, peer: Address, message: object, **terms: Any) -> ReceiptFace: ...
@@ -197,6 +211,18 @@ class BlockingFace(Face):
 
     def peers(self) -> list[PeerStatus]:
         return self._service.peers()
+
+    def set_admission(self, admission: Admission) -> None:
+        self._service.set_admission(admission)
+
+    def ban(self, peer: Address, seconds: float, reason: str) -> None:
+        self._service.ban(peer, seconds, reason)
+
+    def unban(self, peer: Address) -> bool:
+        return self._service.unban(peer)
+
+    def defences(self) -> Defences:
+        return self._service.defences()
 
     def send(self, peer: Address, message: object, **terms: Any) -> ReceiptFace:
         return _BlockingReceipt(self._service.send_message(peer, message, **terms))
@@ -343,6 +369,18 @@ class AioFace(Face):
 
     def peers(self) -> list[PeerStatus]:
         return self._run(self._service.peers())
+
+    def set_admission(self, admission: Admission) -> None:
+        self._run(self._service.set_admission(admission))
+
+    def ban(self, peer: Address, seconds: float, reason: str) -> None:
+        self._run(self._service.ban(peer, seconds, reason))
+
+    def unban(self, peer: Address) -> bool:
+        return self._run(self._service.unban(peer))
+
+    def defences(self) -> Defences:
+        return self._run(self._service.defences())
 
     def send(self, peer: Address, message: object, **terms: Any) -> ReceiptFace:
         sent = self._run(self._service.send_message(peer, message, **terms))

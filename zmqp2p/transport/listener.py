@@ -319,13 +319,13 @@ class Listener:
             return
         arrivals = self._shared.arrivals
         late = arrivals.overdue(time.monotonic())
-        drained = not self._serve_data()  # What is whole is handed over before it is counted.
+        # First what was read, then what is handed over: what comes in between does not mislead.
+        read = [(arrival, bytes_read(arrival.fd)) for arrival in self._next_to_look_at()]
+        drained = not self._serve_data()
         if not drained:
             self._shared.reactor.mark(self._serve_data)
         endless = [
-            arrival
-            for arrival in self._next_to_look_at()
-            if arrivals.hoards(arrival, bytes_read(arrival.fd), drained=drained)
+            arrival for arrival, count in read if arrivals.hoards(arrival, count, drained=drained)
         ]
         for arrival in (*late, *endless):
             self._shut_down(arrival)
