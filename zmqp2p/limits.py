@@ -131,6 +131,20 @@ class Limits:
     newcomers_per_s: float = 50.0
     newcomers_per_s_per_source: float = 2.0
     newcomers_burst: int = 1_000
+    # Accepted connections: all, and of one source (an IP address, an IPv6 /64, all of ipc). 40 KB
+    # and a descriptor each; they get half of the descriptors, the rest is for dials and the store.
+    connections_max: int = 20_000
+    connections_max_per_source: int = 4_096  # A site behind one address; never more than half.
+    # Those of which no message has come: a TCP connection that says nothing, a handshake under
+    # way, or one that is over, and then silence. Beyond it the oldest goes: with a way of 0.2 s
+    # and four times that for a handshake, an honest one survives 1,200 others each second.
+    unproven_max: int = 1_024
+    unproven_max_per_source: int = 128
+    # A CURVE handshake costs libzmq's one thread 0.8 ms, and this is asked before it: one source
+    # has a twelfth of that thread, and all others the rest.
+    connects_per_s_per_source: float = 100.0
+    connects_burst_per_source: int = 256  # The links of a site that comes back after an outage.
+    first_message_s: float = 15.0  # A slow handshake, and one more way.
     # WHO and BYE to strangers, 60 bytes each; one source is given a tenth of them.
     stranger_answers_per_s: float = 1_000.0
     refusal_events_per_s: float = 100.0  # LinkRefused; the rest is counted. A source: a tenth.

@@ -25,7 +25,7 @@ from zmqp2p.store import MemoryStore, SqliteStore
 from zmqp2p.store.base import Store
 from zmqp2p.transport import ZmqTransport
 from zmqp2p.transport.base import Transport
-from zmqp2p.transport.options import CurvePair
+from zmqp2p.transport.options import CurvePair, socket_limits
 from zmqp2p.transport.zeromq import Security
 
 RECORD_LIFETIME_S = 30 * 24 * 3600.0
@@ -195,6 +195,7 @@ def _transport(options: Options, barred: Bans[CurveKey]) -> Transport:
         security=options.security,
         allow_insecure_remote=options.allow_insecure_remote,
         admit=admit,
+        bounds=socket_limits(options.limits),
     )
 
 

@@ -8,7 +8,7 @@ import ctypes
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NoReturn
 
 import zmq
@@ -50,23 +50,24 @@ class SocketLimits:
     # over microseconds after the event; on a machine under load its thread may need a time slice.
     grace_s: float = 0.01
     linger_s: float = 0.1  # How long a goodbye may take to leave a socket that is closed.
-    # Accepted connections: all, and of one source (an IP address, an IPv6 /64, all of ipc). 40 KB
-    # and a descriptor each; they get half of the descriptors, the rest is for dials and the store.
-    connections_max: int = 20_000
-    connections_max_per_source: int = 4_096  # A site behind one address; never more than half.
-    # Those of which no message has come: a TCP connection that says nothing, a handshake under
-    # way, or one that is over, and then silence. Beyond it the oldest goes: with a way of 0.2 s
-    # and four times that for a handshake, an honest one survives 1,200 others each second.
-    unproven_max: int = 1_024
-    unproven_max_per_source: int = 128
-    # A CURVE handshake costs libzmq's one thread 0.8 ms, and this is asked before it: one source
-    # has a twelfth of that thread, and all others the rest.
-    connects_per_s_per_source: float = 100.0
-    connects_burst_per_source: int = 256  # The links of a site that comes back after an outage.
-    first_message_s: float = 15.0  # A slow handshake, and one more way.
+    # What a node may set; see `zmqp2p.limits.Limits` for the reasons.
+    connections_max: int = limits.DEFAULT_LIMITS.connections_max
+    connections_max_per_source: int = limits.DEFAULT_LIMITS.connections_max_per_source
+    unproven_max: int = limits.DEFAULT_LIMITS.unproven_max
+    unproven_max_per_source: int = limits.DEFAULT_LIMITS.unproven_max_per_source
+    connects_per_s_per_source: float = limits.DEFAULT_LIMITS.connects_per_s_per_source
+    connects_burst_per_source: int = limits.DEFAULT_LIMITS.connects_burst_per_source
+    first_message_s: float = limits.DEFAULT_LIMITS.first_message_s
     # Read of a connection, and not handed over as whole messages: two frames of the largest size,
     # and what libzmq may have in hand. Of frames that are followed by more it bounds no number.
     incomplete_max_bytes: int = 2 * limits.MIB
+
+
+def socket_limits(of: limits.Limits) -> SocketLimits:
+    """Return the bounds of sockets with those that ``of`` has too as it says."""
+    names = {field.name for field in fields(SocketLimits)}
+    both = names & {field.name for field in fields(limits.Limits)}
+    return SocketLimits(**{name: getattr(of, name) for name in both})
 
 
 @dataclass(frozen=True, slots=True)
