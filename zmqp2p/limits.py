@@ -28,7 +28,6 @@ HEADER_MAX_ITEMS = 1_024
 FRAME_MAX_BYTES = BODY_MAX_BYTES + 1 * KIB  # ZMQ_MAXMSGSIZE: a body, CURVE's 33 bytes, slack.
 REFUSALS_MAX = 64  # Refusals carried at a time; processing pauses when more are unheard.
 ERROR_MAX_BYTES = 1_000  # Of what a handler raised, kept with its dead letter.
-EARLY_FRAMES_MAX = 64  # Before HELLO on a link: what was under way when a listener forgot it.
 REASON_MAX_BYTES = 200  # A refusal's or goodbye's text.
 RECORD_MAX_BYTES = 2 * KIB
 ENDPOINTS_MAX = 8  # Per record.
@@ -145,6 +144,7 @@ class Limits:
     connects_per_s_per_source: float = 100.0
     connects_burst_per_source: int = 256  # The links of a site that comes back after an outage.
     first_message_s: float = 15.0  # A slow handshake, and one more way.
+    early_frames_max: int = 64  # Before HELLO: what was under way when a listener forgot a link.
     # WHO and BYE to strangers, 60 bytes each; one source is given a tenth of them.
     stranger_answers_per_s: float = 1_000.0
     refusal_events_per_s: float = 100.0  # LinkRefused; the rest is counted. A source: a tenth.

@@ -27,7 +27,7 @@ from zmqp2p.events import (
     SessionForgotten,
 )
 from zmqp2p.ids import Address, InstanceId, LinkId, StreamId
-from zmqp2p.limits import EARLY_FRAMES_MAX, Limits
+from zmqp2p.limits import Limits
 from zmqp2p.persistence import PeerSnapshot, PutContact
 from zmqp2p.records import Contact, PeerRecord, parse_contact
 from zmqp2p.session.handshake import TABLE, Action, Link, LinkState
@@ -383,9 +383,9 @@ class Connections:
 
     def _ask_who(self, link: Link) -> None:
         link.early += 1
-        if link.early > EARLY_FRAMES_MAX:
+        if link.early > self.limits.early_frames_max:
             # Without BYE: a dialer that was forgotten amid much traffic comes again at once.
-            why = f"HEL-9: more than {EARLY_FRAMES_MAX} frames before HELLO"
+            why = f"HEL-9: more than {self.limits.early_frames_max} frames before HELLO"
             self.door.tell(_refusal(link, ByeCode.PROTOCOL_ERROR, why))
             self.output.closes.append(link.id)
             self._drop(link, why)
