@@ -653,7 +653,7 @@ class Connections:
     def _tick_grace(self) -> None:
         if self.clock.now < self._grace_until:  # Another rotation came meanwhile.
             self.agenda.schedule(Timer("grace", self.me.signer.address), self._grace_until)
-        elif self.me.former is not None:
+        else:
             self._end_former()
             self.output.former_ended = True
 
