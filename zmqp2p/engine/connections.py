@@ -168,7 +168,7 @@ class Connections:
     def tick(self) -> None:
         """Look at everything whose time has come."""
         for timer in self.agenda.due(self.clock.now):
-            if timer.what != "link" and timer.key not in self.sessions:
+            if timer.what not in ("link", "grace") and timer.key not in self.sessions:
                 continue  # It was forgotten.
             match timer.what:
                 case "link":

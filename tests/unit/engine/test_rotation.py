@@ -83,7 +83,10 @@ def dialed_low() -> Sut:
 
 
 def test_a_peers_newest_record_is_learned_over_a_link_of_its_former_key() -> None:
+    """IDN-5: it is what is known of the peer from then on, after a restart too."""
     sut = Sut(MIDDLE)
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW, endpoints=()))
     output = over_new_link(sut, OLD, curve_of(LOW), telling(LOW, newer(LOW)))
     assert codes(output) == []
     assert sut.statuses()[LOW.address] == "connected"
@@ -264,7 +267,7 @@ def test_without_curve_the_former_record_is_refused_on_any_link() -> None:
 
 
 def test_all_are_told_over_the_links_there_are() -> None:
-    """By a HELLO where this node dialed; a listener asks WHO, and tells it in its answer."""
+    """IDN-6: by a HELLO where this node dialed; a listener asks WHO, and tells it in its answer."""
     sut = dialed_low()
     dialed = sut.last_link
     sut.meet(OLD, HIGH)
