@@ -38,6 +38,7 @@ from zmqp2p.errors import (
     WouldDeadlock,
     WrongPassphrase,
 )
+from zmqp2p.handover import HandOver
 from zmqp2p.identity import Identity
 from zmqp2p.limits import Limits
 from zmqp2p.messages import AcceptState, ProposeState, RejectProposal, describe, message
@@ -67,6 +68,7 @@ __all__ = [
     "EndpointError",
     "Expired",
     "FundedChannel",
+    "HandOver",
     "HandlerFailed",
     "Identity",
     "InvalidValue",

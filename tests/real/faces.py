@@ -15,6 +15,7 @@ from zmqp2p import (
     DeadLetter,
     Delivery,
     FundedChannel,
+    HandOver,
     P2PService,
     PeerRecord,
     PeerStatus,
@@ -22,7 +23,7 @@ from zmqp2p import (
     Proposal,
     aio,
 )
-from zmqp2p.crypto import Signature
+from zmqp2p.crypto import Signature, Signer
 from zmqp2p.events import Event
 from zmqp2p.ids import Address, ChannelId, MessageId
 from zmqp2p.state import Outcome, State
@@ -75,6 +76,12 @@ class Face(ABC):
 
     @abstractmethod
     def rotate_curve_key(self, endpoint: str | None = None, **terms: Any) -> PeerRecord: ...
+
+    @abstractmethod
+    def hand_over(self, successor: Signer) -> HandOver: ...
+
+    @abstractmethod
+    def accept_hand_over(self, statement: HandOver | str, contact: PeerRecord | str) -> Address: ...
 
     @abstractmethod
     def flush(self, timeout_s: float | None = None) -> None: ...
@@ -188,6 +195,12 @@ class BlockingFace(Face):
     def rotate_curve_key(self, endpoint: str | None = None, **terms: Any) -> PeerRecord:
         self.record = self._service.rotate_curve_key(endpoint, **terms)
         return self.record
+
+    def hand_over(self, successor: Signer) -> HandOver:
+        return self._service.hand_over(successor)
+
+    def accept_hand_over(self, statement: HandOver | str, contact: PeerRecord | str) -> Address:
+        return self._service.accept_hand_over(statement, contact)
 
     def flush(self, timeout_s: float | None = None) -> None:
         self._service.flush(timeout_s)
@@ -334,6 +347,12 @@ class AioFace(Face):
     def rotate_curve_key(self, endpoint: str | None = None, **terms: Any) -> PeerRecord:
         self.record = self._run(self._service.rotate_curve_key(endpoint, **terms))
         return self.record
+
+    def hand_over(self, successor: Signer) -> HandOver:
+        return self._service.hand_over(successor)
+
+    def accept_hand_over(self, statement: HandOver | str, contact: PeerRecord | str) -> Address:
+        return self._run(self._service.accept_hand_over(statement, contact))
 
     def flush(self, timeout_s: float | None = None) -> None:
         self._run(self._service.flush(timeout_s))

@@ -16,15 +16,16 @@ from zmqp2p.engine.instant import Instant, Timer
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import PATIENT_CODES, PeerManager
 from zmqp2p.engine.redial import Failure
-from zmqp2p.errors import Contradiction, PeerError
+from zmqp2p.errors import Contradiction, PeerError, UnknownPeer
 from zmqp2p.events import (
     DataLossDetected,
     LinkRefused,
     PeerConnected,
     PeerDisconnected,
+    PeerHandedOver,
     SessionForgotten,
 )
-from zmqp2p.ids import Address, InstanceId, LinkId, StreamId
+from zmqp2p.ids import Address, InstanceId, LinkId, StreamId, address_text
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import PeerSnapshot, PutContact
 from zmqp2p.records import Contact, PeerRecord, parse_contact
@@ -134,6 +135,18 @@ class Connections:
         if not self._keep(session) and news:
             self._store_contact(address)
         self.dialing.plan(address)
+
+    def hand_over(self, old: Address, contact: Contact) -> None:
+        """Keep a link to ``contact`` instead of to ``old``, whose session stays as it is.
+
+        Raises:
+            UnknownPeer: no link is to be kept to ``old``: perhaps it was handed over already.
+        """
+        if not self.peers.unwant(old):
+            raise UnknownPeer(f"{address_text(old)} was not added, or was handed over before")
+        self._store_contact(old)
+        self.add_contact(contact)
+        self.output.events.append(PeerHandedOver(old, contact.address))
 
     def session(self, address: Address) -> Session:
         """Return the session with ``address``, made on demand."""

@@ -103,6 +103,14 @@ class PeerManager:
             news = True
         return news
 
+    def unwant(self, address: Address) -> bool:
+        """Keep no link to a peer any more; False if none was to be kept."""
+        peer = self.peers.get(address)
+        if peer is None or not peer.wanted:
+            return False
+        peer.wanted = False
+        return True
+
     def dial_at(self, peer: Peer, *, has_mail: bool) -> float | None:
         """Return when to dial ``peer``, or None if not: connected, about to be, or not wanted."""
         wanted = peer.wanted or has_mail or peer.moving
