@@ -480,8 +480,7 @@ class Connections:
         Nor is one on the very link where its owner has said it before: CURVE has proven the key at
         a time when it counted, and whoever steals it later cannot get into that connection.
         """
-        proven = link.curve_key is not None and link.state is LinkState.ESTABLISHED
-        if proven and link.peer == record.address:
+        if link.curve_key is not None and link.peer == record.address:
             return
         peer = self.peers.peers.get(record.address)
         known = peer.contact if peer is not None else None
@@ -552,7 +551,8 @@ class Connections:
             peer.greeting = None
         if session.links:
             if peer.moving and link.state is not LinkState.ESTABLISHED:
-                self.peers.move_failed(peer, self.clock.now)
+                kind = Failure.DENIED if code in PATIENT_CODES else Failure.ANSWERED
+                self.peers.move_failed(peer, kind, self.clock.now)
             self._move(address)
             return
         if peer.connected:

@@ -196,10 +196,10 @@ class PeerManager:
             self._start_over(peer, now)
         peer.moving = needed
 
-    def move_failed(self, peer: Peer, now: float) -> None:
+    def move_failed(self, peer: Peer, kind: Failure, now: float) -> None:
         """A try to move ``peer`` came to nothing; its links go on, and so does the trying."""
-        peer.asked, peer.greeting = False, None
-        self._plan(peer, Failure.ANSWERED, now)
+        peer.asked = False
+        self._plan(peer, kind, now)
 
     def established(self, peer: Peer) -> list[LinkId]:
         """A session with ``peer`` is up; return the attempts that are not needed any more."""

@@ -151,6 +151,20 @@ def test_a_move_that_fails_is_tried_again_and_the_link_goes_on(why: str) -> None
     assert sut.statuses()[LOW.address] == "connected"
 
 
+@pytest.mark.parametrize(("code", "soon"), [(ByeCode.NOT_ALLOWED, 0), (ByeCode.CLOSING, 1)])
+def test_a_peer_that_refuses_the_new_key_is_not_pestered(code: ByeCode, soon: int) -> None:
+    sut = dialed_low()
+    old = sut.last_link
+    sut.hear(old, telling(LOW, newer(LOW)))
+    new = sut.last_link
+    sut.up(new, NEW_KEY, dialed=True)
+    sut.hear(new, Bye(code, "for a reason"))
+    before = len(sut.done.dials)
+    sut.until(sut.now + sut.limits.redial_denied_s / 4)
+    assert min(len(sut.done.dials) - before, 1) == soon
+    assert sut.statuses()[LOW.address] == "connected"
+
+
 def test_the_end_of_the_last_link_ends_a_move_too() -> None:
     sut = dialed_low()
     old = sut.last_link
@@ -362,6 +376,31 @@ def test_a_rotation_alone_moves_nobody() -> None:
     output = rotate(sut, grace_s=1.0)
     assert (output.frames, output.dials, output.closes) == ([], [], [])
     assert sut.turn(later_s=1.0).former_ended
+
+
+def test_of_two_links_of_former_keys_none_is_closed_before_there_is_a_newer_one() -> None:
+    """Both sides had dialed, and then the key was replaced."""
+    sut = dialed_low()
+    sut.meet(OLD, LOW)
+    sut.hear(OLD, telling(LOW, newer(LOW)))
+    old = sut.engine._connections.sessions[LOW.address].links.keys()  # noqa: SLF001
+    output = sut.until(sut.now + sut.limits.duplicate_grace_s)
+    assert len(old) == 2
+    assert not old & set(output.closes)
+
+
+def test_a_duplicate_is_found_among_the_links_of_newest_keys() -> None:
+    """DUP-1: of these the higher address ends the one it dialed; the former one ends as well."""
+    sut = Sut(HIGH)
+    old = sut.dial(LOW)
+    sut.hear(old, hello_of(LOW))
+    sut.hear(old, telling(LOW, newer(LOW)))
+    mine = sut.last_link
+    sut.up(mine, NEW_KEY, dialed=True)
+    over_new_link(sut, NEW, NEW_KEY, hello_of(LOW, newer(LOW)))
+    sut.hear(mine, hello_of(LOW, newer(LOW)))
+    output = sut.until(sut.now + sut.limits.duplicate_grace_s)
+    assert sorted(output.closes) == sorted([old, mine])
 
 
 def test_duplicate_links_of_the_newest_keys_end_as_before() -> None:
