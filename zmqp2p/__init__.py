@@ -40,6 +40,7 @@ from zmqp2p.errors import (
     WouldDeadlock,
     WrongPassphrase,
 )
+from zmqp2p.handover import HandOver
 from zmqp2p.identity import Identity
 from zmqp2p.limits import Limits
 from zmqp2p.messages import AcceptState, ProposeState, RejectProposal, describe, message
@@ -71,6 +72,7 @@ __all__ = [
     "EndpointError",
     "Expired",
     "FundedChannel",
+    "HandOver",
     "HandlerFailed",
     "Identity",
     "InvalidValue",

@@ -14,11 +14,12 @@ from typing import Any, Self, TypeVar
 from zmqp2p.admission import Admission
 from zmqp2p.chain.base import ChainService
 from zmqp2p.codes import RejectCode
-from zmqp2p.crypto import Signature
+from zmqp2p.crypto import Signature, Signer
 from zmqp2p.engine.door import Defences
 from zmqp2p.engine.peers import PeerStatus
 from zmqp2p.errors import Backpressure, DeliveryTimeout, LocalError, ServiceClosed, UnknownPeer
 from zmqp2p.events import Event
+from zmqp2p.handover import HandOver
 from zmqp2p.identity import Identity
 from zmqp2p.ids import Address, ChannelId, MessageId, address_text
 from zmqp2p.node.build import (
@@ -34,6 +35,7 @@ from zmqp2p.node.build import (
     contact_of,
     encode,
     endpoints_of,
+    hand_over_of,
     options_of,
     start_node,
     terms_of,
@@ -49,6 +51,7 @@ from zmqp2p.node.deliveries import (
 )
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
 from zmqp2p.node.letters import DeadLetter, letters_of
+from zmqp2p.node.loop import utc_ms
 from zmqp2p.node.node import Node
 from zmqp2p.node.receipts import Receipt as NodeReceipt
 from zmqp2p.policy import Policy, Proposal, ask
@@ -218,6 +221,16 @@ class P2PService:
         """Make a new CURVE key while everything goes on; see `zmqp2p.P2PService`."""
         check_grace(grace_s)
         return await _result(self._node.rotate(endpoints_of(endpoint), grace_s))
+
+    def hand_over(self, successor: Signer) -> HandOver:
+        """Return the statement that this identity passes on; see `zmqp2p.P2PService.hand_over`."""
+        return HandOver.issue(self._identity, successor, utc_ms())
+
+    async def accept_hand_over(self, statement: HandOver | str, contact: Contact | str) -> Address:
+        """Take ``contact`` for the old address; see `zmqp2p.P2PService.accept_hand_over`."""
+        read, known = hand_over_of(statement, contact, self._identity.address)
+        await _result(self._node.accept_hand_over(read, known))
+        return read.new_address
 
     # --- Peers ----------------------------------------------------------------------------------
 

@@ -23,6 +23,14 @@ class PeerDisconnected:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerHandedOver:
+    """The application accepted that who was ``old`` is ``new`` now: lists of its own may follow."""
+
+    old: Address
+    new: Address
+
+
+@dataclass(frozen=True, slots=True)
 class LinkRefused:
     """A link was refused: by this node, or by the peer with a BYE."""
 
@@ -152,6 +160,7 @@ class ChainFailed:
 Event = (
     PeerConnected
     | PeerDisconnected
+    | PeerHandedOver
     | LinkRefused
     | ConnectionsRefused
     | DataLossDetected

@@ -30,6 +30,7 @@ REFUSALS_MAX = 64  # Refusals carried at a time; processing pauses when more are
 ERROR_MAX_BYTES = 1_000  # Of what a handler raised, kept with its dead letter.
 REASON_MAX_BYTES = 200  # A refusal's or goodbye's text.
 RECORD_MAX_BYTES = 2 * KIB
+HAND_OVER_MAX_BYTES = 256  # Two addresses, two signatures and a time have 189.
 ENDPOINTS_MAX = 8  # Per record.
 ENDPOINT_MAX_BYTES = 200
 PARTICIPANTS_MAX = 255  # uint8 on chain.

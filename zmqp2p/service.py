@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, overload
 from zmqp2p.admission import Admission
 from zmqp2p.chain.base import ChainService
 from zmqp2p.codes import RejectCode
-from zmqp2p.crypto import Signature
+from zmqp2p.crypto import Signature, Signer
 from zmqp2p.engine.door import Defences
 from zmqp2p.engine.peers import PeerStatus
 from zmqp2p.errors import (
@@ -22,6 +22,7 @@ from zmqp2p.errors import (
     WouldDeadlock,
 )
 from zmqp2p.events import Event
+from zmqp2p.handover import HandOver
 from zmqp2p.identity import Identity
 from zmqp2p.ids import Address, ChannelId, MessageId, address_text
 from zmqp2p.node.build import (
@@ -36,6 +37,7 @@ from zmqp2p.node.build import (
     contact_of,
     encode,
     endpoints_of,
+    hand_over_of,
     options_of,
     start_node,
     terms_of,
@@ -51,6 +53,7 @@ from zmqp2p.node.deliveries import (
 )
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
 from zmqp2p.node.letters import DeadLetter, letters_of
+from zmqp2p.node.loop import utc_ms
 from zmqp2p.node.node import Node
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.policy import Policy, Proposal, ask
@@ -211,6 +214,37 @@ class P2PService:
         """
         check_grace(grace_s)
         return wait_for(self._node, self._node.rotate(endpoints_of(endpoint), grace_s), None)
+
+    def hand_over(self, successor: Signer) -> HandOver:
+        """Return the statement that this node's identity passes to ``successor``; tells nobody.
+
+        ``str(statement)`` is what peers `accept_hand_over` of, with the successor's record. Close
+        the channels of this address first, or keep this node until they are: no statement moves
+        them, nor messages under way. It is no help after this address's key was stolen: a thief
+        could make one, too.
+
+        Raises:
+            InvalidValue: ``successor`` is this node's own identity.
+        """
+        return HandOver.issue(self._identity, successor, utc_ms())
+
+    def accept_hand_over(self, statement: HandOver | str, contact: Contact | str) -> Address:
+        """Take ``contact`` for who was the old address of ``statement``; returns the new address.
+
+        The node keeps a link to the new address from now on instead of to the old one, over
+        restarts too, and tells it by the event `PeerHandedOver`. Sessions and channels of the old
+        address stay its own. What the old address says about itself afterwards counts no more:
+        the first statement accepted is final, unless you `add_peer` it again.
+
+        Raises:
+            RecordError: not signed by both addresses (HND-2), or a bad record.
+            UnknownPeer: the old address was not added, or was handed over before.
+            InvalidValue: no statement, or ``contact`` is not of its new address. LocalError: that
+                is this node's own.
+        """
+        read, known = hand_over_of(statement, contact, self.address)
+        wait_for(self._node, self._node.accept_hand_over(read, known), None)
+        return read.new_address
 
     # --- Peers ----------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from zmqp2p import (
     Defences,
     Delivery,
     FundedChannel,
+    HandOver,
     P2PService,
     PeerRecord,
     PeerStatus,
@@ -24,7 +25,7 @@ from zmqp2p import (
     Proposal,
     aio,
 )
-from zmqp2p.crypto import Signature
+from zmqp2p.crypto import Signature, Signer
 from zmqp2p.events import Event
 from zmqp2p.ids import Address, ChannelId, MessageId
 from zmqp2p.state import Outcome, State
@@ -77,6 +78,12 @@ class Face(ABC):
 
     @abstractmethod
     def rotate_curve_key(self, endpoint: str | None = None, **terms: Any) -> PeerRecord: ...
+
+    @abstractmethod
+    def hand_over(self, successor: Signer) -> HandOver: ...
+
+    @abstractmethod
+    def accept_hand_over(self, statement: HandOver | str, contact: PeerRecord | str) -> Address: ...
 
     @abstractmethod
     def flush(self, timeout_s: float | None = None) -> None: ...
@@ -202,6 +209,12 @@ class BlockingFace(Face):
     def rotate_curve_key(self, endpoint: str | None = None, **terms: Any) -> PeerRecord:
         self.record = self._service.rotate_curve_key(endpoint, **terms)
         return self.record
+
+    def hand_over(self, successor: Signer) -> HandOver:
+        return self._service.hand_over(successor)
+
+    def accept_hand_over(self, statement: HandOver | str, contact: PeerRecord | str) -> Address:
+        return self._service.accept_hand_over(statement, contact)
 
     def flush(self, timeout_s: float | None = None) -> None:
         self._service.flush(timeout_s)
@@ -360,6 +373,12 @@ class AioFace(Face):
     def rotate_curve_key(self, endpoint: str | None = None, **terms: Any) -> PeerRecord:
         self.record = self._run(self._service.rotate_curve_key(endpoint, **terms))
         return self.record
+
+    def hand_over(self, successor: Signer) -> HandOver:
+        return self._service.hand_over(successor)
+
+    def accept_hand_over(self, statement: HandOver | str, contact: PeerRecord | str) -> Address:
+        return self._run(self._service.accept_hand_over(statement, contact))
 
     def flush(self, timeout_s: float | None = None) -> None:
         self._run(self._service.flush(timeout_s))

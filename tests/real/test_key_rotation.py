@@ -120,6 +120,7 @@ def test_the_key_is_kept_in_the_file_and_used_after_a_restart(world: World) -> N
     alice, bob = met(world)
     alice.rotate_curve_key()
     assert Identity.load(path).curve_public == alice.record.curve_key
+    until(lambda: contact(world, "bob", alice) == alice.record, bool)
     alice.close()
     world._identities["alice"] = Identity.load(path)  # noqa: SLF001  # As above.
     again = world.start("alice", alice.record.endpoints[0], limits=QUICK)

@@ -1,13 +1,28 @@
 """Another CURVE key under live connections: what every transport with keys promises of it."""
 
+import socket
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.real.transport_harness import Network, Node, Pair, curve_pair, dial, join, run
+from tests.real.transport_harness import (
+    PATIENCE_S,
+    Network,
+    Node,
+    Pair,
+    curve_pair,
+    dial,
+    join,
+    run,
+)
 from zmqp2p.errors import EndpointError
 from zmqp2p.ids import CurveKey
+from zmqp2p.transport import ZmqTransport
+from zmqp2p.transport.endpoints import parse_listen
+from zmqp2p.transport.listener import Listener
 from zmqp2p.transport.options import CurvePair
 from zmqp2p.wire.link import DownReason, LinkDown, LinkUp
 
@@ -177,3 +192,19 @@ def test_a_link_that_is_up_keeps_its_name(pair: Pair) -> None:
     assert [type(event) for event in pair.bob.events if isinstance(event, LinkUp | LinkDown)] == [
         LinkUp
     ]
+
+
+def test_a_place_that_is_given_up_a_moment_later_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Libzmq's thread closes a listening socket when it comes to it."""
+    secret, public = curve_pair()
+    transport = ZmqTransport(curve_secret=secret, curve_public=public)
+    with socket.create_server(("127.0.0.1", 0)) as held, closing(transport):
+        endpoint = parse_listen(f"tcp://127.0.0.1:{held.getsockname()[1]}")
+        shared = transport._shared  # noqa: SLF001  # What a listener is made with.
+        with pytest.raises(EndpointError):
+            Listener(shared, endpoint, (), bind_within_s=0.002)
+        monkeypatch.setattr(time, "sleep", lambda _s: held.close())  # It is in use at first.
+        Listener(shared, endpoint, (), bind_within_s=PATIENCE_S).close()
+    assert held.fileno() == -1

@@ -18,15 +18,16 @@ from zmqp2p.engine.instant import Instant, Timer
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import PATIENT_CODES, PeerManager
 from zmqp2p.engine.redial import Failure
-from zmqp2p.errors import Contradiction, PeerError
+from zmqp2p.errors import Contradiction, PeerError, UnknownPeer
 from zmqp2p.events import (
     DataLossDetected,
     LinkRefused,
     PeerConnected,
     PeerDisconnected,
+    PeerHandedOver,
     SessionForgotten,
 )
-from zmqp2p.ids import Address, InstanceId, LinkId, StreamId
+from zmqp2p.ids import Address, InstanceId, LinkId, StreamId, address_text
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import PeerSnapshot, PutContact
 from zmqp2p.records import Contact, PeerRecord, parse_contact
@@ -145,6 +146,18 @@ class Connections:
             self._store_contact(address)
         self.dialing.plan(address)
 
+    def hand_over(self, old: Address, contact: Contact) -> None:
+        """Keep a link to ``contact`` instead of to ``old``, whose session stays as it is.
+
+        Raises:
+            UnknownPeer: no link is to be kept to ``old``: perhaps it was handed over already.
+        """
+        if not self.peers.unwant(old):
+            raise UnknownPeer(f"{address_text(old)} was not added, or was handed over before")
+        self._store_contact(old)
+        self.add_contact(contact)
+        self.output.events.append(PeerHandedOver(old, contact.address))
+
     def session(self, address: Address) -> Session:
         """Return the session with ``address``, made on demand."""
         found = self.sessions.get(address)
@@ -215,7 +228,7 @@ class Connections:
     def tick(self) -> None:
         """Look at everything whose time has come."""
         for timer in self.agenda.due(self.clock.now):
-            if timer.what != "link" and timer.key not in self.sessions:
+            if timer.what not in ("link", "grace") and timer.key not in self.sessions:
                 continue  # It was forgotten.
             match timer.what:
                 case "link":
@@ -547,8 +560,7 @@ class Connections:
         Nor is one on the very link where its owner has said it before: CURVE has proven the key at
         a time when it counted, and whoever steals it later cannot get into that connection.
         """
-        proven = link.curve_key is not None and link.state is LinkState.ESTABLISHED
-        if proven and link.peer == record.address:
+        if link.curve_key is not None and link.peer == record.address:
             return
         peer = self.peers.peers.get(record.address)
         known = peer.contact if peer is not None else None
@@ -619,7 +631,8 @@ class Connections:
             peer.greeting = None
         if session.links:
             if peer.moving and link.state is not LinkState.ESTABLISHED:
-                self.peers.move_failed(peer, self.clock.now)
+                kind = Failure.DENIED if code in PATIENT_CODES else Failure.ANSWERED
+                self.peers.move_failed(peer, kind, self.clock.now)
             self._move(address)
             return
         if peer.connected:
@@ -733,7 +746,7 @@ class Connections:
     def _tick_grace(self) -> None:
         if self.clock.now < self._grace_until:  # Another rotation came meanwhile.
             self.agenda.schedule(Timer("grace", self.me.signer.address), self._grace_until)
-        elif self.me.former is not None:
+        else:
             self._end_former()
             self.output.former_ended = True
 

@@ -67,7 +67,7 @@ class Dialing:
         if not peer.moving:
             self.failed(address, why, kind)
             return
-        self.peers.move_failed(peer, self.clock.now)
+        self.peers.move_failed(peer, kind, self.clock.now)
         self.plan(address)
 
     def came_up(self, link: LinkId) -> Attempt | None:

@@ -146,6 +146,10 @@ class Engine:
         self._me.record = record
         self._connections.renew(tell=tell)
 
+    def hand_over(self, old: Address, contact: Contact) -> None:
+        """Keep a link to ``contact`` instead of to ``old``; raises UnknownPeer (HND-3)."""
+        self._connections.hand_over(old, contact)
+
     def rotate(self, record: PeerRecord, *, grace_s: float) -> None:
         """Show ``record``, which bears another CURVE key, and move all links to that key (IDN-5).
 

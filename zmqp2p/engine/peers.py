@@ -103,6 +103,14 @@ class PeerManager:
             news = True
         return news
 
+    def unwant(self, address: Address) -> bool:
+        """Keep no link to a peer any more; False if none was to be kept."""
+        peer = self.peers.get(address)
+        if peer is None or not peer.wanted:
+            return False
+        peer.wanted = False
+        return True
+
     def dial_at(self, peer: Peer, *, has_mail: bool) -> float | None:
         """Return when to dial ``peer``, or None if not: connected, about to be, or not wanted."""
         wanted = peer.wanted or has_mail or peer.moving
@@ -195,10 +203,10 @@ class PeerManager:
             self._start_over(peer, now)
         peer.moving = needed
 
-    def move_failed(self, peer: Peer, now: float) -> None:
+    def move_failed(self, peer: Peer, kind: Failure, now: float) -> None:
         """A try to move ``peer`` came to nothing; its links go on, and so does the trying."""
-        peer.asked, peer.greeting = False, None
-        self._plan(peer, Failure.ANSWERED, now)
+        peer.asked = False
+        self._plan(peer, kind, now)
 
     def established(self, peer: Peer) -> list[LinkId]:
         """A session with ``peer`` is up; return the attempts that are not needed any more."""

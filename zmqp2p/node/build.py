@@ -11,6 +11,7 @@ from zmqp2p.admission import Admission, everyone
 from zmqp2p.chain.base import ChainService
 from zmqp2p.engine.bans import Bans
 from zmqp2p.errors import EndpointError, InvalidValue, LocalError
+from zmqp2p.handover import HandOver
 from zmqp2p.identity import Identity, curve_public_of, new_curve_secret
 from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId, CurveKey
 from zmqp2p.limits import BODY_MAX_BYTES, DEFAULT_LIMITS, PART_MAX_BYTES, Limits
@@ -251,6 +252,22 @@ def contact_of(contact: Contact | str, me: Address) -> Contact:
     if known.address == me:
         raise LocalError("this is the node's own contact")
     return known
+
+
+def hand_over_of(
+    statement: HandOver | str, contact: Contact | str, me: Address
+) -> tuple[HandOver, Contact]:
+    """Return the statement and the contact of its new address, given as such or as text.
+
+    Raises:
+        RecordError, InvalidValue, LocalError: as `HandOver.parse` and `contact_of`. InvalidValue
+            too if the contact is of another address.
+    """
+    read = HandOver.parse(statement) if isinstance(statement, str) else statement
+    _check("statement", "a hand-over or the text of one", fits=isinstance(read, HandOver))
+    known = contact_of(contact, me)
+    _check("contact", "of the new address", fits=known.address == read.new_address)
+    return read, known
 
 
 def check_filter(message_type: type | None, channel_id: ChannelId | None) -> None:

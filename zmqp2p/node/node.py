@@ -17,6 +17,7 @@ from zmqp2p.engine.engine import Engine
 from zmqp2p.engine.output import Watch
 from zmqp2p.errors import Cancelled, LocalError, ServiceClosed, TooLarge, WouldDeadlock
 from zmqp2p.events import ChainFailed, Event
+from zmqp2p.handover import HandOver
 from zmqp2p.ids import Address, ChannelId, MessageId
 from zmqp2p.node.chain_link import ChainLink
 from zmqp2p.node.deliveries import Handler, Runner, current_delivery
@@ -173,6 +174,18 @@ class Node:
     ) -> "Future[PeerRecord]":
         """Have another CURVE key; the future's result is the record that bears it."""
         return self.call(lambda _engine: self._loop.rotate(endpoints, grace_s))
+
+    def accept_hand_over(self, statement: HandOver, contact: Contact) -> "Future[None]":
+        """Keep a link to ``contact`` instead of to the old address of ``statement``."""
+
+        def accept(engine: Engine) -> None:
+            now_ms, skew_ms = utc_ms(), int(self._parts.limits.clock_skew_max_s * 1000)
+            statement.check_time(now_ms, skew_ms)
+            if isinstance(contact, PeerRecord):
+                contact.check_time(now_ms, skew_ms)
+            engine.hand_over(statement.old_address, contact)
+
+        return self.call(accept)
 
     def proposals(self) -> "Future[list[Proposal]]":
         """Return the channels that wait for a decision."""

@@ -23,7 +23,13 @@ from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.output import Dial, EngineOutput
 from zmqp2p.errors import UnknownPeer
-from zmqp2p.events import DataLossDetected, LinkRefused, PeerConnected, PeerDisconnected
+from zmqp2p.events import (
+    DataLossDetected,
+    LinkRefused,
+    PeerConnected,
+    PeerDisconnected,
+    PeerHandedOver,
+)
 from zmqp2p.ids import LinkId, Seq
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import PutContact, PutIssued, PutPeerRun
@@ -1093,3 +1099,59 @@ def test_the_status_says_how_things_stand() -> None:
     assert (status.unacked, status.unacked_bytes, status.reconnects, status.resent) == (0,) * 4
     sut.engine.send(LOW.address, note("x"))
     assert sut.engine.peer_statuses()[0].unacked == 1
+
+
+# --- Hand-over ----------------------------------------------------------------------------------
+
+
+def test_the_link_is_kept_to_the_new_address_instead_of_the_old_after_a_restart_too() -> None:
+    """HND-3; the old one's session stays, and what waits for it is still delivered."""
+    sut = middle()
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW))
+    sut.turn()
+    sut.begin()
+    sut.engine.hand_over(LOW.address, record_of(HIGH))
+    output = sut.turn()
+    assert output.events == [PeerHandedOver(LOW.address, HIGH.address)]
+    again = sut.restarted()
+    assert {dial.peer for dial in again.turn().dials} == {HIGH.address}
+    again.begin()
+    again.engine.send(LOW.address, note("of a channel that is being closed"))
+    assert {dial.peer for dial in again.turn().dials} == {LOW.address}
+
+
+def test_the_first_hand_over_of_an_address_is_final() -> None:
+    """HND-3: a statement replayed later, or made by a thief of the old key, moves nobody."""
+    sut = middle()
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW))
+    sut.engine.hand_over(LOW.address, record_of(HIGH))
+    for contact in (record_of(HIGH), record_of(SecretKey(b"\x09" * 32))):
+        with pytest.raises(UnknownPeer, match="handed over before"):
+            sut.engine.hand_over(LOW.address, contact)
+    assert sut.engine.knows(HIGH.address)
+    assert not sut.engine.knows(SecretKey(b"\x09" * 32).address)
+
+
+def test_hand_overs_follow_each_other_in_their_order_only() -> None:
+    third = SecretKey(b"\x09" * 32)
+    sut = middle()
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW))
+    with pytest.raises(UnknownPeer):  # The second comes first: nobody knows of whom it speaks.
+        sut.engine.hand_over(HIGH.address, record_of(third))
+    sut.engine.hand_over(LOW.address, record_of(HIGH))
+    sut.engine.hand_over(HIGH.address, record_of(third))
+    with pytest.raises(UnknownPeer):
+        sut.engine.hand_over(LOW.address, record_of(HIGH))
+    assert {dial.peer for dial in sut.turn().dials} == {third.address}
+
+
+def test_who_was_not_added_is_not_handed_over() -> None:
+    """That somebody came by is no reason to dial whom he names."""
+    sut = connected(LOW)
+    sut.begin()
+    with pytest.raises(UnknownPeer):
+        sut.engine.hand_over(LOW.address, record_of(HIGH))
+    assert not sut.engine.knows(HIGH.address)
