@@ -14,6 +14,7 @@ from tests.engine_world import (
     HIGH,
     LOW,
     MIDDLE,
+    START_MS,
     Holding,
     Note,
     Other,
@@ -58,6 +59,9 @@ LIMITS = Limits(
     subscribe_grace_s=1.0,
 )
 RECORD = record_of(MIDDLE)
+_ROTATED = [
+    record_of(MIDDLE, issued_ms=START_MS + n, curve_key=CurveKey(bytes([n]) * 32)) for n in (1, 2)
+]
 STEPS_MAX = 60
 _OUTBOX_MAX = 40  # Messages that wait; the application of a node is held back by its shell.
 _PAUSES_S = (0.0, 0.02, 0.25, 0.5, 1.0, 1.5, 5.0, 70.0)
@@ -250,9 +254,13 @@ class Conversation:
         self._turn()
 
     def renew(self) -> None:
-        """It shows another record."""
+        """It shows another record, perhaps with another key."""
         self.sut.begin()
-        self.sut.engine.renew(RECORD, tell=bool(self.script.below(2)))
+        choice = self.script.below(4)
+        if choice < 2:
+            self.sut.engine.renew(RECORD, tell=bool(choice))
+        else:
+            self.sut.engine.rotate(_ROTATED[choice - 2], grace_s=0.5)
         self._turn()
 
     # --- Inside ---------------------------------------------------------------------------------
