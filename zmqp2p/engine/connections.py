@@ -564,7 +564,7 @@ class Connections:
             del self.streams[session.outbox.stream]
             self.unsettled.pop(gone, None)
             session.inbox.close()
-            self.peers.forget(gone)
+            self.dialing.forget(gone)
 
     def _forget(self, link: Link) -> None:
         del self.links[link.id]
