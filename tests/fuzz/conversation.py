@@ -216,7 +216,8 @@ class Conversation:
         ):
             return
         if self.script.below(2):
-            channels.approve(channel)
+            with suppress(LocalError):  # Too many of its participants are unknown.
+                channels.approve(channel)
         else:
             channels.reject(channel, RejectCode.DECLINED, "no")
         self._turn()

@@ -140,6 +140,10 @@ class Connections:
         found = self.sessions.get(address)
         return found if found is not None else self._begin_session(address, PeerSnapshot())
 
+    def placed(self) -> int:
+        """Return how many peers take a place: those that are gone for nothing do not (HEL-8)."""
+        return len(self.sessions) - len(self._passed)
+
     def begin_stranger(self, address: Address) -> None:
         """Begin the session with a participant that is known by name only, if there is none."""
         if address not in self.sessions:
@@ -388,7 +392,7 @@ class Connections:
         self._check_superseded(link, record)
         if link.peer not in (None, address):
             raise Unwelcome("IDN-2", ByeCode.ADDRESS_MISMATCH, "another identity on this link")
-        met = len(self.sessions) - len(self._strangers) - len(self._passed)
+        met = self.placed() - len(self._strangers)
         is_new = address not in self.sessions or address in self._passed
         if is_new and met >= self.limits.peers_max:
             raise Unwelcome("HEL-6", ByeCode.TOO_MANY, "as many peers as this node serves")

@@ -128,6 +128,17 @@ def test_those_who_have_passed_take_no_place_of_others() -> None:
     assert byes(sut.meet(2, HIGH)) == [(2, ByeCode.TOO_MANY)]
 
 
+def test_those_who_have_passed_take_no_room_of_participants() -> None:
+    """HEL-8: or nobody could be named in a channel any more, for nothing."""
+    sut = few()
+    room = sut.engine.room()
+    for link, key in enumerate(KEYS):
+        visit(sut, 1 + link, key)
+    assert sut.engine.room() == room
+    sut.meet(9, LOW, kept=False)
+    assert sut.engine.room() == room - 1
+
+
 def test_a_peer_that_was_added_is_stored_at_once_and_once() -> None:
     sut = few()
     sut.engine.add_contact(record_of(LOW))
