@@ -116,7 +116,7 @@ class Conversation:
         link = self.script.pick(list(attempts))
         answer = self.script.below(8)
         if answer < 6:
-            pinned = {key.address: curve_of(key) for key in (LOW, HIGH)}[attempts[link]]
+            pinned = {address: key for key, address in _OWNERS.items()}[attempts[link]]
             curve_key = pinned if answer else None  # Without CURVE.
             self._turn(LinkUp(link, curve_key, "there", dialed=True))
         else:
