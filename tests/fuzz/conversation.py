@@ -175,6 +175,7 @@ class Conversation:
             self.sut.begin()
             seq, stream = self.sut.engine.send(peer, body)
             self.sent.append(message_id(stream, seq, body))
+            self.invited.add(peer)
             self._turn()
 
     def handle(self) -> None:
@@ -286,6 +287,8 @@ class Conversation:
         output = self.sut.turn(*events, later_s=later_s)  # Checks every invariant.
         connections = self.sut.engine._connections
         self.invited |= connections._strangers
+        if self.sut.engine.channels.objectives:
+            self.invited |= {LOW.address, HIGH.address}  # Participants.
         self.invited |= {peer.address for peer in connections.peers.wanted()}
         before.check(self.sut.engine, output, events, self.invited)
         self._forget_old_streams()
