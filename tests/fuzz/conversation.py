@@ -14,6 +14,7 @@ from tests.engine_world import (
     HIGH,
     LOW,
     MIDDLE,
+    START_MS,
     Holding,
     Note,
     Other,
@@ -58,6 +59,9 @@ LIMITS = Limits(
     subscribe_grace_s=1.0,
 )
 RECORD = record_of(MIDDLE)
+_ROTATED = [
+    record_of(MIDDLE, issued_ms=START_MS + n, curve_key=CurveKey(bytes([n]) * 32)) for n in (1, 2)
+]
 STEPS_MAX = 60
 _OUTBOX_MAX = 40  # Messages that wait; the application of a node is held back by its shell.
 _PAUSES_S = (0.0, 0.02, 0.25, 0.5, 1.0, 1.5, 5.0, 70.0)
@@ -112,7 +116,7 @@ class Conversation:
         link = self.script.pick(list(attempts))
         answer = self.script.below(8)
         if answer < 6:
-            pinned = {key.address: curve_of(key) for key in (LOW, HIGH)}[attempts[link]]
+            pinned = {address: key for key, address in _OWNERS.items()}[attempts[link]]
             curve_key = pinned if answer else None  # Without CURVE.
             self._turn(LinkUp(link, curve_key, "there", dialed=True))
         else:
@@ -171,6 +175,7 @@ class Conversation:
             self.sut.begin()
             seq, stream = self.sut.engine.send(peer, body)
             self.sent.append(message_id(stream, seq, body))
+            self.invited.add(peer)
             self._turn()
 
     def handle(self) -> None:
@@ -212,7 +217,8 @@ class Conversation:
         ):
             return
         if self.script.below(2):
-            channels.approve(channel)
+            with suppress(LocalError):  # Too many of its participants are unknown.
+                channels.approve(channel)
         else:
             channels.reject(channel, RejectCode.DECLINED, "no")
         self._turn()
@@ -250,9 +256,13 @@ class Conversation:
         self._turn()
 
     def renew(self) -> None:
-        """It shows another record."""
+        """It shows another record, perhaps with another key."""
         self.sut.begin()
-        self.sut.engine.renew(RECORD, tell=bool(self.script.below(2)))
+        choice = self.script.below(4)
+        if choice < 2:
+            self.sut.engine.renew(RECORD, tell=bool(choice))
+        else:
+            self.sut.engine.rotate(_ROTATED[choice - 2], grace_s=0.5)
         self._turn()
 
     # --- Inside ---------------------------------------------------------------------------------
@@ -277,6 +287,8 @@ class Conversation:
         output = self.sut.turn(*events, later_s=later_s)  # Checks every invariant.
         connections = self.sut.engine._connections
         self.invited |= connections._strangers
+        if self.sut.engine.channels.objectives:
+            self.invited |= {LOW.address, HIGH.address}  # Participants.
         self.invited |= {peer.address for peer in connections.peers.wanted()}
         before.check(self.sut.engine, output, events, self.invited)
         self._forget_old_streams()

@@ -163,6 +163,10 @@ class Connections:
         found = self.sessions.get(address)
         return found if found is not None else self._begin_session(address, PeerSnapshot())
 
+    def placed(self) -> int:
+        """Return how many peers take a place: those that are gone for nothing do not (HEL-8)."""
+        return len(self.sessions) - len(self._passed)
+
     def begin_stranger(self, address: Address) -> None:
         """Begin the session with a participant that is known by name only, if there is none."""
         if address not in self.sessions:
@@ -497,7 +501,7 @@ class Connections:
         raise Unwelcome("ADM-1", ByeCode.NOT_ALLOWED, why)
 
     def _check_room(self, link: Link, address: Address) -> None:
-        met = len(self.sessions) - len(self._strangers) - len(self._passed)
+        met = self.placed() - len(self._strangers)
         is_new = address not in self.sessions or address in self._passed
         if is_new and met >= self.limits.peers_max:
             raise Unwelcome("HEL-6", ByeCode.TOO_MANY, "as many peers as this node serves")
@@ -657,7 +661,7 @@ class Connections:
             del self.streams[session.outbox.stream]
             self.unsettled.pop(gone, None)
             session.inbox.close()
-            self.peers.forget(gone)
+            self.dialing.forget(gone)
 
     def _forget(self, link: Link) -> None:
         del self.links[link.id]

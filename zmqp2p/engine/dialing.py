@@ -101,6 +101,10 @@ class Dialing:
             del self._attempts[link]
             self.output.closes.append(link)
 
+    def forget(self, address: Address) -> None:
+        """Nobody wants ``address``, but it may have been dialed to move it to another key."""
+        self.give_up(self.peers.forget(address))
+
     def tick(self, address: Address) -> None:
         """Dial ``address`` if it is time, and nothing came between."""
         peer = self.peers.peer(address)

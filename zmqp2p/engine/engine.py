@@ -286,7 +286,7 @@ class Engine:
 
     def room(self) -> int:
         """Return how many peers more there may be, those only named in a channel included."""
-        return self._limits.peers_max - len(self._connections.sessions)
+        return self._limits.peers_max - self._connections.placed()
 
     def post(self, to: Address, body: bytes) -> None:
         """Send what a channel asks for; a participant may be known by the proposal only."""

@@ -82,9 +82,12 @@ class PeerManager:
         """Return the entry of ``address``, made on demand."""
         return self.peers.setdefault(address, Peer(address))
 
-    def forget(self, address: Address) -> None:
-        """Drop the entry of a peer that nobody wants and with which nothing was exchanged."""
-        del self.peers[address]
+    def forget(self, address: Address) -> list[LinkId]:
+        """Drop the entry of a peer that nobody wants and with which nothing was exchanged.
+
+        Returns the attempts to reach it, which are not needed any more.
+        """
+        return list(self.peers.pop(address).dialing)
 
     def learn(
         self, contact: Contact, *, wanted: bool, now: float, known_counts: bool = True

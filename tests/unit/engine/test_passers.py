@@ -6,14 +6,14 @@ memory, nor the places of others.
 
 from dataclasses import replace
 
-from tests.engine_world import HIGH, LOW, Sut, hello_of, note, record_of
+from tests.engine_world import HIGH, LOW, START_MS, Sut, curve_of, hello_of, note, record_of
 from tests.frames import INSTANCE, UNSAID, chain, progress_of
 from tests.unit.engine.test_connections import byes, middle
 from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.events import SessionForgotten
-from zmqp2p.ids import InstanceId, Seq
+from zmqp2p.ids import CurveKey, InstanceId, LinkId, Seq
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import PutContact, PutCursor, PutOutStream, PutPeerRun
 from zmqp2p.wire.frames import Data
@@ -128,6 +128,17 @@ def test_those_who_have_passed_take_no_place_of_others() -> None:
     assert byes(sut.meet(2, HIGH)) == [(2, ByeCode.TOO_MANY)]
 
 
+def test_those_who_have_passed_take_no_room_of_participants() -> None:
+    """HEL-8: or nobody could be named in a channel any more, for nothing."""
+    sut = few()
+    room = sut.engine.room()
+    for link, key in enumerate(KEYS):
+        visit(sut, 1 + link, key)
+    assert sut.engine.room() == room
+    sut.meet(9, LOW, kept=False)
+    assert sut.engine.room() == room - 1
+
+
 def test_a_peer_that_was_added_is_stored_at_once_and_once() -> None:
     sut = few()
     sut.engine.add_contact(record_of(LOW))
@@ -158,3 +169,19 @@ def test_a_new_run_of_a_peer_that_only_visits_is_nothing_to_store_or_tell() -> N
     output = sut.meet(2, LOW, again, kept=False)
     assert not [event for event in output.events if isinstance(event, SessionForgotten)]
     assert len(sut.done.writes) == stored
+
+
+def test_a_dial_to_a_passer_that_is_forgotten_is_given_up() -> None:
+    """It was dialed to be moved to this node's new key: coming up, it would have been nobody's."""
+    sut = middle(limits=replace(LIMITS, passers_max=1))
+    sut.meet(1, LOW, kept=False)
+    sut.begin()
+    new_key = CurveKey(b"n" * 32)
+    sut.engine.rotate(record_of(sut.key, issued_ms=START_MS + 1, curve_key=new_key), grace_s=0.5)
+    assert [dial.peer for dial in sut.turn().dials] == [LOW.address]
+    dialed = LinkId(sut.last_link)
+    sut.down(1)
+    assert dialed in visit(sut, 2, HIGH).closes
+    assert LOW.address not in sut.statuses()
+    output = sut.up(dialed, curve_of(LOW), dialed=True)  # It came up before it was closed.
+    assert (output.closes, output.frames) == ([dialed], [])
