@@ -11,7 +11,7 @@ from zmqp2p.testing.__main__ import main, replay
 from zmqp2p.testing.scenarios import play
 
 ROOT = Path(__file__).parents[2]
-SEEDS = {"messages": 240, "funding": 160, "rollback": 160, "calm": 20}
+SEEDS = {"messages": 240, "funding": 160, "rollback": 160, "rotation": 80, "calm": 20}
 CHUNK = 20
 CHUNKS = [(name, first) for name, count in SEEDS.items() for first in range(0, count, CHUNK)]
 

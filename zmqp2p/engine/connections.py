@@ -743,7 +743,8 @@ class Connections:
         links = [self.links[i] for i in self.sessions[address].links]
         mine = any(link.dialed or link.former for link in links)
         needed = mine and all(map(self._is_replaced, links))
-        self.peers.move(self.peers.peer(address), self.clock.now, needed=needed)
+        peer = self.peers.peer(address)
+        self.dialing.give_up(self.peers.move(peer, self.clock.now, needed=needed))
         if needed:
             self.dialing.plan(address)
 

@@ -52,7 +52,11 @@ class Dialing:
 
     def begun(self, address: Address, link: LinkId) -> None:
         """The dial that was asked for is under way as ``link``."""
-        self.peers.dialing(self.peers.peer(address), link, self.clock.now)
+        peer = self.peers.peer(address)
+        if peer.connected and not peer.moving:  # It was asked for to move, and that is done.
+            self.output.closes.append(link)
+            return
+        self.peers.dialing(peer, link, self.clock.now)
         self._attempts[link] = address
         self.plan(address)
 

@@ -200,11 +200,21 @@ class PeerManager:
         peer.why_not = why
         self._plan(peer, kind, now)
 
-    def move(self, peer: Peer, now: float, *, needed: bool) -> None:
-        """A connected peer needs a link of newer keys, or needs none any more; begin now."""
-        if needed and not peer.moving:
-            self._start_over(peer, now)
+    def move(self, peer: Peer, now: float, *, needed: bool) -> list[LinkId]:
+        """A connected peer needs a link of newer keys, or needs none any more; begin now.
+
+        Return the attempts that are not needed any more.
+        """
+        begins, ends = needed and not peer.moving, peer.moving and not needed
         peer.moving = needed
+        if begins:
+            self._start_over(peer, now)
+        if not ends:
+            return []
+        others = list(peer.dialing)
+        peer.dialing.clear()
+        peer.asked, peer.greeting = False, None
+        return others
 
     def move_failed(self, peer: Peer, kind: Failure, now: float) -> None:
         """A try to move ``peer`` came to nothing; its links go on, and so does the trying."""

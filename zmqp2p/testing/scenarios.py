@@ -113,6 +113,25 @@ def rollback(world: World) -> None:
     messages(world)
 
 
+def rotation(world: World) -> None:
+    """Nodes replace their CURVE keys while they send each other items.
+
+    Two that replaced theirs while they were apart find each other again only if they are given
+    each other's record, as people do: here when the faults stop.
+    """
+    _meet(world)
+    _Traffic(world, 100)
+    rng, nodes = world.rng, list(world.nodes.values())
+    for _ in range(8):
+        node, grace_s = rng.choice(nodes), rng.choice((0.0, 0.5, 5.0, 60.0))
+        world.after(rng.uniform(0, TROUBLE_S), partial(node.rotate, grace_s))
+    world.run_for(TROUBLE_S)
+    world.heal()
+    for one, other in permutations(nodes, 2):
+        world.after(world.faults.outage_max_s + 1.0, partial(one.add_peer, other))  # All are up.
+    _complete(world)
+
+
 def calm(world: World) -> None:
     """Nothing goes wrong: nobody is disconnected, and nothing is sent twice."""
     messages(world)
@@ -127,6 +146,7 @@ SCENARIOS: dict[str, Callable[[World], None]] = {
     "messages": messages,
     "funding": funding,
     "rollback": rollback,
+    "rotation": rotation,
     "calm": calm,
 }
 
@@ -158,6 +178,10 @@ def _meet(world: World) -> None:
 def _trouble(world: World) -> None:
     world.run_for(TROUBLE_S)
     world.heal()
+    _complete(world)
+
+
+def _complete(world: World) -> None:
     world.run(world.complete, CALM_MAX_S)
     for node in world.nodes.values():
         failed = [event for event in node.events if isinstance(event, MessageFailed)]

@@ -165,6 +165,32 @@ def test_a_peer_that_refuses_the_new_key_is_not_pestered(code: ByeCode, soon: in
     assert sut.statuses()[LOW.address] == "connected"
 
 
+@pytest.mark.parametrize("how_far", ["asked for", "under way", "up"])
+def test_a_dial_that_is_not_needed_any_more_is_given_up(how_far: str) -> None:
+    """The link that this node dialed is gone; of what is left, Low is the one to dial anew."""
+    sut = dialed_low()
+    old = LinkId(sut.last_link)
+    sut.meet(OLD, LOW)
+    sut.begin()
+    sut.take(old, telling(LOW, newer(LOW)))
+    if how_far == "asked for":
+        sut.engine.tick()
+        sut.engine.take(LinkDown(old, DownReason.LOST, ""))
+        assert len(sut.settle().dials) == 1
+    else:
+        sut.engine.tick()
+        assert len(sut.settle().dials) == 1
+        if how_far == "up":
+            sut.up(sut.last_link, NEW_KEY, dialed=True)
+        sut.turn(LinkDown(old, DownReason.LOST, ""))
+    new = sut.last_link
+    dials = len(sut.done.dials)
+    closes = sut.turn(later_s=0.4).closes
+    assert (new in closes or new in sut.done.closes) == (how_far != "up")
+    assert len(sut.done.dials) == dials
+    assert sut.statuses()[LOW.address] == "connected"
+
+
 def test_the_end_of_the_last_link_ends_a_move_too() -> None:
     sut = dialed_low()
     old = sut.last_link
