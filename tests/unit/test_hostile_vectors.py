@@ -160,6 +160,8 @@ NOT_HERE = {
     "DUP": (1,),
     "FND": (6, 7, 8, 10, 11),
     "HEL": (6, 7, 8, 9),
+    "HND": (1, 2, 3),  # Statements, not frames.
+    "IDN": (5, 6),  # Two keys in one connection's life: tests/unit/engine/test_rotation.py.
     "KEY": (1,),
     "LIV": (1, 2, 4, 5, 6),
     "MSG": (5, 7),
