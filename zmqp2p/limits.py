@@ -116,6 +116,12 @@ class Limits:
     # Deposits that the chain refused.
     deposit_retry_min_s: float = 0.25
     deposit_retry_max_s: float = 30.0
+    # Conduct (engine/conduct.py): who breaks rules is banned, who stops breaking them forgiven.
+    conduct_max_points: float = 100.0  # Ten violations at once; a peer's bug may cost it a few.
+    # An honest node that is refused every 5 s never has more than 35 points.
+    conduct_half_life_s: float = 60.0
+    ban_min_s: float = 60.0  # The first; each further one is twice as long.
+    ban_max_s: float = 3600.0  # A day would outlive the repair of a peer that only had a bug.
     # Peers and channels.
     peers_max: int = 10_000
     links_max: int = 20_000
@@ -174,5 +180,6 @@ _ORDERED = {
     "handler_retry_min_s": "handler_retry_max_s",
     "deposit_retry_min_s": "deposit_retry_max_s",
     "silence_max_s": "silence_slow_max_s",
+    "ban_min_s": "ban_max_s",
 }
 DEFAULT_LIMITS = Limits()
