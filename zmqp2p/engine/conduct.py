@@ -8,6 +8,7 @@ docs/adr/ADR-0021-limits-after-authentication.md, which has the sums.
 """
 
 from dataclasses import dataclass
+from math import pow  # noqa: A004  # Unlike **, it says that it returns a float.
 from typing import Generic, TypeVar
 
 from zmqp2p.limits import Limits
@@ -78,4 +79,5 @@ class Conduct(Generic[K]):
         return min(self._limits.ban_min_s * 2.0 ** (standing.bans - 1), self._limits.ban_max_s)
 
     def _decayed(self, standing: _Standing, now: float) -> float:
-        return standing.points * 0.5 ** ((now - standing.at) / self._limits.conduct_half_life_s)
+        half_lives = (now - standing.at) / self._limits.conduct_half_life_s
+        return standing.points * pow(0.5, half_lives)
