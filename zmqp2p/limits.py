@@ -4,6 +4,7 @@ A peer can never make a node hold, write or compute more than these say.
 """
 
 from dataclasses import dataclass, fields
+from math import inf
 
 from zmqp2p.errors import InvalidValue
 
@@ -74,6 +75,15 @@ class Limits:
     # Sent: refused with TooLarge. Received: refused with TOO_LARGE, and not kept.
     message_max_bytes: int = MESSAGE_MAX_BYTES
     turn_max_messages: int = 1_024  # Processed per loop turn and commit: bounds ack latency.
+    # While several peers are connected: one that sends without end must not make the others wait.
+    turn_shared_max_s: float = 0.004  # No message is begun later: handlers as slow as they are.
+    # What a peer may send (engine/line.py). Beyond it, it has what the others leave: an idle node
+    # takes all it can, a busy one serves the others first. Nothing is lost: messages wait.
+    guest_rate_messages: float = 1_000.0  # Of a peer that came by itself; 3 % of what a core does.
+    guest_rate_bytes: float = 4.0 * MIB
+    contact_rate_messages: float = inf  # Of one that the application added: it is wanted.
+    contact_rate_bytes: float = inf
+    rate_burst_s: float = 4.0  # A rate saved up for so long: a largest message (16 MiB) at once.
     # RFC 6298.
     rto_initial_s: float = 1.0
     # RFC 6298 says 1 s, for the Internet. Below TCP only a failing peer loses frames; a full window

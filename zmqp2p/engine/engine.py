@@ -4,7 +4,6 @@ A turn: `begin`, `take` each event, work through `deliveries`, `tick`, then `set
 the output: first the writes, in one transaction, and only after the commit everything else.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
@@ -18,6 +17,7 @@ from zmqp2p.engine.connections import Connections, Me
 from zmqp2p.engine.dead_letters import DeadLetters
 from zmqp2p.engine.door import Defences
 from zmqp2p.engine.instant import Instant
+from zmqp2p.engine.line import MESSAGE_US, SIGNATURE_US, Line
 from zmqp2p.engine.outcomes import Ended, Outcomes, Waiting
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import Peer, PeerManager, PeerStatus
@@ -82,13 +82,14 @@ class Engine:
         self._ledger = SigningLedger(me.signer, self.output)
         self._channels = Channels(self._ledger, limits, self.output, self)
         self._outcomes = Outcomes(self._connections)
-        self._ready: deque[Session] = deque()
+        self._line = Line(limits)
         self.dead_letters = DeadLetters(limits, self.output, self._clock, self._route)
         self._slots = Slots(limits.handlers_max)
         self._late: set[int] = set()  # Subscriptions whose handlers need a place.
         self._failed: dict[Address, Pending] = {}  # The last attempt, of those that wait.
         self._retries: Agenda[Address] = Agenda()
         self._held: set[Address] = set()  # Wait for their retry.
+        self._work_left_us = 0.0  # In `deliveries`.
         self._grace_until = 0.0  # Until then a message without a subscriber waits for one.
 
     # --- A turn ---------------------------------------------------------------------------------
@@ -160,7 +161,7 @@ class Engine:
 
     def deadline(self) -> float | None:
         """Return when `tick` has something to do, monotonic seconds; at once if work is left."""
-        if self._ready:
+        if self._line:
             return self._clock.now
         agendas = (self._connections.agenda, self._channels.retries, self._retries)
         due = [at for at in (agenda.next() for agenda in agendas) if at is not None]
@@ -216,20 +217,32 @@ class Engine:
     def deliveries(self, most: int) -> Iterator[Pending]:
         """Yield messages for the application, fair between peers, in order within each.
 
-        Processes up to ``most`` messages, those for objectives included. Each one yielded must be
-        ended by `complete`, `refuse` or `retry`, at once or later.
+        Processes up to ``most`` messages, those for objectives included; fewer if they are large,
+        or bear signatures to check. Each one yielded must be ended by `complete`, `refuse` or
+        `retry`, at once or later.
         """
-        for _ in range(most):
-            if not self._ready:
+        now = self._clock.now
+        self._line.promote(now)
+        self._work_left_us = most * MESSAGE_US
+        while self._work_left_us > 0:
+            session = self._line.next()
+            if session is None:
                 return
-            session = self._ready.popleft()
-            session.queued = False
             pending = self._deliver(session) if self._may_deliver(session) else None
             if self._slots.promised:
                 self._promised(self._slots.forfeit(session.peer))  # If it needed no place.
             self._offer(session)
             if pending is not None:
                 yield pending
+
+    @property
+    def shared(self) -> bool:
+        """Whether several peers are connected: none may have the node for itself then."""
+        return self._connections.peers.connected > 1
+
+    def handled(self, pending: Pending, took_s: float) -> None:
+        """A handler had the node's thread for so long: it counts towards the sender's share."""
+        self._line.worked(pending.sender, took_s * 1e6)
 
     def awaits(self, pending: Pending) -> bool:
         """Whether an answer for ``pending`` counts: its stream, or the peer's run, may be over."""
@@ -368,12 +381,15 @@ class Engine:
         self._outcomes.check()
         self.dead_letters.check()
         self._slots.check()
+        self._line.check()
 
     # --- Inside ---------------------------------------------------------------------------------
 
     def _deliver(self, session: Session) -> Pending | None:
         seq, body = session.inbox.take()
         self._connections.unsettled[session.peer] = session
+        size_bytes = 0 if body is None else len(body)
+        self._work_left_us -= self._line.took(session.peer, size_bytes, self._clock.now)
         if body is None or len(body) > self._limits.message_max_bytes:
             reason = f"larger than {self._limits.message_max_bytes} bytes"
             self._refuse(session, RefusalCode.TOO_LARGE, reason)
@@ -408,6 +424,8 @@ class Engine:
             self._nobody(session, route)
             return None
         assert isinstance(message, ProtocolMessage)
+        self._work_left_us -= SIGNATURE_US
+        self._line.worked(session.peer, SIGNATURE_US)
         try:
             self._channels.receive(session.peer, message)
         except RefuseMessage as fault:
@@ -474,8 +492,8 @@ class Engine:
     def _offer(self, session: Session) -> None:
         """Put ``session`` in line if it has something to process, once."""
         if not session.queued and self._may_deliver(session):
-            session.queued = True
-            self._ready.append(session)
+            contact = self._connections.peers.peer(session.peer).wanted
+            self._line.offer(session, self._clock.now, contact=contact)
 
     def _may_deliver(self, session: Session) -> bool:
         """Whether the next message of ``session`` can be looked at: nothing holds it up."""

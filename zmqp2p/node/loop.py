@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 from time import monotonic, time
 from typing import Any, Generic, TypeVar
@@ -159,8 +160,7 @@ class Loop:
         for command in commands:
             self._run(command)
         engine.tick()
-        for pending in engine.deliveries(self._parts.limits.turn_max_messages):
-            self.handlers.deliver(pending)
+        self._deliver()
         self.settle()
 
     def patience_s(self) -> float | None:
@@ -224,6 +224,18 @@ class Loop:
                 call.future.set_exception(error)
 
     # --- Inside ---------------------------------------------------------------------------------
+
+    def _deliver(self) -> None:
+        """Let handlers have what waits. If others may wait too, not for long."""
+        engine, limits, monotonic = self.engine, self._parts.limits, self._around.monotonic
+        at = monotonic()
+        until = at + limits.turn_shared_max_s if engine.shared else inf
+        for pending in engine.deliveries(limits.turn_max_messages):
+            self.handlers.deliver(pending)
+            began_at, at = at, monotonic()
+            engine.handled(pending, at - began_at)
+            if at >= until:
+                return
 
     def _run(self, command: Command) -> None:
         if isinstance(command, Receipt):

@@ -1,0 +1,175 @@
+"""Who is next: the peers whose messages wait to be processed, and what each may ask for.
+
+Between peers, fairness is by work, not by messages: start-time fair queueing, in which each peer's
+next message begins where the work done for it so far ends. A peer with one small message is not
+held up by another's thousand, nor by one that is dear.
+
+Three lanes. *Contacts*, whom the application added, and *guests*, who came by themselves, share the
+node whatever their numbers: identities cost nothing, so guests must not crowd out contacts by being
+many. A peer beyond its rate (a token bucket for messages and one for bytes) is in *excess*: it has
+what the others leave. So a rate costs nobody anything while the node has time, and nothing is ever
+lost by it: messages wait, and the window tells their sender so.
+"""
+
+import heapq
+from collections.abc import Callable
+from enum import Enum
+
+from zmqp2p.ids import Address
+from zmqp2p.limits import Limits
+from zmqp2p.session.bucket import Bucket
+from zmqp2p.session.session import Session
+
+# Work, in microseconds, as measured on the project's reference machine (docs/adr/README.md).
+MESSAGE_US = 20.0  # Decode a small message, find who takes it, hand it over.
+SIGNATURE_US = 130.0  # Hash a state, recover its signer, and go on with a channel.
+_BYTES_PER_US = 200.0
+_CONTACTS_SHARE = 3.0  # Of each four parts of work; guests have the fourth if there are contacts.
+
+
+class Rank(Enum):
+    """Which lane a peer stands in."""
+
+    CONTACT = "contact"
+    GUEST = "guest"
+    EXCESS = "excess"
+
+
+class _Lane:
+    """Sessions by the work at which each one's next message begins, the least first."""
+
+    def __init__(self) -> None:
+        self.heap: list[tuple[float, int, Session]] = []
+        self._at = 0.0  # Where the message begins that was handed out last.
+        self._ends: dict[Address, float] = {}  # Where each one's work ends.
+
+    def push(self, session: Session, ticket: int) -> None:
+        """Let ``session`` stand where its work ends, or here if that is past."""
+        starts_at = max(self._at, self._ends.get(session.peer, 0.0))
+        heapq.heappush(self.heap, (starts_at, ticket, session))
+
+    def pop(self) -> Session:
+        """Take out who is next."""
+        if len(self.heap) == 1:
+            self._ends.clear()  # Nobody is ahead of anybody.
+        self._at, _, session = heapq.heappop(self.heap)
+        return session
+
+    def worked(self, peer: Address, work: float) -> None:
+        """Note that so much was done for ``peer``."""
+        self._ends[peer] = max(self._at, self._ends.get(peer, 0.0)) + work
+
+    def take_if(self, ready: Callable[[Session], bool]) -> list[Session]:
+        """Take out those for whom ``ready`` holds, in their order."""
+        stay: list[tuple[float, int, Session]] = []
+        taken: list[tuple[float, int, Session]] = []
+        for entry in self.heap:
+            (taken if ready(entry[2]) else stay).append(entry)
+        if taken:
+            heapq.heapify(stay)
+            self.heap = stay
+        return [session for _, _, session in sorted(taken, key=lambda entry: entry[:2])]
+
+
+class _Account:
+    """A peer's rate: how much it may ask for, and where it stood last."""
+
+    def __init__(self, limits: Limits, *, contact: bool) -> None:
+        self.contact = contact
+        self.rank = Rank.CONTACT if contact else Rank.GUEST
+        if contact:
+            rates = limits.contact_rate_messages, limits.contact_rate_bytes
+        else:
+            rates = limits.guest_rate_messages, limits.guest_rate_bytes
+        self._messages = Bucket(rates[0], rates[0] * limits.rate_burst_s)
+        self._bytes = Bucket(rates[1], rates[1] * limits.rate_burst_s)
+
+    def rank_at(self, now: float) -> Rank:
+        """Return the lane to stand in."""
+        if not self._messages.has(1.0, now) or not self._bytes.has(0.0, now):
+            return Rank.EXCESS
+        return Rank.CONTACT if self.contact else Rank.GUEST
+
+    def charge(self, size_bytes: int, now: float) -> None:
+        """Count a message; it was processed, whether or not it was within the rate."""
+        self._messages.charge(1.0, now)
+        self._bytes.charge(size_bytes, now)
+
+
+class Line:
+    """The sessions with something to process, and the rates of all peers.
+
+    Pure: ``now`` is monotonic seconds.
+    Invariant: a session that is `queued` stands in one lane, once, and no other does.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._lanes = {rank: _Lane() for rank in Rank}
+        # The two classes take turns as the peers in a lane do; excess waits until both are empty.
+        self._ends = {Rank.CONTACT: 0.0, Rank.GUEST: 0.0}
+        self._at = 0.0
+        self._accounts: dict[Address, _Account] = {}
+        self._tickets = 0  # Who came first stands first, other things being equal.
+
+    def __bool__(self) -> bool:
+        return any(lane.heap for lane in self._lanes.values())
+
+    def offer(self, session: Session, now: float, *, contact: bool) -> None:
+        """Let ``session``, which does not stand in line, be handed out when it is its turn."""
+        assert not session.queued
+        session.queued = True
+        account = self._accounts.get(session.peer)
+        if account is None or account.contact != contact:
+            account = self._accounts[session.peer] = _Account(self._limits, contact=contact)
+        self._stand(session, account.rank_at(now))
+
+    def promote(self, now: float) -> None:
+        """Let those in excess whose rate has caught up stand among the others again."""
+        lane = self._lanes[Rank.EXCESS]
+        for session in lane.take_if(lambda one: self._rank(one, now) is not Rank.EXCESS):
+            self._stand(session, self._rank(session, now))
+
+    def next(self) -> Session | None:
+        """Return who is next, taken out of the line; None if nobody waits."""
+        waiting = [rank for rank in self._ends if self._lanes[rank].heap]
+        rank = min(waiting, key=lambda each: self._ends[each], default=Rank.EXCESS)
+        lane = self._lanes[rank]
+        if not lane.heap:
+            return None
+        self._at = max(self._at, self._ends.get(rank, 0.0))
+        session = lane.pop()
+        session.queued = False
+        self._accounts[session.peer].rank = rank
+        return session
+
+    def took(self, peer: Address, size_bytes: int, now: float) -> float:
+        """A message of ``peer`` is looked at; return how much work that is, microseconds."""
+        self._accounts[peer].charge(size_bytes, now)
+        work = MESSAGE_US + size_bytes / _BYTES_PER_US
+        self.worked(peer, work)
+        return work
+
+    def worked(self, peer: Address, work: float) -> None:
+        """Note that so much more was done for ``peer``, microseconds."""
+        rank = self._accounts[peer].rank
+        self._lanes[rank].worked(peer, work)
+        if rank in self._ends:
+            share = _CONTACTS_SHARE if rank is Rank.CONTACT else 1.0
+            self._ends[rank] += work / share
+
+    def check(self) -> None:
+        """Assert the invariant."""
+        standing = [session for lane in self._lanes.values() for _, _, session in lane.heap]
+        assert len({session.peer for session in standing}) == len(standing)
+        assert all(session.queued for session in standing)
+
+    def _rank(self, session: Session, now: float) -> Rank:
+        return self._accounts[session.peer].rank_at(now)
+
+    def _stand(self, session: Session, rank: Rank) -> None:
+        lane = self._lanes[rank]
+        if not lane.heap and rank in self._ends:  # It was idle: that is no credit.
+            self._ends[rank] = max(self._ends[rank], self._at)
+        self._tickets += 1
+        lane.push(session, self._tickets)
