@@ -72,6 +72,12 @@ class Limits:
     inbox_max_messages: int = 16_384  # 16-32 k keeps the pipe full; smaller stops and goes.
     inbox_max_bytes: int = 24 * MIB  # The largest message, and as much again as keeps a pipe full.
     inbox_total_max_bytes: int = 512 * MIB  # All peers together; and 512 KiB for each.
+    # Of that, all peers together that came by themselves: one and the same may be many of them.
+    inbox_guests_max_bytes: int = 48 * MIB  # One largest message in parts, and as much for others.
+    # A message in parts keeps others' from beginning: if it comes slower than this, it must go.
+    parts_grace_s: float = 2.0
+    parts_rate_bytes: float = 256.0 * KIB  # 2 Mbit/s.
+    parts_barred_s: float = 30.0  # And whoever sent it lets the others go first.
     # Sent: refused with TooLarge. Received: refused with TOO_LARGE, and not kept.
     message_max_bytes: int = MESSAGE_MAX_BYTES
     turn_max_messages: int = 1_024  # Processed per loop turn and commit: bounds ack latency.
@@ -175,8 +181,15 @@ class Limits:
         for name, greater in _ORDERED.items():
             if getattr(self, name) > getattr(self, greater):
                 raise InvalidValue(name, f"must not exceed {greater}")
+        self._check_usable()
+
+    def _check_usable(self) -> None:
+        """Refuse bounds with which something could never work."""
         if self.message_max_bytes > MESSAGE_MAX_BYTES:
             raise InvalidValue("message_max_bytes", f"must be at most {MESSAGE_MAX_BYTES}")
+        if self.inbox_guests_max_bytes < 2 * self.message_max_bytes + BODY_MAX_BYTES:
+            # Half of it is for complete ones: a guest's largest message could never begin.
+            raise InvalidValue("inbox_guests_max_bytes", "must be twice message_max_bytes and more")
         if self.ping_interval_s >= self.silence_max_s:
             raise InvalidValue("ping_interval_s", "must be below silence_max_s")
         if self.attempts_max_per_peer < _ATTEMPTS_MIN:

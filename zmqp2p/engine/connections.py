@@ -110,8 +110,9 @@ class Connections:
     _passed: dict[Address, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._room = InboxRoom(self.limits.inbox_total_max_bytes)
-        self.door = Door(self.clock, self.limits, self.output, self.peers)
+        limits = self.limits
+        self._room = InboxRoom(limits.inbox_total_max_bytes, limits.inbox_guests_max_bytes)
+        self.door = Door(self.clock, limits, self.output, self.peers)
         self.dialing = Dialing(
             self.clock,
             self.limits,
@@ -141,6 +142,7 @@ class Connections:
         self._strangers.discard(address)
         news = self.peers.learn(contact, wanted=True, now=self.clock.now)
         session = self.session(address)
+        session.belong(guest=False)
         session.keep()
         if not self._keep(session) and news:
             self._store_contact(address)
@@ -239,6 +241,8 @@ class Connections:
                     self._tick_link(LinkId(timer.key))  # type: ignore[arg-type]
                 case "session":
                     self._tick_session(Address(timer.key))  # type: ignore[arg-type]
+                case "parts":
+                    self._tick_parts(Address(timer.key))  # type: ignore[arg-type]
                 case "dial":
                     self.dialing.tick(Address(timer.key))  # type: ignore[arg-type]
                 case "grace":
@@ -431,6 +435,7 @@ class Connections:
         if rtt_s is not None:
             timer.sample(rtt_s)
         session.receive(link.id, frame, now)  # type: ignore[arg-type]  # The table lets no other in.
+        self._watch_parts(session)
         if not link.measured and timer.samples > link.samples_before:
             link.measured = True  # The limit of its silence is shorter now.
             self._watch(link)
@@ -714,6 +719,23 @@ class Connections:
         self.unsettled[address] = session
         self.agenda.schedule(Timer("session", address), session.deadline)
 
+    def _tick_parts(self, address: Address) -> None:
+        """See to it that a message in parts does not keep others' waiting for ever (WIN-4)."""
+        session, now = self.sessions.get(address), self.clock.now
+        if session is None:
+            return
+        if session.hogs(now):
+            session.stand_back(now)
+            for link in list(session.links):
+                reason = "WIN-4: a message in parts comes too slowly, and others wait"
+                self._close(self.links[link], ByeCode.TOO_MANY, reason)
+        self._watch_parts(session)
+
+    def _watch_parts(self, session: Session) -> None:
+        if session.assembles:
+            at = self.clock.now + self.limits.parts_grace_s / 2
+            self.agenda.schedule(Timer("parts", session.peer), at)
+
     def _end_duplicate(self, address: Address) -> None:
         """Both sides dialed: the higher address gives up the link it dialed (DUP-1)."""
         links = [self.links[i] for i in self.sessions[address].links]
@@ -771,6 +793,7 @@ class Connections:
     def _begin_session(self, address: Address, memory: PeerSnapshot) -> Session:
         session = Session(address, memory, self.output, self.limits, self.rng)
         session.share_room(self._room)
+        session.belong(guest=not self.peers.peer(address).wanted)
         self.sessions[address] = session
         self.streams[session.outbox.stream] = address
         if not session.kept:

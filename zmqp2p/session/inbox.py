@@ -62,15 +62,17 @@ class Inbox:
         self.received, self._received_digest = processed
         self._limits = limits
         self._room = room
+        self._guest = False  # Whether it has its room with others that came by themselves.
+        self.barred = False  # Whether a message in parts may not be begun for the present.
         self._queue: deque[Waiting] = deque()
         self._parts = Assembly(limits.message_max_bytes)
         self._taken = self.cursor
         self._in_progress: Waiting | None = None
         self._size_bytes = 0  # Of what waits and what is in progress.
         self._kept = 0  # How many messages those are.
-        # What did not fit into the room. Until there is as much, nothing is permitted: or what is
-        # permitted would be turned away again, and seem to be lost.
-        self._turned_away_bytes = 0
+        # What did not fit into the room, of which the second is for a message of parts. Until there
+        # is as much, nothing is permitted: or it would be turned away again, and seem to be lost.
+        self._turned_away = (0, 0)
         self._unkept = 0  # How many of the bodies after the cursor take no room.
         self._refusals = {refusal.seq: refusal for refusal in refusals}
 
@@ -153,9 +155,11 @@ class Inbox:
         if parts.too_large:
             self._unkept -= parts.count
         self._begin_parts(-parts.reserved_bytes)
+        self._turn_away(0, 0)
 
     def close(self) -> None:
         """Nothing of it is of use any more: give back its room."""
+        self._turn_away(0, 0)
         self._begin_parts(-self._parts.reserved_bytes)
         self._grow(-self._size_bytes, -self._kept)
 
@@ -181,10 +185,23 @@ class Inbox:
     def window(self) -> tuple[int, int]:
         """Return how many more bodies, of how many bytes in all, there is room for."""
         messages, size_bytes = self._own_window()
-        left_bytes = self._room.left_bytes(self._room_bytes)
-        if left_bytes < self._turned_away_bytes:
+        if not self._has_room(*self._turned_away):
             return messages, self._awaited_bytes
+        left_bytes = self._room.left_bytes(self._room_bytes, guest=self._guest)
         return messages, min(size_bytes, left_bytes + self._awaited_bytes)
+
+    @property
+    def assembled_bytes(self) -> int | None:
+        """How much has come of the message whose parts are coming; None if none is kept."""
+        return self._parts.size_bytes if self._parts.reserved_bytes else None
+
+    def belong(self, *, guest: bool) -> None:
+        """The peer is a guest from now on, or is not any more."""
+        if guest != self._guest:
+            held = self._room_bytes, self._parts.reserved_bytes
+            self._room.add(-held[0], -held[1], guest=self._guest)
+            self._guest = guest
+            self._room.add(*held, guest=guest)
 
     def check(self) -> None:
         """Assert the invariant."""
@@ -264,21 +281,34 @@ class Inbox:
         last = new[-1]  # A first part comes alone, or last.
         whole_bytes = reserve_bytes(last, self._limits.message_max_bytes)
         needed_bytes = size_bytes - len(last) + whole_bytes + len(new) * MESSAGE_BYTES
-        incomplete_bytes = whole_bytes if is_part(last) else 0
-        left_bytes = self._room.left_bytes(self._room_bytes)
-        fits = needed_bytes <= left_bytes and self._room.admits(incomplete_bytes)
-        self._turned_away_bytes = 0 if fits else needed_bytes
+        needed = needed_bytes, whole_bytes if is_part(last) else 0
+        fits = self._has_room(*needed)
+        self._turn_away(*((0, 0) if fits else needed))
         return fits
+
+    def _turn_away(self, needed_bytes: int, incomplete_bytes: int) -> None:
+        """Remember what does not fit; 0 if all does."""
+        self._turned_away = needed_bytes, incomplete_bytes
+        if incomplete_bytes and not self.barred:
+            self._room.waiting.add(self)
+        else:
+            self._room.waiting.discard(self)
+
+    def _has_room(self, needed_bytes: int, incomplete_bytes: int) -> bool:
+        if incomplete_bytes and self.barred:
+            return False
+        left_bytes = self._room.left_bytes(self._room_bytes, guest=self._guest)
+        return needed_bytes <= left_bytes and self._room.admits(incomplete_bytes, guest=self._guest)
 
     def _begin_parts(self, size_bytes: int) -> None:
         """Take the room of an incomplete message, or give it back."""
-        self._room.incomplete_bytes += size_bytes
-        self._grow(size_bytes, 0)
+        self._size_bytes += size_bytes
+        self._room.add(size_bytes, size_bytes, guest=self._guest)
 
     def _grow(self, size_bytes: int, messages: int) -> None:
         self._size_bytes += size_bytes
         self._kept += messages
-        self._room.used_bytes += size_bytes + messages * MESSAGE_BYTES
+        self._room.add(size_bytes + messages * MESSAGE_BYTES, 0, guest=self._guest)
 
     @property
     def _room_bytes(self) -> int:

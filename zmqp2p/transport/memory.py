@@ -7,25 +7,15 @@ reordered or delayed unless the network is told to cut two hosts off or to sever
 import itertools
 import re
 import threading
-<<<<<<< HEAD
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-=======
-from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
->>>>>>> 2450861 (A turn reads so much work, not so many messages: 256 of them could be 65,536 bodies or 64 MiB)
 from dataclasses import dataclass, field
 
 from zmqp2p.errors import EndpointError, InvalidValue, ServiceClosed
 from zmqp2p.ids import CURVE_KEY_SIZE, CurveKey, LinkId
-<<<<<<< HEAD
-from zmqp2p.transport.links import TURN_MAX_MESSAGES, check_frames
-from zmqp2p.transport.options import CurvePair, SocketLimits
-=======
 from zmqp2p.transport.links import Portion, check_frames
-from zmqp2p.transport.options import SocketLimits
->>>>>>> 2450861 (A turn reads so much work, not so many messages: 256 of them could be 65,536 bodies or 64 MiB)
+from zmqp2p.transport.options import CurvePair, SocketLimits
 from zmqp2p.transport.zap import Admit, admit_everyone
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received, of_former_key
 
