@@ -22,6 +22,7 @@ PARTS_MAX = 4_096  # Of one message: 1 GiB, far above what anybody accepts.
 BULK_MIN_BYTES = 32 * KIB  # From here a body travels alone and bare: copying it costs more.
 # A batch is closed here: one ZMTP frame then stays below pyzmq's copy limit of 64 KiB.
 BATCH_MAX_BYTES = 48 * KIB
+RESEND_BYTES = 160  # What sending one message again costs besides its bytes: small ones too.
 BATCH_MAX_MESSAGES = 256  # Above it packing gains < 10 % and latency of the first suffers.
 HEADER_MAX_BYTES = 64 * KIB  # A HELLO with a record and the most refusals stays below.
 # Of a header, and of a batch: 400 and 257 are in use. Those of 64 KiB would take 10 ms to look at.
@@ -96,6 +97,10 @@ class Limits:
     # queues for 0.1 s and more, and at 0.05 s 3 % of a saturated stream was sent again for nothing.
     rto_min_s: float = 0.25
     rto_max_s: float = 60.0
+    # What may be sent again to one peer without a timeout: a window and more, and what it acks; or
+    # a peer that does not read could have it pile up here, for a few bytes each time.
+    resend_burst_bytes: int = 32 * MIB
+    resend_rate_bytes: float = 64.0 * KIB
     # Liveness.
     ping_interval_s: float = 0.5
     silence_max_s: float = 1.5  # Three pings unanswered: the link is dead whatever TCP says.

@@ -35,8 +35,8 @@ class Bucket:
         self._tokens -= tokens
 
     def earn(self, tokens: float) -> None:
-        """Add so many, above the burst too."""
-        self._tokens += tokens
+        """Add so many, up to the burst."""
+        self._tokens = min(self._tokens + tokens, self._burst)
 
     def _fill(self, now: float) -> None:
         if self._at is not None and now > self._at and self._tokens < self._burst:

@@ -30,12 +30,14 @@ def test_what_is_charged_beyond_it_is_paid_for_later() -> None:
     assert bucket.has(0.0, 1.0)
 
 
-def test_what_is_earned_counts_above_the_burst_and_does_not_grow_there() -> None:
+def test_what_is_earned_counts_up_to_the_burst() -> None:
     bucket = Bucket(8.0, 5.0)
-    assert bucket.has(5.0, 0.0)
+    assert bucket.take(5.0, 0.0)
     bucket.earn(3.0)
-    assert not bucket.has(8.001, 50.0)
-    assert bucket.take(8.0, 50.0)
+    assert not bucket.has(3.001, 0.0)
+    bucket.earn(30.0)
+    assert not bucket.has(5.001, 0.0)
+    assert bucket.take(5.0, 0.0)
 
 
 def test_a_rate_without_end_always_suffices() -> None:
