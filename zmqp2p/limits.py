@@ -82,8 +82,9 @@ class Limits:
     # Sent: refused with TooLarge. Received: refused with TOO_LARGE, and not kept.
     message_max_bytes: int = MESSAGE_MAX_BYTES
     turn_max_messages: int = 1_024  # Processed per loop turn and commit: bounds ack latency.
-    # While several peers are connected: one that sends without end must not make the others wait.
-    turn_shared_max_s: float = 0.004  # No message is begun later: handlers as slow as they are.
+    # Nor is one begun after so long: messages may be dear, and handlers slow.
+    turn_max_s: float = 0.05  # Twice what so many small ones take.
+    turn_shared_max_s: float = 0.004  # While several peers are connected: no one's flood is felt.
     # What a peer may send (engine/line.py). Beyond it, it has what the others leave: an idle node
     # takes all it can, a busy one serves the others first. Nothing is lost: messages wait.
     guest_rate_messages: float = 1_000.0  # Of a peer that came by itself; 3 % of what a core does.
@@ -209,5 +210,6 @@ _ORDERED = {
     "deposit_retry_min_s": "deposit_retry_max_s",
     "silence_max_s": "silence_slow_max_s",
     "ban_min_s": "ban_max_s",
+    "turn_shared_max_s": "turn_max_s",
 }
 DEFAULT_LIMITS = Limits()

@@ -89,7 +89,8 @@ class Engine:
         self._failed: dict[Address, Pending] = {}  # The last attempt, of those that wait.
         self._retries: Agenda[Address] = Agenda()
         self._held: set[Address] = set()  # Wait for their retry.
-        self._work_left_us = 0.0  # In `deliveries`.
+        self._work_left_us = 0.0  # In `deliveries`, as is the next.
+        self._serving = Address(b"")
         self._grace_until = 0.0  # Until then a message without a subscriber waits for one.
 
     # --- A turn ---------------------------------------------------------------------------------
@@ -214,35 +215,34 @@ class Engine:
         self._late.discard(key)
         self._grace_until = self._clock.now + self._limits.subscribe_grace_s
 
-    def deliveries(self, most: int) -> Iterator[Pending]:
+    def deliveries(self, most: int) -> Iterator[Pending | None]:
         """Yield messages for the application, fair between peers, in order within each.
 
-        Processes up to ``most`` messages, those for objectives included; fewer if they are large,
-        or bear signatures to check. Each one yielded must be ended by `complete`, `refuse` or
-        `retry`, at once or later.
+        None after a message that is dealt with already, so that whoever has a clock can stop.
+        Processes up to ``most`` messages; fewer if they are large, or bear signatures to check.
+        Each one yielded must be ended by `complete`, `refuse` or `retry`, at once or later.
         """
-        now = self._clock.now
-        self._line.promote(now)
+        self._line.promote(self._clock.now)
         self._work_left_us = most * MESSAGE_US
         while self._work_left_us > 0:
             session = self._line.next()
             if session is None:
                 return
+            self._serving = session.peer
             pending = self._deliver(session) if self._may_deliver(session) else None
             if self._slots.promised:
                 self._promised(self._slots.forfeit(session.peer))  # If it needed no place.
             self._offer(session)
-            if pending is not None:
-                yield pending
+            yield pending
+
+    def took(self, took_s: float) -> None:
+        """What `deliveries` yielded last took so long: it counts towards its sender's share."""
+        self._line.worked(self._serving, took_s * 1e6)
 
     @property
     def shared(self) -> bool:
         """Whether several peers are connected: none may have the node for itself then."""
         return self._connections.peers.connected > 1
-
-    def handled(self, pending: Pending, took_s: float) -> None:
-        """A handler had the node's thread for so long: it counts towards the sender's share."""
-        self._line.worked(pending.sender, took_s * 1e6)
 
     def awaits(self, pending: Pending) -> bool:
         """Whether an answer for ``pending`` counts: its stream, or the peer's run, may be over."""

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from math import inf
 from random import Random
 from time import monotonic, time
 from typing import Any, Generic, TypeVar
@@ -226,14 +225,15 @@ class Loop:
     # --- Inside ---------------------------------------------------------------------------------
 
     def _deliver(self) -> None:
-        """Let handlers have what waits. If others may wait too, not for long."""
+        """Let handlers have what waits, for a while: others wait for this turn's acks."""
         engine, limits, monotonic = self.engine, self._parts.limits, self._around.monotonic
         at = monotonic()
-        until = at + limits.turn_shared_max_s if engine.shared else inf
+        until = at + (limits.turn_shared_max_s if engine.shared else limits.turn_max_s)
         for pending in engine.deliveries(limits.turn_max_messages):
-            self.handlers.deliver(pending)
+            if pending is not None:
+                self.handlers.deliver(pending)
             began_at, at = at, monotonic()
-            engine.handled(pending, at - began_at)
+            engine.took(at - began_at)
             if at >= until:
                 return
 

@@ -125,7 +125,7 @@ def test_how_much_has_come_of_a_message_in_parts_is_known_while_it_is_kept() -> 
     inbox = inbox_in(InboxRoom(40 * MIB))
     assert inbox.assembled_bytes is None
     parts = split(bytes(600 * KIB))
-    seen = []
+    seen: list[int | None] = []
     for part in parts:
         give(inbox, part)
         seen.append(inbox.assembled_bytes)
