@@ -138,6 +138,10 @@ class Limits:
     # Deposits that the chain refused.
     deposit_retry_min_s: float = 0.25
     deposit_retry_max_s: float = 30.0
+    # On one link, frames that bring nothing new (RAT-1); a HELLO counts as 50. Each message sent to
+    # the peer permits two more. An idle peer sends two in a second.
+    control_rate_frames: float = 1_000.0  # 3 % of a core.
+    control_burst_frames: float = 20_000.0  # After a loss a window of single messages comes again.
     # Conduct (engine/conduct.py): who breaks rules is banned, who stops breaking them forgiven.
     conduct_max_points: float = 100.0  # Ten violations at once; a peer's bug may cost it a few.
     # An honest node that is refused every 5 s never has more than 35 points.

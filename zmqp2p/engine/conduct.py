@@ -7,11 +7,17 @@ record has expired) are so few that at the pace of its redials they never add up
 docs/adr/ADR-0021-limits-after-authentication.md, which has the sums.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from math import pow  # noqa: A004  # Unlike **, it says that it returns a float.
 from typing import Generic, TypeVar
 
+from zmqp2p.engine.bans import Bans
+from zmqp2p.engine.instant import Instant
+from zmqp2p.ids import Address, CurveKey
 from zmqp2p.limits import Limits
+from zmqp2p.session.handshake import Link
+from zmqp2p.wire.encoding import clip_reason
 
 K = TypeVar("K")
 
@@ -81,3 +87,47 @@ class Conduct(Generic[K]):
     def _decayed(self, standing: _Standing, now: float) -> float:
         half_lives = (now - standing.at) / self._limits.conduct_half_life_s
         return standing.points * pow(0.5, half_lives)
+
+
+@dataclass(slots=True)
+class Judge:
+    """Blames whoever is proven to have done something, and has those banned for whom it is enough.
+
+    A peer is known by its address once its HELLO was accepted; before that, who dialed us is known
+    by its CURVE key. Where CURVE proves nothing (security "none"), nobody is to blame.
+    """
+
+    clock: Instant
+    limits: Limits
+    ban: Callable[[Address, float, str], None]  # Its links are closed with it.
+    keys: Bans[CurveKey]
+    _addresses: Conduct[Address] = field(init=False)
+    _keys: Conduct[CurveKey] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with nobody to blame."""
+        self._addresses = Conduct(self.limits, self.limits.peers_max)
+        self._keys = Conduct(self.limits, self.limits.bans_max)
+
+    def blame(self, link: Link, points: float, why: str) -> None:
+        """Give ``points`` to who is at the other end of ``link``, which may be closed by now."""
+        key, now = link.curve_key, self.clock.now
+        if key is None:
+            return
+        if link.peer is not None:
+            ban_s = self._addresses.blame(link.peer, points, now)
+            if ban_s is not None:
+                self.ban(link.peer, ban_s, clip_reason(f"too many violations, the last one: {why}"))
+        elif not link.dialed:  # The key that was dialed is the application's to choose.
+            ban_s = self._keys.blame(key, points, now)
+            if ban_s is not None:
+                self.keys.add(key, now + ban_s, f"too many violations, the last one: {why}")
+
+    def points(self, address: Address) -> float:
+        """Return how many points ``address`` has now."""
+        return self._addresses.points(address, self.clock.now)
+
+    def check(self) -> None:
+        """Assert the invariant."""
+        self._addresses.check()
+        self._keys.check()

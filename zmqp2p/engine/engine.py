@@ -13,6 +13,7 @@ from zmqp2p.codes import RefusalCode
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.channels import Channels, Holding
+from zmqp2p.engine.conduct import FORGERY_POINTS
 from zmqp2p.engine.connections import Connections, Me
 from zmqp2p.engine.dead_letters import DeadLetters
 from zmqp2p.engine.door import Defences
@@ -401,6 +402,8 @@ class Engine:
                 self._nobody(session, Nobody(RefusalCode.TYPE_UNKNOWN, str(fault)))
             else:
                 self._refuse(session, RefusalCode.DECODE_FAILED, str(fault))
+            if fault.rule.startswith("ENC"):  # Not another version of a message: no message.
+                self._connections.blame(session.peer, FORGERY_POINTS, str(fault))
             return None
         if envelope.deadline_ms is not None and self._clock.utc_ms > envelope.deadline_ms:
             self._refuse(session, RefusalCode.EXPIRED, "the deadline has passed")
@@ -430,6 +433,8 @@ class Engine:
             self._channels.receive(session.peer, message)
         except RefuseMessage as fault:
             self._refuse(session, fault.code, fault.reason)
+            if fault.code is RefusalCode.SIGNATURE_INVALID:
+                self._connections.blame(session.peer, FORGERY_POINTS, str(fault))
         else:
             session.done()
         return None
