@@ -526,6 +526,7 @@ class Engine:
             endpoints=peer.contact.endpoints if peer.contact is not None else (),
             reconnects=max(peer.connects - 1, 0),
             resent=session.resent,
+            points=self._connections.judge.points(session.peer),
         )
 
     def _renew_output(self) -> EngineOutput:

@@ -36,6 +36,7 @@ class PeerStatus:
     endpoints: tuple[str, ...]
     reconnects: int  # How often a session was resumed in this run.
     resent: int  # Messages sent again by the resend timer.
+    points: float = 0.0  # For misconduct; `Limits.conduct_max_points` are a ban.
 
 
 @dataclass(slots=True)
