@@ -75,6 +75,10 @@ class Limits:
     inbox_total_max_bytes: int = 512 * MIB  # All peers together; and 512 KiB for each.
     # Of that, all peers together that came by themselves: one and the same may be many of them.
     inbox_guests_max_bytes: int = 48 * MIB  # One largest message in parts, and as much for others.
+    # What one of them may have waiting while others are connected. Twenty that fill a window of
+    # 16,384 are a second's work just to take in, and until that is done, everybody's frames wait.
+    guest_window_messages: int = 1_024  # A turn: enough for 10,000 a second on a way of 100 ms.
+    guest_window_bytes: int = 1 * MIB
     # A message in parts keeps others' from beginning: if it comes slower than this, it must go.
     parts_grace_s: float = 2.0
     parts_rate_bytes: float = 256.0 * KIB  # 2 Mbit/s.
@@ -200,6 +204,10 @@ class Limits:
         if self.inbox_guests_max_bytes < 2 * self.message_max_bytes + BODY_MAX_BYTES:
             # Half of it is for complete ones: a guest's largest message could never begin.
             raise InvalidValue("inbox_guests_max_bytes", "must be twice message_max_bytes and more")
+        if self.guest_window_bytes < BODY_MAX_BYTES:
+            raise InvalidValue("guest_window_bytes", f"must be {BODY_MAX_BYTES} or more")
+        if self.guest_window_messages < -(-self.message_max_bytes // PART_MAX_BYTES):
+            raise InvalidValue("guest_window_messages", "must be enough for the parts of a message")
         if self.ping_interval_s >= self.silence_max_s:
             raise InvalidValue("ping_interval_s", "must be below silence_max_s")
         if self.attempts_max_per_peer < _ATTEMPTS_MIN:

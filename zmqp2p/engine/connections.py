@@ -262,6 +262,7 @@ class Connections:
 
     def settle(self) -> None:
         """Put what all touched sessions ask for into the output, and plan their timers."""
+        self._room.crowded = self.peers.connected > 1
         for link_id, address in self._answers.items():
             if link_id in self.links:
                 self.output.frames.append((link_id, self._hello(self.links[link_id], address)))

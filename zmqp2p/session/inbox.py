@@ -63,6 +63,10 @@ class Inbox:
         self._limits = limits
         self._room = room
         self._guest = False  # Whether it has its room with others that came by themselves.
+        # How far this node has permitted the peer to go: the number, and the bytes in all. None
+        # before it has said anything.
+        self._permitted: tuple[int, int] | None = None
+        self._total_bytes = 0  # Of all that has come.
         self.barred = False  # Whether a message in parts may not be begun for the present.
         self._queue: deque[Waiting] = deque()
         self._parts = Assembly(limits.message_max_bytes)
@@ -93,7 +97,7 @@ class Inbox:
             return Accepted.KNOWN
         size_bytes = sum(map(len, new))
         messages, most_bytes = self._own_window()
-        if len(new) > messages or size_bytes > most_bytes:
+        if len(new) > messages or size_bytes > most_bytes or not self._permits(new, size_bytes):
             raise PeerError("WIN-1", f"{len(new)} messages of {size_bytes} bytes exceed the window")
         digests = self._chained(new)
         if digests[-1] != digest:
@@ -103,6 +107,7 @@ class Inbox:
             return Accepted.FULL
         for body, after in zip(new, digests, strict=True):
             self._keep(body, after)
+        self._total_bytes += size_bytes
         return Accepted.NEW
 
     @property
@@ -183,8 +188,16 @@ class Inbox:
         return tuple(self._refusals.values())
 
     def window(self) -> tuple[int, int]:
-        """Return how many more bodies, of how many bytes in all, there is room for."""
+        """Return how many more bodies, of how many bytes in all, the peer is permitted from now on.
+
+        What was permitted once stays so: it may be on its way.
+        """
         messages, size_bytes = self._own_window()
+        if self._guest and self._room.crowded:
+            messages, size_bytes = self._guest_window(messages, size_bytes)
+        number, total_bytes = self._permitted or (0, 0)
+        number = max(number, self.received + messages)
+        self._permitted = number, max(total_bytes, self._total_bytes + size_bytes)
         if not self._has_room(*self._turned_away):
             return messages, self._awaited_bytes
         left_bytes = self._room.left_bytes(self._room_bytes, guest=self._guest)
@@ -248,6 +261,23 @@ class Inbox:
             self._begin_parts(-parts.reserved_bytes)
             self._grow(size_bytes, 1)
             self._queue.append(Waiting(parts.take(), digest, span, size_bytes))
+
+    def _guest_window(self, messages: int, size_bytes: int) -> tuple[int, int]:
+        """Return what a guest may bring while others are connected."""
+        limits, parts = self._limits, self._parts
+        whole = self.received - self.cursor - self._unkept - parts.count
+        left_bytes = limits.guest_window_bytes - self._size_bytes + parts.reserved_bytes
+        return (
+            min(messages, max(limits.guest_window_messages - whole, 0)),
+            min(size_bytes, max(left_bytes, 0) + self._awaited_bytes),
+        )
+
+    def _permits(self, new: tuple[bytes, ...], size_bytes: int) -> bool:
+        """Whether so much was permitted to the peer, now or earlier (WIN-1)."""
+        if self._permitted is None:
+            return True
+        number, total_bytes = self._permitted
+        return self.received + len(new) <= number and self._total_bytes + size_bytes <= total_bytes
 
     def _chained(self, bodies: tuple[bytes, ...]) -> list[StreamDigest]:
         """Return the stream's digest after each of ``bodies``, which follow on what came."""

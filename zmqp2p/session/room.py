@@ -30,6 +30,9 @@ class InboxRoom:
     def __init__(self, most_bytes: int, guests_most_bytes: int | None = None) -> None:
         self._all = _Share(most_bytes)
         self._guests = _Share(most_bytes if guests_most_bytes is None else guests_most_bytes)
+        self.crowded = (
+            False  # Whether several peers are connected: guests have a small window then.
+        )
         self.waiting: set[object] = set()  # Inboxes that could not begin a message of parts.
 
     @property

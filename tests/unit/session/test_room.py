@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.frames import STREAM, chain, following
-from zmqp2p.errors import InvalidValue
+from zmqp2p.errors import InvalidValue, PeerError
 from zmqp2p.ids import Seq
 from zmqp2p.limits import BODY_MAX_BYTES, KIB, MIB, PART_MAX_BYTES, Limits
 from zmqp2p.session.inbox import Accepted, Inbox
@@ -183,3 +183,80 @@ def test_guests_have_room_for_a_largest_message_in_half_of_their_share() -> None
     with pytest.raises(InvalidValue, match="inbox_guests_max_bytes"):
         Limits(inbox_guests_max_bytes=32 * MIB)
     assert Limits(inbox_guests_max_bytes=33 * MIB).inbox_guests_max_bytes == 33 * MIB
+
+
+# --- A guest's window while others are connected ------------------------------------------------
+
+
+def crowded() -> InboxRoom:
+    """Return the room of a node to which several peers are connected."""
+    room = InboxRoom(512 * MIB, 48 * MIB)
+    room.crowded = True
+    return room
+
+
+def test_a_guest_among_others_has_a_small_window() -> None:
+    room = crowded()
+    guest, contact = inbox_in(room, guest=True), inbox_in(room)
+    assert guest.window() == (LIMITS.guest_window_messages, LIMITS.guest_window_bytes)
+    assert contact.window() == (LIMITS.inbox_max_messages, LIMITS.inbox_max_bytes)
+    give(guest, *[b"x"] * 24)
+    assert guest.window() == (1_000, LIMITS.guest_window_bytes - 24)
+    room.crowded = False
+    assert guest.window() == (LIMITS.inbox_max_messages - 24, LIMITS.inbox_max_bytes - 24)
+
+
+def test_what_was_not_permitted_is_a_violation_though_there_is_room() -> None:
+    """WIN-1."""
+    guest = inbox_in(crowded(), guest=True)
+    guest.window()
+    give(guest, *[b"x"] * 1_000)
+    assert give(guest, *[b"x"] * 24) is Accepted.NEW
+    with pytest.raises(PeerError, match="WIN-1"):
+        give(guest, b"x")
+
+
+def test_no_more_bytes_may_come_than_were_permitted() -> None:
+    """WIN-1."""
+    guest = inbox_in(crowded(), guest=True)
+    guest.window()
+    for _ in range(4):
+        assert give(guest, bytes(BODY_MAX_BYTES)) is Accepted.NEW
+    with pytest.raises(PeerError, match="WIN-1"):
+        give(guest, b"x")
+
+
+def test_what_was_permitted_once_stays_so() -> None:
+    """It may have left before the peer hears that it has become less."""
+    room = crowded()
+    room.crowded = False
+    guest = inbox_in(room, guest=True)
+    guest.window()
+    room.crowded = True
+    guest.window()
+    for _ in range(60):
+        assert give(guest, *[b"x"] * 256) is Accepted.NEW
+    assert guest.window()[0] == 0
+
+
+def test_a_guest_may_go_on_with_a_message_in_parts() -> None:
+    """WIN-2: all of it was permitted with its first part, however small the window is."""
+    guest = inbox_in(crowded(), guest=True)
+    for part in LARGE:
+        assert guest.window()[1] >= BODY_MAX_BYTES
+        assert give(guest, part) is Accepted.NEW
+    assert guest.window()[1] == 0  # It holds 16 MiB now.
+    guest.take()
+    guest.done()
+    assert guest.window() == (LIMITS.guest_window_messages, LIMITS.guest_window_bytes)
+
+
+@pytest.mark.parametrize(
+    ("name", "too_small"),
+    [("guest_window_bytes", BODY_MAX_BYTES - 1), ("guest_window_messages", 64)],
+)
+def test_a_guests_window_lets_each_message_through(name: str, too_small: int) -> None:
+    """WIN-2: a permitted body, and all parts of a permitted message."""
+    with pytest.raises(InvalidValue, match=name):
+        Limits(**{name: too_small})
+    assert getattr(Limits(**{name: too_small + 1}), name) == too_small + 1
