@@ -22,7 +22,6 @@ PARTS_MAX = 4_096  # Of one message: 1 GiB, far above what anybody accepts.
 BULK_MIN_BYTES = 32 * KIB  # From here a body travels alone and bare: copying it costs more.
 # A batch is closed here: one ZMTP frame then stays below pyzmq's copy limit of 64 KiB.
 BATCH_MAX_BYTES = 48 * KIB
-RESEND_BYTES = 160  # What sending one message again costs besides its bytes: small ones too.
 BATCH_MAX_MESSAGES = 256  # Above it packing gains < 10 % and latency of the first suffers.
 HEADER_MAX_BYTES = 64 * KIB  # A HELLO with a record and the most refusals stays below.
 # Of a header, and of a batch: 400 and 257 are in use. Those of 64 KiB would take 10 ms to look at.

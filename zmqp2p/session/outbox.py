@@ -16,6 +16,7 @@ from zmqp2p.ids import Seq, StreamDigest, StreamId
 from zmqp2p.limits import Limits
 from zmqp2p.session.bucket import Bucket
 from zmqp2p.session.parts import whole
+from zmqp2p.session.room import MESSAGE_BYTES
 from zmqp2p.session.rto import ResendTimer
 from zmqp2p.wire.frames import Progress, Refusal
 
@@ -230,7 +231,7 @@ class Outbox:
         if self._timed_out:
             self._timed_out = False
             return True
-        return self._again.take(size_bytes + messages * bounds.RESEND_BYTES, now)
+        return self._again.take(size_bytes + messages * MESSAGE_BYTES, now)
 
     def _admitted(self) -> bool:
         """Whether the window has room for the first message under way, if one is."""

@@ -9,6 +9,7 @@ from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.ids import Seq
 from zmqp2p.limits import Limits
 from zmqp2p.session.outbox import Outbox, Processed
+from zmqp2p.session.room import MESSAGE_BYTES
 from zmqp2p.wire.frames import Progress
 
 LIMITS = Limits(rto_initial_s=1.0, rto_min_s=0.05, rto_max_s=60.0)
@@ -647,7 +648,7 @@ def test_small_messages_sent_again_count_for_what_they_cost() -> None:
         sent += left_bytes(outbox, 0.0)
         hear(outbox, progress_of(ack=0, received=0, window=(0, 0)), 0.0)
         hear(outbox, progress_of(ack=0, received=0, window=WIDE), 0.0)
-    assert sent < 5_000 + LIMITS.resend_burst_bytes // bounds.RESEND_BYTES
+    assert sent < 5_000 + LIMITS.resend_burst_bytes // MESSAGE_BYTES
 
 
 def test_new_links_have_only_so_much_sent_again() -> None:
