@@ -51,10 +51,10 @@ class Portion:
     def __init__(self) -> None:
         self._messages = self._work_us = 0
 
-    def add(self, frames: Sequence[bytes]) -> None:
-        """Count a message."""
+    def add(self, frames: Sequence[bytes] | None) -> None:
+        """Count a message; of None, one of too many frames, nothing is handed over."""
         self._messages += 1
-        self._work_us += work_us(frames)
+        self._work_us += 0 if frames is None else work_us(frames)
 
     @property
     def full(self) -> bool:

@@ -210,8 +210,7 @@ class Listener:
             except zmq.Again:
                 return False
             frames = self._fast.rest_of(first)
-            if frames is not None:
-                portion.add(frames)
+            portion.add(frames)
             link = self._link_of(routing_id, first)
             if link is None:
                 if frames is None:
