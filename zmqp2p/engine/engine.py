@@ -526,6 +526,8 @@ class Engine:
             endpoints=peer.contact.endpoints if peer.contact is not None else (),
             reconnects=max(peer.connects - 1, 0),
             resent=session.resent,
+            waiting=session.inbox.waiting,
+            beyond_rate=self._line.beyond_rate(session.peer, self._clock.now),
             points=self._connections.judge.points(session.peer),
         )
 

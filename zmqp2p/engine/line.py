@@ -158,6 +158,11 @@ class Line:
             share = _CONTACTS_SHARE if rank is Rank.CONTACT else 1.0
             self._ends[rank] += work / share
 
+    def beyond_rate(self, peer: Address, now: float) -> bool:
+        """Whether ``peer`` has had more than its rate, so that others go first."""
+        account = self._accounts.get(peer)
+        return account is not None and account.rank_at(now) is Rank.EXCESS
+
     def check(self) -> None:
         """Assert the invariant."""
         standing = [session for lane in self._lanes.values() for _, _, session in lane.heap]

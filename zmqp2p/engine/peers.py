@@ -36,6 +36,8 @@ class PeerStatus:
     endpoints: tuple[str, ...]
     reconnects: int  # How often a session was resumed in this run.
     resent: int  # Messages sent again by the resend timer.
+    waiting: int = 0  # Messages of the peer that are here and not processed yet.
+    beyond_rate: bool = False  # It sends more than `Limits` grant it, and has what others leave.
     points: float = 0.0  # For misconduct; `Limits.conduct_max_points` are a ban.
 
 

@@ -204,6 +204,11 @@ class Inbox:
         return messages, min(size_bytes, left_bytes + self._awaited_bytes)
 
     @property
+    def waiting(self) -> int:
+        """How many whole messages wait or are in progress."""
+        return self._kept
+
+    @property
     def assembled_bytes(self) -> int | None:
         """How much has come of the message whose parts are coming; None if none is kept."""
         return self._parts.size_bytes if self._parts.reserved_bytes else None

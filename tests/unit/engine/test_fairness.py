@@ -121,6 +121,18 @@ def test_the_window_of_a_flood_is_what_is_left_of_it() -> None:
     assert window_said(sut) == ANYBODY.guest_window_messages
 
 
+def test_the_status_says_who_sends_more_than_its_rate_and_what_waits() -> None:
+    sut = flooded(bodies=5_000, body=note("x"))
+    before = next(one for one in sut.engine.peer_statuses() if one.address == FLOODER)
+    for _ in range(4):
+        assert sum(1 for _ in handed(sut, 1_024)) > 1_000
+    statuses = {one.address: one for one in sut.engine.peer_statuses()}
+    assert (before.waiting, before.beyond_rate) == (5_000, False)
+    assert statuses[FLOODER].waiting < 1_000
+    assert statuses[FLOODER].beyond_rate
+    assert not statuses[HIGH.address].beyond_rate
+
+
 def window_said(sut: Sut) -> int:
     """End the turn, and return how many messages more the flooder is permitted."""
     frames = [frame for frame in frames_on(sut.settle(), FLOOD) if isinstance(frame, Ack)]
