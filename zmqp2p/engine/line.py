@@ -91,9 +91,10 @@ class _Account:
         return Rank.CONTACT if self.contact else Rank.GUEST
 
     def charge(self, size_bytes: int, now: float) -> None:
-        """Count a message; it was processed, whether or not it was within the rate."""
-        self._messages.charge(1.0, now)
-        self._bytes.charge(size_bytes, now)
+        """Count a message that is processed; not in excess, or it would be paid for twice."""
+        if self.rank is not Rank.EXCESS:
+            self._messages.charge(1.0, now)
+            self._bytes.charge(size_bytes, now)
 
 
 class Line:

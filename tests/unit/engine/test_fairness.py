@@ -6,6 +6,7 @@ import pytest
 
 from tests.engine_world import HIGH, LOW, MIDDLE, Note, Other, Sut, frames_on, note, record_of
 from tests.frames import UNSAID, progress_of
+from tests.unit.objectives.world import KEYS, TWO_OUTCOME, fixed_of, proposal_of, state_of
 from zmqp2p.engine.engine import Pending
 from zmqp2p.engine.line import MESSAGE_US
 from zmqp2p.ids import Address, Seq
@@ -119,6 +120,30 @@ def test_the_window_of_a_flood_is_what_is_left_of_it() -> None:
     sut.begin()
     assert sum(1 for _ in handed(sut, 1_200)) == 1_000
     assert window_said(sut) == ANYBODY.guest_window_messages
+
+
+def test_a_guest_beyond_its_rate_has_its_rate_while_others_send_on() -> None:
+    sut = flooded(bodies=5_000, body=note("x"))
+    for _ in range(5):
+        sum(1 for _ in handed(sut, 900))  # More than its burst.
+    sut.settle()
+    sut.engine.add_contact(record_of(HIGH))
+    sut.begin(0.1)
+    sut.take(HONEST, data_of(1, *[note("contact")] * 256))
+    senders = [one.sender for one in handed(sut, 100) if one is not None]
+    assert senders.count(FLOODER) == pytest.approx(25, abs=2)
+
+
+def test_a_turn_has_fewer_messages_that_bear_signatures() -> None:
+    """A signature takes as long as six messages without."""
+    sut = Sut(KEYS[1], limits=ANYBODY, funding=True)
+    sut.meet(FLOOD, KEYS[0])
+    fixed = [fixed_of(2, nonce) for nonce in range(1, 51)]
+    bodies = [encode_message(proposal_of(state_of(one, TWO_OUTCOME), KEYS[0])) for one in fixed]
+    sut.begin()
+    sut.take(FLOOD, data_of(1, *bodies))
+    assert sum(1 for _ in handed(sut, 64)) == pytest.approx(64 * 20 / 152, abs=1)
+    sut.settle()
 
 
 def test_the_status_says_who_sends_more_than_its_rate_and_what_waits() -> None:

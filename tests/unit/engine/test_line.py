@@ -175,6 +175,17 @@ def test_a_guest_beyond_its_rate_has_its_rate_all_the_same() -> None:
     assert served["flood"] == pytest.approx(100, abs=3)
 
 
+def test_what_a_guest_had_while_nobody_else_came_is_not_held_against_it() -> None:
+    """Else it would be starved for as long as the node had been idle."""
+    crowd = Crowd()
+    crowd.join("flood")
+    crowd.serve(10 * BURST)
+    crowd.join("contact", contact=True)
+    crowd.now += 0.1
+    crowd.line.promote(crowd.now)
+    assert crowd.serve(1_000)["flood"] == pytest.approx(100, abs=2)
+
+
 def test_those_in_excess_are_fair_to_each_other() -> None:
     crowd = Crowd()
     crowd.join("a")

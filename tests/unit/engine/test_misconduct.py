@@ -10,10 +10,12 @@ import pytest
 
 from tests.engine_world import HIGH, LOW, MIDDLE, Note, Sut, curve_of, frames_on, hello_of, note
 from tests.frames import INSTANCE, OTHER_STREAM, UNSAID, progress_of
+from tests.unit.objectives.world import KEYS, TWO_OUTCOME, fixed_of, proposal_of, state_of
 from zmqp2p.codes import ByeCode, RefusalCode
 from zmqp2p.engine.conduct import VIOLATION_POINTS
 from zmqp2p.ids import LinkId, Seq, StreamDigest
 from zmqp2p.limits import KIB, PART_MAX_BYTES, Limits
+from zmqp2p.messages import encode_message
 from zmqp2p.persistence import PutCursor
 from zmqp2p.wire.frames import Ack, Bulk, Bye, Data, Frame, Gap, Hello, Ignored, Ping, Pong, Who
 from zmqp2p.wire.link import DownReason, LinkDown, Received
@@ -157,6 +159,17 @@ def test_what_no_node_can_have_encoded_costs_points() -> None:
     sut = met()
     sut.hear(LINK, data_of(1, b"\xc1"))
     assert points(sut) == VIOLATION_POINTS
+
+
+@pytest.mark.parametrize(("signer", "cost"), [(0, 0.0), (2, VIOLATION_POINTS)])
+def test_a_signature_that_is_not_the_senders_costs_points(signer: int, cost: float) -> None:
+    """Whoever signed it: the sender has sent it for its own."""
+    sut = Sut(KEYS[1], limits=CALM, funding=True)
+    sut.meet(LINK, KEYS[0])
+    proposal = proposal_of(state_of(fixed_of(2), TWO_OUTCOME), KEYS[signer])
+    sut.hear(LINK, data_of(1, encode_message(proposal)))
+    (status,) = (one for one in sut.engine.peer_statuses() if one.address == KEYS[0].address)
+    assert status.points == cost
 
 
 @pytest.mark.parametrize(
