@@ -260,9 +260,12 @@ class Connections:
                 case _:
                     self._end_duplicate(Address(timer.key))  # type: ignore[arg-type]
 
-    def settle(self) -> None:
-        """Put what all touched sessions ask for into the output, and plan their timers."""
-        self._room.crowded = self.peers.connected > 1
+    def settle(self, *, shared: bool) -> None:
+        """Put what all touched sessions ask for into the output, and plan their timers.
+
+        ``shared``: guests have a small window, since others wait while it is emptied.
+        """
+        self._room.crowded = shared
         for link_id, address in self._answers.items():
             if link_id in self.links:
                 self.output.frames.append((link_id, self._hello(self.links[link_id], address)))

@@ -18,7 +18,7 @@ from zmqp2p.engine.connections import Connections, Me
 from zmqp2p.engine.dead_letters import DeadLetters
 from zmqp2p.engine.door import Defences
 from zmqp2p.engine.instant import Instant
-from zmqp2p.engine.line import MESSAGE_US, SIGNATURE_US, Line
+from zmqp2p.engine.line import MESSAGE_US, SIGNATURE_US, Line, Service
 from zmqp2p.engine.outcomes import Ended, Outcomes, Waiting
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import Peer, PeerManager, PeerStatus
@@ -91,7 +91,7 @@ class Engine:
         self._retries: Agenda[Address] = Agenda()
         self._held: set[Address] = set()  # Wait for their retry.
         self._work_left_us = 0.0  # In `deliveries`, as is the next.
-        self._serving = Address(b"")
+        self._service: Service | None = None
         self._grace_until = 0.0  # Until then a message without a subscriber waits for one.
 
     # --- A turn ---------------------------------------------------------------------------------
@@ -133,13 +133,14 @@ class Engine:
 
     def settle(self) -> EngineOutput:
         """End the turn: return what to do, and begin a new output."""
+        self._end_service()
         self._outcomes.gather()
         for address, processed in self.output.processed:
             for refusal, body in processed.refused.values():
                 lost = MessageUndelivered(address, refusal.seq, refusal.code, refusal.reason)
                 self.output.events.append(lost)
                 self._channels.refused(address, body, refusal)
-        self._connections.settle()
+        self._connections.settle(shared=self.shared)
         self._outcomes.turn_over()
         return self._renew_output()
 
@@ -223,27 +224,47 @@ class Engine:
         Processes up to ``most`` messages; fewer if they are large, or bear signatures to check.
         Each one yielded must be ended by `complete`, `refuse` or `retry`, at once or later.
         """
+        self._end_service()
         self._line.promote(self._clock.now)
         self._work_left_us = most * MESSAGE_US
-        while self._work_left_us > 0:
-            session = self._line.next()
-            if session is None:
-                return
-            self._serving = session.peer
-            pending = self._deliver(session) if self._may_deliver(session) else None
-            if self._slots.promised:
-                self._promised(self._slots.forfeit(session.peer))  # If it needed no place.
-            self._offer(session)
-            yield pending
+        while self._work_left_us > 0 and (service := self._line.next()) is not None:
+            self._service, session = service, service.session
+            while self._work_left_us > 0 and self._may_deliver(session):
+                pending = self._deliver(service)
+                self._forfeit(session)
+                yield pending
+                if not self._line.may_go_on(service):
+                    break
+            self._end_service()
 
     def took(self, took_s: float) -> None:
         """What `deliveries` yielded last took so long: it counts towards its sender's share."""
-        self._line.worked(self._serving, took_s * 1e6)
+        if self._service is not None:
+            self._service.work_us += took_s * 1e6
+
+    def _end_service(self) -> None:
+        """Put who is served back in line, if it has more: whoever drains may stop at any time."""
+        service, self._service = self._service, None
+        if service is None:
+            return
+        self._line.end(service, self._clock.now)
+        self._forfeit(service.session)
+        self._offer(service.session)
+
+    def _forfeit(self, session: Session) -> None:
+        """Let another have the place kept for ``session``, if its message has needed none."""
+        if self._slots.promised:
+            self._promised(self._slots.forfeit(session.peer))
 
     @property
     def shared(self) -> bool:
-        """Whether several peers are connected: none may have the node for itself then."""
-        return self._connections.peers.connected > 1
+        """Whether a turn must be short: others are connected than who sends without end.
+
+        Where all of them do, none minds how long a turn is.
+        """
+        manager = self._connections.peers
+        busy = [manager.peers.get(address) for address in self._line.in_excess()]
+        return manager.connected > max(sum(peer is not None and peer.connected for peer in busy), 1)
 
     def awaits(self, pending: Pending) -> bool:
         """Whether an answer for ``pending`` counts: its stream, or the peer's run, may be over."""
@@ -386,11 +407,12 @@ class Engine:
 
     # --- Inside ---------------------------------------------------------------------------------
 
-    def _deliver(self, session: Session) -> Pending | None:
+    def _deliver(self, service: Service) -> Pending | None:
+        session = service.session
         seq, body = session.inbox.take()
         self._connections.unsettled[session.peer] = session
         size_bytes = 0 if body is None else len(body)
-        self._work_left_us -= self._line.took(session.peer, size_bytes, self._clock.now)
+        self._work_left_us -= service.count(size_bytes)
         if body is None or len(body) > self._limits.message_max_bytes:
             reason = f"larger than {self._limits.message_max_bytes} bytes"
             self._refuse(session, RefusalCode.TOO_LARGE, reason)
@@ -428,7 +450,8 @@ class Engine:
             return None
         assert isinstance(message, ProtocolMessage)
         self._work_left_us -= SIGNATURE_US
-        self._line.worked(session.peer, SIGNATURE_US)
+        assert self._service is not None
+        self._service.work_us += SIGNATURE_US
         try:
             self._channels.receive(session.peer, message)
         except RefuseMessage as fault:

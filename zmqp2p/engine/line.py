@@ -13,6 +13,7 @@ lost by it: messages wait, and the window tells their sender so.
 
 import heapq
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 
 from zmqp2p.ids import Address
@@ -22,6 +23,7 @@ from zmqp2p.session.session import Session
 
 # Work, in microseconds, as measured on the project's reference machine (docs/adr/README.md).
 MESSAGE_US = 20.0  # Decode a small message, find who takes it, hand it over.
+_RUN_US = 1_000.0  # Of one peer, before it is looked who else waits, where that does not matter.
 SIGNATURE_US = 130.0  # Hash a state, recover its signer, and go on with a channel.
 _BYTES_PER_US = 200.0
 _CONTACTS_SHARE = 3.0  # Of each four parts of work; guests have the fourth if there are contacts.
@@ -33,6 +35,25 @@ class Rank(Enum):
     CONTACT = "contact"
     GUEST = "guest"
     EXCESS = "excess"
+
+
+@dataclass(slots=True)
+class Service:
+    """What a session has had since it was taken out of the line."""
+
+    session: Session
+    rank: Rank
+    messages: int = 0
+    size_bytes: int = 0
+    work_us: float = 0.0
+
+    def count(self, size_bytes: int) -> float:
+        """Count a message that is looked at; return how much work that is, microseconds."""
+        self.messages += 1
+        self.size_bytes += size_bytes
+        work_us = MESSAGE_US + size_bytes / _BYTES_PER_US
+        self.work_us += work_us
+        return work_us
 
 
 class _Lane:
@@ -90,10 +111,10 @@ class _Account:
             return Rank.EXCESS
         return Rank.CONTACT if self.contact else Rank.GUEST
 
-    def charge(self, size_bytes: int, now: float) -> None:
-        """Count a message that is processed; not in excess, or it would be paid for twice."""
+    def charge(self, messages: int, size_bytes: int, now: float) -> None:
+        """Count messages that were processed; not in excess, which costs nobody anything."""
         if self.rank is not Rank.EXCESS:
-            self._messages.charge(1.0, now)
+            self._messages.charge(messages, now)
             self._bytes.charge(size_bytes, now)
 
 
@@ -101,7 +122,7 @@ class Line:
     """The sessions with something to process, and the rates of all peers.
 
     Pure: ``now`` is monotonic seconds.
-    Invariant: a session that is `queued` stands in one lane, once, and no other does.
+    Invariant: a session that is `queued` stands in one lane, once, or is served; no other does.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -111,6 +132,7 @@ class Line:
         self._ends = {Rank.CONTACT: 0.0, Rank.GUEST: 0.0}
         self._at = 0.0
         self._accounts: dict[Address, _Account] = {}
+        self._excess: set[Address] = set()
         self._tickets = 0  # Who came first stands first, other things being equal.
 
     def __bool__(self) -> bool:
@@ -131,33 +153,46 @@ class Line:
         for session in lane.take_if(lambda one: self._rank(one, now) is not Rank.EXCESS):
             self._stand(session, self._rank(session, now))
 
-    def next(self) -> Session | None:
-        """Return who is next, taken out of the line; None if nobody waits."""
-        waiting = [rank for rank in self._ends if self._lanes[rank].heap]
-        rank = min(waiting, key=lambda each: self._ends[each], default=Rank.EXCESS)
+    def next(self) -> Service | None:
+        """Begin to serve who is next; None if nobody waits. Until `end` it stays `queued`."""
+        contacts, guests = self._lanes[Rank.CONTACT].heap, self._lanes[Rank.GUEST].heap
+        if contacts and guests:
+            ahead = self._ends[Rank.CONTACT] <= self._ends[Rank.GUEST]
+            rank = Rank.CONTACT if ahead else Rank.GUEST
+        elif contacts or guests:
+            rank = Rank.CONTACT if contacts else Rank.GUEST
+        else:
+            rank = Rank.EXCESS
         lane = self._lanes[rank]
         if not lane.heap:
             return None
         self._at = max(self._at, self._ends.get(rank, 0.0))
         session = lane.pop()
-        session.queued = False
         self._accounts[session.peer].rank = rank
-        return session
+        return Service(session, rank)
 
-    def took(self, peer: Address, size_bytes: int, now: float) -> float:
-        """A message of ``peer`` is looked at; return how much work that is, microseconds."""
-        self._accounts[peer].charge(size_bytes, now)
-        work = MESSAGE_US + size_bytes / _BYTES_PER_US
-        self.worked(peer, work)
-        return work
+    def may_go_on(self, service: Service) -> bool:
+        """Whether it may have one more: nobody else waits, or all are in excess."""
+        return service.work_us < _RUN_US and (service.rank is Rank.EXCESS or not self)
 
-    def worked(self, peer: Address, work: float) -> None:
-        """Note that so much more was done for ``peer``, microseconds."""
-        rank = self._accounts[peer].rank
-        self._lanes[rank].worked(peer, work)
+    def end(self, service: Service, now: float) -> None:
+        """It was served for now: count what it had. If it has more, offer it again."""
+        session = service.session
+        session.queued = False
+        account = self._accounts[session.peer]
+        account.charge(service.messages, service.size_bytes, now)
+        rank = account.rank
+        self._lanes[rank].worked(session.peer, service.work_us)
         if rank in self._ends:
             share = _CONTACTS_SHARE if rank is Rank.CONTACT else 1.0
-            self._ends[rank] += work / share
+            self._ends[rank] += service.work_us / share
+            other = Rank.GUEST if rank is Rank.CONTACT else Rank.CONTACT
+            if not self._lanes[other].heap:  # It is idle: that is no credit.
+                self._at = max(self._at, self._ends[rank])
+
+    def in_excess(self) -> set[Address]:
+        """Return who had more than its rate when it last stood in line."""
+        return self._excess
 
     def beyond_rate(self, peer: Address, now: float) -> bool:
         """Whether ``peer`` has had more than its rate, so that others go first."""
@@ -177,5 +212,9 @@ class Line:
         lane = self._lanes[rank]
         if not lane.heap and rank in self._ends:  # It was idle: that is no credit.
             self._ends[rank] = max(self._ends[rank], self._at)
+        if rank is Rank.EXCESS:
+            self._excess.add(session.peer)
+        else:
+            self._excess.discard(session.peer)
         self._tickets += 1
         lane.push(session, self._tickets)

@@ -7,6 +7,7 @@ import pytest
 from tests.engine_world import HIGH, LOW, MIDDLE, Note, Other, Sut, frames_on, note, record_of
 from tests.frames import UNSAID, progress_of
 from tests.unit.objectives.world import KEYS, TWO_OUTCOME, fixed_of, proposal_of, state_of
+from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.engine import Pending
 from zmqp2p.engine.line import MESSAGE_US
 from zmqp2p.ids import Address, Seq
@@ -24,9 +25,9 @@ def data_of(seq: int, *bodies: bytes) -> Data:
     return Data(Seq(seq), UNSAID, progress_of(), bodies)
 
 
-def flooded(bodies: int = 16_384, body: bytes = b"x") -> Sut:
+def flooded(bodies: int = 16_384, body: bytes = b"x", limits: Limits = ANYBODY) -> Sut:
     """Return an engine that a guest has filled up to its window, when another peer comes in."""
-    sut = Sut(MIDDLE, limits=ANYBODY)
+    sut = Sut(MIDDLE, limits=limits)
     sut.engine.subscribe(Note, None)
     sut.meet(FLOOD, LOW)
     sut.meet(HONEST, HIGH)
@@ -102,6 +103,23 @@ def test_a_node_is_shared_while_more_than_one_peer_is_connected() -> None:
     sut.down(FLOOD)
     shared.append(sut.engine.shared)
     assert shared == [True, False, True, False]
+
+
+def test_a_node_is_nobodys_but_theirs_if_all_send_without_end() -> None:
+    """None of them minds how long a turn is; short ones would cost each of them throughput."""
+    wide = Limits(subscribe_grace_s=0.0, guest_window_messages=16_384)
+    sut = flooded(bodies=9_000, body=note("x"), limits=wide)
+    sut.begin()
+    for first in range(1, 9_001, 225):
+        sut.take(HONEST, data_of(first, *[note("x")] * 225))
+    shared = [sut.engine.shared]
+    for _ in range(10):
+        sum(1 for _ in handed(sut, 1_024))
+        sut.settle()
+    shared.append(sut.engine.shared)
+    sut.meet(3, SecretKey(bytes([9]) * 32))
+    shared.append(sut.engine.shared)
+    assert shared == [True, False, True]
 
 
 def test_a_flood_is_served_to_the_end_and_nothing_of_it_is_lost() -> None:

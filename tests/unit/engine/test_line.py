@@ -41,11 +41,14 @@ class Crowd:
         """Process so many messages; return how many of whom."""
         served: Counter[str] = Counter()
         for _ in range(messages):
-            session = self.line.next()
-            assert session is not None
+            service = self.line.next()
+            assert service is not None
+            session = service.session
             name = session.peer.decode()
-            self.line.took(session.peer, self._sizes[name], self.now)
-            self.line.worked(session.peer, self._works[name])
+            service.count(self._sizes[name])
+            service.work_us += self._works[name]
+            assert session.queued
+            self.line.end(service, self.now)
             served[name] += 1
             self.served.append(name)
             if stay:
@@ -72,10 +75,24 @@ def test_equals_take_turns_in_the_order_they_came() -> None:
 def test_who_is_handed_out_does_not_stand_in_line_any_more() -> None:
     crowd = Crowd()
     crowd.join("a")
-    session = crowd.line.next()
-    assert session is not None
-    assert not session.queued
+    service = crowd.line.next()
+    assert service is not None
     assert not crowd.line
+    crowd.line.end(service, 0.0)
+    assert not service.session.queued
+    assert not crowd.line
+
+
+def test_who_is_in_excess_is_known_until_it_stands_in_line_again() -> None:
+    crowd = Crowd()
+    crowd.join("flood")
+    crowd.join("calm")
+    crowd.serve(3 * BURST)
+    assert crowd.line.in_excess() == {b"flood", b"calm"}
+    crowd.now = 60.0
+    crowd.line.promote(crowd.now)
+    crowd.serve(2)
+    assert crowd.line.in_excess() == set()
 
 
 def test_each_has_the_same_work_and_not_the_same_number_of_messages() -> None:
@@ -232,3 +249,29 @@ def test_whoever_moves_up_keeps_its_order() -> None:
     crowd.line.promote(crowd.now)
     crowd.serve(3, stay=False)
     assert crowd.served[3:] == ["a", "b", "c"]
+
+
+def test_one_goes_on_while_nobody_else_waits_but_not_for_ever() -> None:
+    """To look who is next costs something; within a turn others may come to wait."""
+    crowd = Crowd()
+    crowd.join("a")
+    service = crowd.line.next()
+    assert service is not None
+    assert crowd.line.may_go_on(service)
+    crowd.join("b")
+    assert not crowd.line.may_go_on(service)
+    other = crowd.line.next()
+    assert other is not None
+    assert crowd.line.may_go_on(other)
+    other.work_us = 1_000.0
+    assert not crowd.line.may_go_on(other)
+
+
+def test_in_excess_each_has_a_run() -> None:
+    crowd = Crowd()
+    crowd.join("a")
+    crowd.join("b")
+    crowd.serve(3 * BURST)
+    service = crowd.line.next()
+    assert service is not None
+    assert crowd.line.may_go_on(service)
