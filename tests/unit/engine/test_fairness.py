@@ -164,6 +164,15 @@ def test_a_turn_has_fewer_messages_that_bear_signatures() -> None:
     sut.settle()
 
 
+def test_a_guest_that_is_added_has_a_contacts_window() -> None:
+    sut = flooded(bodies=1, body=note("x"))
+    assert window_said(sut) == ANYBODY.guest_window_messages - 1
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW))
+    sut.take(FLOOD, data_of(2, note("x")))
+    assert window_said(sut) == ANYBODY.inbox_max_messages - 2
+
+
 def test_the_status_says_who_sends_more_than_its_rate_and_what_waits() -> None:
     sut = flooded(bodies=5_000, body=note("x"))
     before = next(one for one in sut.engine.peer_statuses() if one.address == FLOODER)

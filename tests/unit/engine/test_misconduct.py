@@ -133,7 +133,8 @@ def test_a_key_that_this_node_dials_is_not_banned_for_what_it_says() -> None:
     link = sut.dial(HIGH)
     for _ in range(20):
         sut.hear(link, Ping(1))
-        sut.until(sut.now + 10.0)
+        sut.until(sut.now + 4.0)
+        assert sut.last_link > link
         link = sut.last_link
         sut.up(link, curve_of(HIGH), dialed=True)
     sut.meet(5, HIGH)
@@ -150,6 +151,19 @@ def test_where_curve_proves_nothing_nobody_is_banned() -> None:
     sut.up(50, None)
     sut.hear(50, hello_of(LOW))
     assert sut.statuses()[LOW.address] == "connected"
+
+
+def test_to_be_turned_away_is_no_misconduct() -> None:
+    """The policy, or want of room, is this node's; else nobody would come in when it changes."""
+    sut = Sut(MIDDLE, limits=CALM)
+    sut.begin()
+    sut.engine.set_admission(lambda _address: False)
+    for link in range(200):
+        sut.meet(link, LOW)
+    sut.engine.set_admission(lambda _address: True)
+    sut.meet(1000, LOW)
+    assert sut.statuses()[LOW.address] == "connected"
+    assert points(sut) == 0.0
 
 
 # --- Messages -----------------------------------------------------------------------------------
