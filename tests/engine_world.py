@@ -140,7 +140,8 @@ class Sut:
 
     def _work(self) -> EngineOutput:
         self.engine.tick()
-        self.pending += list(self.engine.deliveries(self.limits.turn_max_messages))
+        handed = self.engine.deliveries(self.limits.turn_max_messages)
+        self.pending += [pending for pending in handed if pending is not None]
         return self.settle()
 
     def settle(self) -> EngineOutput:

@@ -4,6 +4,7 @@ A peer can never make a node hold, write or compute more than these say.
 """
 
 from dataclasses import dataclass, fields
+from math import inf
 
 from zmqp2p.errors import InvalidValue
 
@@ -71,15 +72,39 @@ class Limits:
     inbox_max_messages: int = 16_384  # 16-32 k keeps the pipe full; smaller stops and goes.
     inbox_max_bytes: int = 24 * MIB  # The largest message, and as much again as keeps a pipe full.
     inbox_total_max_bytes: int = 512 * MIB  # All peers together; and 512 KiB for each.
+    # Of that, all peers together that came by themselves: one and the same may be many of them.
+    inbox_guests_max_bytes: int = 48 * MIB  # One largest message in parts, and as much for others.
+    # What one of them may have waiting while others are connected. Twenty that fill a window of
+    # 16,384 are a second's work just to take in, and until that is done, everybody's frames wait.
+    guest_window_messages: int = 1_024  # A turn: enough for 10,000 a second on a way of 100 ms.
+    guest_window_bytes: int = 1 * MIB
+    # A message in parts keeps others' from beginning: if it comes slower than this, it must go.
+    parts_grace_s: float = 2.0
+    parts_rate_bytes: float = 256.0 * KIB  # 2 Mbit/s.
+    parts_barred_s: float = 30.0  # And whoever sent it lets the others go first.
     # Sent: refused with TooLarge. Received: refused with TOO_LARGE, and not kept.
     message_max_bytes: int = MESSAGE_MAX_BYTES
     turn_max_messages: int = 1_024  # Processed per loop turn and commit: bounds ack latency.
+    # Nor is one begun after so long: messages may be dear, and handlers slow.
+    turn_max_s: float = 0.05  # Twice what so many small ones take.
+    turn_shared_max_s: float = 0.004  # While several peers are connected: no one's flood is felt.
+    # What a peer may send (engine/line.py). Beyond it, it has what the others leave: an idle node
+    # takes all it can, a busy one serves the others first. Nothing is lost: messages wait.
+    guest_rate_messages: float = 1_000.0  # Of a peer that came by itself; 3 % of what a core does.
+    guest_rate_bytes: float = 4.0 * MIB
+    contact_rate_messages: float = inf  # Of one that the application added: it is wanted.
+    contact_rate_bytes: float = inf
+    rate_burst_s: float = 4.0  # A rate saved up for so long: a largest message (16 MiB) at once.
     # RFC 6298.
     rto_initial_s: float = 1.0
     # RFC 6298 says 1 s, for the Internet. Below TCP only a failing peer loses frames; a full window
     # queues for 0.1 s and more, and at 0.05 s 3 % of a saturated stream was sent again for nothing.
     rto_min_s: float = 0.25
     rto_max_s: float = 60.0
+    # What may be sent again to one peer without a timeout: a window and more, and what it acks; or
+    # a peer that does not read could have it pile up here, for a few bytes each time.
+    resend_burst_bytes: int = 32 * MIB
+    resend_rate_bytes: float = 64.0 * KIB
     # Liveness.
     ping_interval_s: float = 0.5
     silence_max_s: float = 1.5  # Three pings unanswered: the link is dead whatever TCP says.
@@ -116,6 +141,16 @@ class Limits:
     # Deposits that the chain refused.
     deposit_retry_min_s: float = 0.25
     deposit_retry_max_s: float = 30.0
+    # On one link, frames that bring nothing new (RAT-1); a HELLO counts as 50. Each message sent to
+    # the peer permits two more. An idle peer sends two in a second.
+    control_rate_frames: float = 1_000.0  # 3 % of a core.
+    control_burst_frames: float = 20_000.0  # After a loss a window of single messages comes again.
+    # Conduct (engine/conduct.py): who breaks rules is banned, who stops breaking them forgiven.
+    conduct_max_points: float = 100.0  # Ten violations at once; a peer's bug may cost it a few.
+    # An honest node that is refused every 5 s never has more than 35 points.
+    conduct_half_life_s: float = 60.0
+    ban_min_s: float = 60.0  # The first; each further one is twice as long.
+    ban_max_s: float = 3600.0  # A day would outlive the repair of a peer that only had a bug.
     # Peers and channels.
     peers_max: int = 10_000
     links_max: int = 20_000
@@ -159,8 +194,19 @@ class Limits:
         for name, greater in _ORDERED.items():
             if getattr(self, name) > getattr(self, greater):
                 raise InvalidValue(name, f"must not exceed {greater}")
+        self._check_usable()
+
+    def _check_usable(self) -> None:
+        """Refuse bounds with which something could never work."""
         if self.message_max_bytes > MESSAGE_MAX_BYTES:
             raise InvalidValue("message_max_bytes", f"must be at most {MESSAGE_MAX_BYTES}")
+        if self.inbox_guests_max_bytes < 2 * self.message_max_bytes + BODY_MAX_BYTES:
+            # Half of it is for complete ones: a guest's largest message could never begin.
+            raise InvalidValue("inbox_guests_max_bytes", "must be twice message_max_bytes and more")
+        if self.guest_window_bytes < BODY_MAX_BYTES:
+            raise InvalidValue("guest_window_bytes", f"must be {BODY_MAX_BYTES} or more")
+        if self.guest_window_messages < -(-self.message_max_bytes // PART_MAX_BYTES):
+            raise InvalidValue("guest_window_messages", "must be enough for the parts of a message")
         if self.ping_interval_s >= self.silence_max_s:
             raise InvalidValue("ping_interval_s", "must be below silence_max_s")
         if self.attempts_max_per_peer < _ATTEMPTS_MIN:
@@ -174,5 +220,7 @@ _ORDERED = {
     "handler_retry_min_s": "handler_retry_max_s",
     "deposit_retry_min_s": "deposit_retry_max_s",
     "silence_max_s": "silence_slow_max_s",
+    "ban_min_s": "ban_max_s",
+    "turn_shared_max_s": "turn_max_s",
 }
 DEFAULT_LIMITS = Limits()

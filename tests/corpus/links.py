@@ -65,7 +65,8 @@ def _states() -> Iterator[Case]:
     bye = (pack((14, 3, "go away")),)
     yield Case("BYE", "BYE-2", bye, Expected(closed=True), ANY)
     yield Case("frames after BYE", "BYE-2", (*bye, *many), Expected(closed=True), ANY)
-    yield Case("HELLO twice more", "HEL-4", (hello(),) * 2, answered("HELLO", "HELLO"))
+    # Read together: an answer to each would be as good.
+    yield Case("HELLO twice more", "HEL-4", (hello(),) * 2, answered("HELLO"))
 
 
 def _records() -> Iterator[Case]:

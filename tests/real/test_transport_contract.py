@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.frames import UNSAID, progress_of
 from tests.real.transport_harness import KINDS, Network, Pair, dial, join, run
 from zmqp2p.errors import EndpointError, InvalidValue, ServiceClosed
-from zmqp2p.ids import CurveKey, LinkId
+from zmqp2p.ids import CurveKey, LinkId, Seq
+from zmqp2p.wire.encoding import encode_frame
+from zmqp2p.wire.frames import Bulk, Data
 from zmqp2p.wire.link import DownReason, LinkDown, LinkUp, Received
+from zmqp2p.wire.work import work_us
 
 with_keys = pytest.mark.parametrize(
     "network", [kind for kind in KINDS if kind != "none"], indirect=True
@@ -273,6 +277,23 @@ def test_a_flood_is_told_in_portions_and_loses_nothing(pair: Pair) -> None:
     assert max(sizes) <= 256
     assert time.monotonic() < started + 5.0
     assert pair.bob.received()[1:] == [(b"%d" % n,) for n in range(1000)]
+
+
+def test_messages_that_are_much_work_are_told_in_smaller_portions(pair: Pair) -> None:
+    """What one peer sends in batches, or in bulk, does not make a turn of everybody long."""
+    batch = encode_frame(Data(Seq(1), UNSAID, progress_of(), (b"x",) * 256))
+    bulk = encode_frame(Bulk(Seq(1), UNSAID, progress_of(), bytes(256 * 1024)))
+    sent = [*[batch] * 20, *[bulk] * 20]
+    for frames in sent:
+        assert pair.alice.transport.send(pair.at_alice, frames)
+    started = time.monotonic()
+    while len(pair.bob.received()) < 41:
+        assert time.monotonic() < started + 10.0
+        events = pair.bob.transport.wait(5.0)
+        work = sum(work_us(event.frames) for event in events if isinstance(event, Received))
+        assert work < 5_000 + 2_000
+        pair.bob.events += events
+    assert pair.bob.received()[1:] == sent
 
 
 def test_a_message_that_comes_between_two_sends_is_not_slept_through(pair: Pair) -> None:

@@ -29,7 +29,10 @@ def admit(link: Link, hello: Hello, me: Address, *, utc_ms: int, skew_ms: int) -
     if VERSION not in hello.versions:
         detail = f"I speak version {VERSION}, you {list(hello.versions)}"
         raise Unwelcome("HEL-1", ByeCode.VERSION_UNSUPPORTED, detail)
-    record = _record(hello.record, utc_ms, skew_ms)
+    record = link.shown  # Said again, it need not be verified again.
+    if record is None or record.encode() != hello.record:
+        record = _decoded(hello.record)
+    _check_time(record, utc_ms, skew_ms)
     if link.curve_key is not None and record.curve_key != link.curve_key:
         detail = "the record's CURVE key is not the one that opened this link"
         raise Unwelcome("IDN-1", ByeCode.KEY_MISMATCH, detail)
@@ -52,22 +55,25 @@ def newest_of(hello: Hello, record: PeerRecord, *, utc_ms: int, skew_ms: int) ->
     data = hello.extensions.get(NEWEST_RECORD)
     if data is None:
         return record
-    newest = _record(data, utc_ms, skew_ms)
+    newest = _decoded(data)
+    _check_time(newest, utc_ms, skew_ms)
     if newest.address != record.address or not newest.supersedes(record):
         detail = "the extension is no newer record of the same address"
         raise Unwelcome("IDN-5", ByeCode.RECORD_INVALID, detail)
     return newest
 
 
-def _record(data: bytes, utc_ms: int, skew_ms: int) -> PeerRecord:
+def _decoded(data: bytes) -> PeerRecord:
     try:
-        record = PeerRecord.decode(data)
+        return PeerRecord.decode(data)
     except PeerError as fault:
         raise Unwelcome(fault.rule, ByeCode.RECORD_INVALID, fault.detail) from fault
+
+
+def _check_time(record: PeerRecord, utc_ms: int, skew_ms: int) -> None:
     try:
         record.check_time(utc_ms, skew_ms)
     except RecordError as fault:
         expired = fault.rule == "REC-3"
         code = ByeCode.RECORD_EXPIRED if expired else ByeCode.RECORD_INVALID
         raise Unwelcome(fault.rule, code, fault.detail) from fault
-    return record

@@ -12,6 +12,12 @@ from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import Signer
 from zmqp2p.engine.admission import Unwelcome, admit, newest_of
 from zmqp2p.engine.agenda import Agenda
+from zmqp2p.engine.conduct import (
+    CONTRADICTION_POINTS,
+    UNWELCOME_POINTS,
+    VIOLATION_POINTS,
+    Judge,
+)
 from zmqp2p.engine.dialing import Dialing
 from zmqp2p.engine.door import Door, claimed_address
 from zmqp2p.engine.instant import Instant, Timer
@@ -31,6 +37,7 @@ from zmqp2p.ids import Address, InstanceId, LinkId, StreamId, address_text
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import PeerSnapshot, PutContact
 from zmqp2p.records import Contact, PeerRecord, parse_contact
+from zmqp2p.session.bucket import Bucket
 from zmqp2p.session.handshake import TABLE, Action, Link, LinkState
 from zmqp2p.session.resume import Hold
 from zmqp2p.session.room import InboxRoom
@@ -100,6 +107,7 @@ class Connections:
     agenda: Agenda[Timer] = field(default_factory=Agenda)
     unsettled: dict[Address, Session] = field(default_factory=dict)
     door: Door = field(init=False)
+    judge: Judge = field(init=False)
     dialing: Dialing = field(init=False)
     _room: InboxRoom = field(init=False)
     _grace_until: float = 0.0  # How long `me.former` counts.
@@ -108,10 +116,13 @@ class Connections:
     _unkept: set[Address] = field(default_factory=set)  # Sessions that the store does not know.
     # Those of them that have no link any more, as they went: only so many are remembered.
     _passed: dict[Address, None] = field(default_factory=dict)
+    _answers: dict[LinkId, Address] = field(default_factory=dict)  # HELLOs due at the turn's end.
 
     def __post_init__(self) -> None:
-        self._room = InboxRoom(self.limits.inbox_total_max_bytes)
-        self.door = Door(self.clock, self.limits, self.output, self.peers)
+        limits = self.limits
+        self._room = InboxRoom(limits.inbox_total_max_bytes, limits.inbox_guests_max_bytes)
+        self.door = Door(self.clock, limits, self.output, self.peers)
+        self.judge = Judge(self.clock, limits, self.ban, self.door.keys)
         self.dialing = Dialing(
             self.clock,
             self.limits,
@@ -141,6 +152,7 @@ class Connections:
         self._strangers.discard(address)
         news = self.peers.learn(contact, wanted=True, now=self.clock.now)
         session = self.session(address)
+        session.belong(guest=False)
         session.keep()
         if not self._keep(session) and news:
             self._store_contact(address)
@@ -239,6 +251,8 @@ class Connections:
                     self._tick_link(LinkId(timer.key))  # type: ignore[arg-type]
                 case "session":
                     self._tick_session(Address(timer.key))  # type: ignore[arg-type]
+                case "parts":
+                    self._tick_parts(Address(timer.key))  # type: ignore[arg-type]
                 case "dial":
                     self.dialing.tick(Address(timer.key))  # type: ignore[arg-type]
                 case "grace":
@@ -246,11 +260,22 @@ class Connections:
                 case _:
                     self._end_duplicate(Address(timer.key))  # type: ignore[arg-type]
 
-    def settle(self) -> None:
-        """Put what all touched sessions ask for into the output, and plan their timers."""
+    def settle(self, *, shared: bool) -> None:
+        """Put what all touched sessions ask for into the output, and plan their timers.
+
+        ``shared``: guests have a small window, since others wait while it is emptied.
+        """
+        self._room.crowded = shared
+        for link_id, address in self._answers.items():
+            if link_id in self.links:
+                self.output.frames.append((link_id, self._hello(self.links[link_id], address)))
+        self._answers.clear()
         for address, session in self.unsettled.items():
+            sent = session.outbox.sent_most
             session.settle(self.clock.now)
             self._keep(session)
+            if session.active is not None:  # Each message is answered: received, and processed.
+                self.links[session.active].controls.earn(2 * (session.outbox.sent_most - sent))
             self.agenda.schedule(Timer("session", address), session.deadline)
         self.unsettled.clear()
 
@@ -312,6 +337,7 @@ class Connections:
         assert self.peers.peers.keys() <= self.sessions.keys()
         assert len(self._passed) <= self.limits.passers_max
         self.door.check()
+        self.judge.check()
         for address, session in self.sessions.items():
             session.check()
             assert not (session.links and address in self._passed)
@@ -343,6 +369,7 @@ class Connections:
             greeted_at=now,
             hello_within_s=hello_within_s,
             former=event.former,
+            controls=Bucket(self.limits.control_rate_frames, self.limits.control_burst_frames),
         )
         self.links[link.id] = link
         if link.former and self.me.former is None:
@@ -372,13 +399,26 @@ class Connections:
             return self._frame(link, decode_frame(parts))
         except Unwelcome as fault:
             self._refuse(link, fault.code, str(fault))
+            if fault.code not in (ByeCode.NOT_ALLOWED, ByeCode.TOO_MANY):  # Not its own doing.
+                self.judge.blame(link, UNWELCOME_POINTS, str(fault))
         except Contradiction as fault:
             self._hold(link, Hold(ByeCode.DATA_LOSS, str(fault)))
         except PeerError as fault:
             self._refuse(link, ByeCode.PROTOCOL_ERROR, str(fault))
+            self.judge.blame(link, VIOLATION_POINTS, str(fault))
         return None
 
+    def blame(self, address: Address, points: float, why: str) -> None:
+        """A message of ``address`` shows that it does not play by the rules.
+
+        Only if it is connected: then the link proves whose messages those are.
+        """
+        active = self.sessions[address].active
+        if active is not None:
+            self.judge.blame(self.links[active], points, why)
+
     def _frame(self, link: Link, frame: Frame) -> Session | None:
+        self._count(link, _COSTS.get(type(frame), 1.0))
         if isinstance(frame, Ignored):
             return None
         match _action(link, frame):
@@ -397,6 +437,11 @@ class Connections:
             case _:
                 raise PeerError("HEL-3", f"{type(frame).__name__} before HELLO")
         return None
+
+    def _count(self, link: Link, frames: float) -> None:
+        """Count frames that bring nothing new; nobody needs many (RAT-1)."""
+        if not link.controls.take(frames, self.clock.now):
+            raise PeerError("RAT-1", "more frames that bring nothing new than anybody needs")
 
     def _ask_who(self, link: Link) -> None:
         link.early += 1
@@ -430,7 +475,12 @@ class Connections:
         rtt_s = link.answered(frame.token, now) if isinstance(frame, Pong) else None
         if rtt_s is not None:
             timer.sample(rtt_s)
+        before = session.inbox.received
         session.receive(link.id, frame, now)  # type: ignore[arg-type]  # The table lets no other in.
+        if isinstance(frame, Data | Bulk):
+            self._watch_parts(session)
+            if session.inbox.received == before:
+                self._count(link, 1.0)
         if not link.measured and timer.samples > link.samples_before:
             link.measured = True  # The limit of its silence is shorter now.
             self._watch(link)
@@ -474,8 +524,9 @@ class Connections:
         for other in [i for i in session.links if session.is_other_run(i, frame.instance)]:
             self._forget(self.links[other])  # An earlier run's frames must not pass for this one's.
             self.output.closes.append(other)
-        if not link.dialed:
-            self.output.frames.append((link.id, self._hello(link, address)))
+        link.shown = record
+        if not link.dialed:  # Once in a turn, however often it was said.
+            self._answers[link.id] = address
         self._established(link, session, newest)
         return session
 
@@ -598,6 +649,7 @@ class Connections:
             session = self.session(peer)
             session.hold(frame.code, f"the peer says: {frame.reason}")
             self.unsettled[peer] = session
+            self.judge.blame(link, CONTRADICTION_POINTS, f"it says: {frame.reason}")
 
     def _refuse(self, link: Link, code: ByeCode, reason: str) -> None:
         """The peer broke a rule, or may not come in."""
@@ -615,6 +667,7 @@ class Connections:
                 self._close(self.links[other], hold.code, hold.reason)
         session.hold(hold.code, hold.reason, hello)
         self.unsettled[link.peer] = session
+        self.judge.blame(link, CONTRADICTION_POINTS, hold.reason)
 
     def _close(self, link: Link, code: ByeCode, reason: str) -> None:
         """Say goodbye on ``link`` and forget it."""
@@ -714,6 +767,23 @@ class Connections:
         self.unsettled[address] = session
         self.agenda.schedule(Timer("session", address), session.deadline)
 
+    def _tick_parts(self, address: Address) -> None:
+        """See to it that a message in parts does not keep others' waiting for ever (WIN-4)."""
+        session, now = self.sessions.get(address), self.clock.now
+        if session is None:
+            return
+        if session.hogs(now):
+            session.stand_back(now)
+            for link in list(session.links):
+                reason = "WIN-4: a message in parts comes too slowly, and others wait"
+                self._close(self.links[link], ByeCode.TOO_MANY, reason)
+        self._watch_parts(session)
+
+    def _watch_parts(self, session: Session) -> None:
+        if session.assembles:
+            at = self.clock.now + self.limits.parts_grace_s / 2
+            self.agenda.schedule(Timer("parts", session.peer), at)
+
     def _end_duplicate(self, address: Address) -> None:
         """Both sides dialed: the higher address gives up the link it dialed (DUP-1)."""
         links = [self.links[i] for i in self.sessions[address].links]
@@ -771,6 +841,7 @@ class Connections:
     def _begin_session(self, address: Address, memory: PeerSnapshot) -> Session:
         session = Session(address, memory, self.output, self.limits, self.rng)
         session.share_room(self._room)
+        session.belong(guest=not self.peers.peer(address).wanted)
         self.sessions[address] = session
         self.streams[session.outbox.stream] = address
         if not session.kept:
@@ -794,6 +865,8 @@ class Connections:
         self.output.writes.append(PutContact(address, str(peer.contact), peer.wanted))
 
 
+# What frames count for RAT-1. DATA and BULK only if they bring nothing new.
+_COSTS: dict[type, float] = {Hello: 50.0, Data: 0.0, Bulk: 0.0}
 _LOSS_CODES = (ByeCode.DATA_LOSS, ByeCode.STORE_ROLLED_BACK, ByeCode.DUPLICATE_INSTANCE)
 
 

@@ -4,7 +4,6 @@ A turn: `begin`, `take` each event, work through `deliveries`, `tick`, then `set
 the output: first the writes, in one transaction, and only after the commit everything else.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
@@ -14,10 +13,12 @@ from zmqp2p.codes import RefusalCode
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.channels import Channels, Holding
+from zmqp2p.engine.conduct import FORGERY_POINTS
 from zmqp2p.engine.connections import Connections, Me
 from zmqp2p.engine.dead_letters import DeadLetters
 from zmqp2p.engine.door import Defences
 from zmqp2p.engine.instant import Instant
+from zmqp2p.engine.line import MESSAGE_US, SIGNATURE_US, Line, Service
 from zmqp2p.engine.outcomes import Ended, Outcomes, Waiting
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import Peer, PeerManager, PeerStatus
@@ -82,13 +83,15 @@ class Engine:
         self._ledger = SigningLedger(me.signer, self.output)
         self._channels = Channels(self._ledger, limits, self.output, self)
         self._outcomes = Outcomes(self._connections)
-        self._ready: deque[Session] = deque()
+        self._line = Line(limits)
         self.dead_letters = DeadLetters(limits, self.output, self._clock, self._route)
         self._slots = Slots(limits.handlers_max)
         self._late: set[int] = set()  # Subscriptions whose handlers need a place.
         self._failed: dict[Address, Pending] = {}  # The last attempt, of those that wait.
         self._retries: Agenda[Address] = Agenda()
         self._held: set[Address] = set()  # Wait for their retry.
+        self._work_left_us = 0.0  # In `deliveries`, as is the next.
+        self._service: Service | None = None
         self._grace_until = 0.0  # Until then a message without a subscriber waits for one.
 
     # --- A turn ---------------------------------------------------------------------------------
@@ -130,13 +133,14 @@ class Engine:
 
     def settle(self) -> EngineOutput:
         """End the turn: return what to do, and begin a new output."""
+        self._end_service()
         self._outcomes.gather()
         for address, processed in self.output.processed:
             for refusal, body in processed.refused.values():
                 lost = MessageUndelivered(address, refusal.seq, refusal.code, refusal.reason)
                 self.output.events.append(lost)
                 self._channels.refused(address, body, refusal)
-        self._connections.settle()
+        self._connections.settle(shared=self.shared)
         self._outcomes.turn_over()
         return self._renew_output()
 
@@ -160,7 +164,7 @@ class Engine:
 
     def deadline(self) -> float | None:
         """Return when `tick` has something to do, monotonic seconds; at once if work is left."""
-        if self._ready:
+        if self._line:
             return self._clock.now
         agendas = (self._connections.agenda, self._channels.retries, self._retries)
         due = [at for at in (agenda.next() for agenda in agendas) if at is not None]
@@ -213,23 +217,54 @@ class Engine:
         self._late.discard(key)
         self._grace_until = self._clock.now + self._limits.subscribe_grace_s
 
-    def deliveries(self, most: int) -> Iterator[Pending]:
+    def deliveries(self, most: int) -> Iterator[Pending | None]:
         """Yield messages for the application, fair between peers, in order within each.
 
-        Processes up to ``most`` messages, those for objectives included. Each one yielded must be
-        ended by `complete`, `refuse` or `retry`, at once or later.
+        None after a message that is dealt with already, so that whoever has a clock can stop.
+        Processes up to ``most`` messages; fewer if they are large, or bear signatures to check.
+        Each one yielded must be ended by `complete`, `refuse` or `retry`, at once or later.
         """
-        for _ in range(most):
-            if not self._ready:
-                return
-            session = self._ready.popleft()
-            session.queued = False
-            pending = self._deliver(session) if self._may_deliver(session) else None
-            if self._slots.promised:
-                self._promised(self._slots.forfeit(session.peer))  # If it needed no place.
-            self._offer(session)
-            if pending is not None:
+        self._end_service()
+        self._line.promote(self._clock.now)
+        self._work_left_us = most * MESSAGE_US
+        while self._work_left_us > 0 and (service := self._line.next()) is not None:
+            self._service, session = service, service.session
+            while self._work_left_us > 0 and self._may_deliver(session):
+                pending = self._deliver(service)
+                self._forfeit(session)
                 yield pending
+                if not self._line.may_go_on(service):
+                    break
+            self._end_service()
+
+    def took(self, took_s: float) -> None:
+        """What `deliveries` yielded last took so long: it counts towards its sender's share."""
+        if self._service is not None:
+            self._service.work_us += took_s * 1e6
+
+    def _end_service(self) -> None:
+        """Put who is served back in line, if it has more: whoever drains may stop at any time."""
+        service, self._service = self._service, None
+        if service is None:
+            return
+        self._line.end(service, self._clock.now)
+        self._forfeit(service.session)
+        self._offer(service.session)
+
+    def _forfeit(self, session: Session) -> None:
+        """Let another have the place kept for ``session``, if its message has needed none."""
+        if self._slots.promised:
+            self._promised(self._slots.forfeit(session.peer))
+
+    @property
+    def shared(self) -> bool:
+        """Whether a turn must be short: others are connected than who sends without end.
+
+        Where all of them do, none minds how long a turn is.
+        """
+        manager = self._connections.peers
+        busy = [manager.peers.get(address) for address in self._line.in_excess()]
+        return manager.connected > max(sum(peer is not None and peer.connected for peer in busy), 1)
 
     def awaits(self, pending: Pending) -> bool:
         """Whether an answer for ``pending`` counts: its stream, or the peer's run, may be over."""
@@ -368,12 +403,16 @@ class Engine:
         self._outcomes.check()
         self.dead_letters.check()
         self._slots.check()
+        self._line.check()
 
     # --- Inside ---------------------------------------------------------------------------------
 
-    def _deliver(self, session: Session) -> Pending | None:
+    def _deliver(self, service: Service) -> Pending | None:
+        session = service.session
         seq, body = session.inbox.take()
         self._connections.unsettled[session.peer] = session
+        size_bytes = 0 if body is None else len(body)
+        self._work_left_us -= service.count(size_bytes)
         if body is None or len(body) > self._limits.message_max_bytes:
             reason = f"larger than {self._limits.message_max_bytes} bytes"
             self._refuse(session, RefusalCode.TOO_LARGE, reason)
@@ -385,6 +424,8 @@ class Engine:
                 self._nobody(session, Nobody(RefusalCode.TYPE_UNKNOWN, str(fault)))
             else:
                 self._refuse(session, RefusalCode.DECODE_FAILED, str(fault))
+            if fault.rule.startswith("ENC"):  # Not another version of a message: no message.
+                self._connections.blame(session.peer, FORGERY_POINTS, str(fault))
             return None
         if envelope.deadline_ms is not None and self._clock.utc_ms > envelope.deadline_ms:
             self._refuse(session, RefusalCode.EXPIRED, "the deadline has passed")
@@ -408,10 +449,15 @@ class Engine:
             self._nobody(session, route)
             return None
         assert isinstance(message, ProtocolMessage)
+        self._work_left_us -= SIGNATURE_US
+        assert self._service is not None
+        self._service.work_us += SIGNATURE_US
         try:
             self._channels.receive(session.peer, message)
         except RefuseMessage as fault:
             self._refuse(session, fault.code, fault.reason)
+            if fault.code is RefusalCode.SIGNATURE_INVALID:
+                self._connections.blame(session.peer, FORGERY_POINTS, str(fault))
         else:
             session.done()
         return None
@@ -474,8 +520,8 @@ class Engine:
     def _offer(self, session: Session) -> None:
         """Put ``session`` in line if it has something to process, once."""
         if not session.queued and self._may_deliver(session):
-            session.queued = True
-            self._ready.append(session)
+            contact = self._connections.peers.peer(session.peer).wanted
+            self._line.offer(session, self._clock.now, contact=contact)
 
     def _may_deliver(self, session: Session) -> bool:
         """Whether the next message of ``session`` can be looked at: nothing holds it up."""
@@ -503,6 +549,9 @@ class Engine:
             endpoints=peer.contact.endpoints if peer.contact is not None else (),
             reconnects=max(peer.connects - 1, 0),
             resent=session.resent,
+            waiting=session.inbox.waiting,
+            beyond_rate=self._line.beyond_rate(session.peer, self._clock.now),
+            points=self._connections.judge.points(session.peer),
         )
 
     def _renew_output(self) -> EngineOutput:

@@ -17,5 +17,5 @@ class Instant:
 class Timer:
     """What an agenda entry is about."""
 
-    what: str  # link, session, dial, duplicate or grace.
+    what: str  # link, session, parts, dial, duplicate or grace.
     key: LinkId | Address  # Of `grace` this node's own address.

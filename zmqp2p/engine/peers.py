@@ -36,6 +36,9 @@ class PeerStatus:
     endpoints: tuple[str, ...]
     reconnects: int  # How often a session was resumed in this run.
     resent: int  # Messages sent again by the resend timer.
+    waiting: int = 0  # Messages of the peer that are here and not processed yet.
+    beyond_rate: bool = False  # It sends more than `Limits` grant it, and has what others leave.
+    points: float = 0.0  # For misconduct; `Limits.conduct_max_points` are a ban.
 
 
 @dataclass(slots=True)
@@ -72,6 +75,7 @@ class PeerManager:
     limits: Limits
     rng: Random
     peers: dict[Address, Peer] = field(default_factory=dict)
+    connected: int = 0  # How many are.
     _budgets: DialBudgets = field(init=False)
 
     def __post_init__(self) -> None:
@@ -194,6 +198,7 @@ class PeerManager:
         """A link ended, or an attempt could not begin: plan the next attempt."""
         if peer.connected:
             self._start_over(peer, now)
+            self.connected -= 1
         peer.asked, peer.greeting = False, None
         peer.connected = peer.moving = False
         peer.denied = kind is Failure.DENIED
@@ -228,6 +233,7 @@ class PeerManager:
         peer.asked, peer.greeting, peer.has_slot = False, None, False
         if not peer.connected:  # Not for a second link: both sides may dial at once.
             peer.connects += 1
+            self.connected += 1
         peer.connected = True
         peer.attempts = 0
         peer.denied = False
@@ -257,6 +263,7 @@ class PeerManager:
 
     def check(self) -> None:
         """Assert the invariant."""
+        assert self.connected == sum(peer.connected for peer in self.peers.values())
         for peer in self.peers.values():
             under_way = bool(peer.dialing) or peer.asked or peer.greeting is not None
             assert not (peer.connected and under_way and not peer.moving)

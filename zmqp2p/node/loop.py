@@ -159,8 +159,7 @@ class Loop:
         for command in commands:
             self._run(command)
         engine.tick()
-        for pending in engine.deliveries(self._parts.limits.turn_max_messages):
-            self.handlers.deliver(pending)
+        self._deliver()
         self.settle()
 
     def patience_s(self) -> float | None:
@@ -224,6 +223,19 @@ class Loop:
                 call.future.set_exception(error)
 
     # --- Inside ---------------------------------------------------------------------------------
+
+    def _deliver(self) -> None:
+        """Let handlers have what waits, for a while: others wait for this turn's acks."""
+        engine, limits, monotonic = self.engine, self._parts.limits, self._around.monotonic
+        at = monotonic()
+        until = at + (limits.turn_shared_max_s if engine.shared else limits.turn_max_s)
+        for pending in engine.deliveries(limits.turn_max_messages):
+            if pending is not None:
+                self.handlers.deliver(pending)
+            began_at, at = at, monotonic()
+            engine.took(at - began_at)
+            if at >= until:
+                return
 
     def _run(self, command: Command) -> None:
         if isinstance(command, Receipt):

@@ -6,9 +6,12 @@ frame over a link it knows nothing of asks WHO, and the dialer says HELLO again.
 
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 
 from zmqp2p.ids import Address, CurveKey, LinkId
 from zmqp2p.limits import Limits
+from zmqp2p.records import PeerRecord
+from zmqp2p.session.bucket import Bucket
 from zmqp2p.wire.frames import Kind
 
 
@@ -78,6 +81,9 @@ class Link:
     # a PING says the contrary, that our frames are not heard.
     moved_at: float = float("-inf")
     peer: Address | None = None  # Set when the HELLO was accepted.
+    shown: PeerRecord | None = None  # That HELLO's record: said again, it need not be verified.
+    # For frames that bring nothing new (RAT-1); without a limit unless it is set.
+    controls: Bucket = field(default_factory=lambda: Bucket(inf, inf))
     measured: bool = False  # A round trip was measured since it was established.
     samples_before: int = 0  # What the session had measured before.
 

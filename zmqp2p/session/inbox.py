@@ -62,15 +62,21 @@ class Inbox:
         self.received, self._received_digest = processed
         self._limits = limits
         self._room = room
+        self._guest = False  # Whether it has its room with others that came by themselves.
+        # How far this node has permitted the peer to go: the number, and the bytes in all. None
+        # before it has said anything.
+        self._permitted: tuple[int, int] | None = None
+        self._total_bytes = 0  # Of all that has come.
+        self.barred = False  # Whether a message in parts may not be begun for the present.
         self._queue: deque[Waiting] = deque()
         self._parts = Assembly(limits.message_max_bytes)
         self._taken = self.cursor
         self._in_progress: Waiting | None = None
         self._size_bytes = 0  # Of what waits and what is in progress.
         self._kept = 0  # How many messages those are.
-        # What did not fit into the room. Until there is as much, nothing is permitted: or what is
-        # permitted would be turned away again, and seem to be lost.
-        self._turned_away_bytes = 0
+        # What did not fit into the room, of which the second is for a message of parts. Until there
+        # is as much, nothing is permitted: or it would be turned away again, and seem to be lost.
+        self._turned_away = (0, 0)
         self._unkept = 0  # How many of the bodies after the cursor take no room.
         self._refusals = {refusal.seq: refusal for refusal in refusals}
 
@@ -91,7 +97,7 @@ class Inbox:
             return Accepted.KNOWN
         size_bytes = sum(map(len, new))
         messages, most_bytes = self._own_window()
-        if len(new) > messages or size_bytes > most_bytes:
+        if len(new) > messages or size_bytes > most_bytes or not self._permits(new, size_bytes):
             raise PeerError("WIN-1", f"{len(new)} messages of {size_bytes} bytes exceed the window")
         digests = self._chained(new)
         if digests[-1] != digest:
@@ -101,6 +107,7 @@ class Inbox:
             return Accepted.FULL
         for body, after in zip(new, digests, strict=True):
             self._keep(body, after)
+        self._total_bytes += size_bytes
         return Accepted.NEW
 
     @property
@@ -153,9 +160,11 @@ class Inbox:
         if parts.too_large:
             self._unkept -= parts.count
         self._begin_parts(-parts.reserved_bytes)
+        self._turn_away(0, 0)
 
     def close(self) -> None:
         """Nothing of it is of use any more: give back its room."""
+        self._turn_away(0, 0)
         self._begin_parts(-self._parts.reserved_bytes)
         self._grow(-self._size_bytes, -self._kept)
 
@@ -179,12 +188,38 @@ class Inbox:
         return tuple(self._refusals.values())
 
     def window(self) -> tuple[int, int]:
-        """Return how many more bodies, of how many bytes in all, there is room for."""
+        """Return how many more bodies, of how many bytes in all, the peer is permitted from now on.
+
+        What was permitted once stays so: it may be on its way.
+        """
         messages, size_bytes = self._own_window()
-        left_bytes = self._room.left_bytes(self._room_bytes)
-        if left_bytes < self._turned_away_bytes:
+        if self._guest and self._room.crowded:
+            messages, size_bytes = self._guest_window(messages, size_bytes)
+        number, total_bytes = self._permitted or (0, 0)
+        number = max(number, self.received + messages)
+        self._permitted = number, max(total_bytes, self._total_bytes + size_bytes)
+        if not self._has_room(*self._turned_away):
             return messages, self._awaited_bytes
+        left_bytes = self._room.left_bytes(self._room_bytes, guest=self._guest)
         return messages, min(size_bytes, left_bytes + self._awaited_bytes)
+
+    @property
+    def waiting(self) -> int:
+        """How many whole messages wait or are in progress."""
+        return self._kept
+
+    @property
+    def assembled_bytes(self) -> int | None:
+        """How much has come of the message whose parts are coming; None if none is kept."""
+        return self._parts.size_bytes if self._parts.reserved_bytes else None
+
+    def belong(self, *, guest: bool) -> None:
+        """The peer is a guest from now on, or is not any more."""
+        if guest != self._guest:
+            held = self._room_bytes, self._parts.reserved_bytes
+            self._room.add(-held[0], -held[1], guest=self._guest)
+            self._guest = guest
+            self._room.add(*held, guest=guest)
 
     def check(self) -> None:
         """Assert the invariant."""
@@ -232,6 +267,23 @@ class Inbox:
             self._grow(size_bytes, 1)
             self._queue.append(Waiting(parts.take(), digest, span, size_bytes))
 
+    def _guest_window(self, messages: int, size_bytes: int) -> tuple[int, int]:
+        """Return what a guest may bring while others are connected."""
+        limits, parts = self._limits, self._parts
+        whole = self.received - self.cursor - self._unkept - parts.count
+        left_bytes = limits.guest_window_bytes - self._size_bytes + parts.reserved_bytes
+        return (
+            min(messages, max(limits.guest_window_messages - whole, 0)),
+            min(size_bytes, max(left_bytes, 0) + self._awaited_bytes),
+        )
+
+    def _permits(self, new: tuple[bytes, ...], size_bytes: int) -> bool:
+        """Whether so much was permitted to the peer, now or earlier (WIN-1)."""
+        if self._permitted is None:
+            return True
+        number, total_bytes = self._permitted
+        return self.received + len(new) <= number and self._total_bytes + size_bytes <= total_bytes
+
     def _chained(self, bodies: tuple[bytes, ...]) -> list[StreamDigest]:
         """Return the stream's digest after each of ``bodies``, which follow on what came."""
         digests, after = [], self._received_digest
@@ -264,21 +316,34 @@ class Inbox:
         last = new[-1]  # A first part comes alone, or last.
         whole_bytes = reserve_bytes(last, self._limits.message_max_bytes)
         needed_bytes = size_bytes - len(last) + whole_bytes + len(new) * MESSAGE_BYTES
-        incomplete_bytes = whole_bytes if is_part(last) else 0
-        left_bytes = self._room.left_bytes(self._room_bytes)
-        fits = needed_bytes <= left_bytes and self._room.admits(incomplete_bytes)
-        self._turned_away_bytes = 0 if fits else needed_bytes
+        needed = needed_bytes, whole_bytes if is_part(last) else 0
+        fits = self._has_room(*needed)
+        self._turn_away(*((0, 0) if fits else needed))
         return fits
+
+    def _turn_away(self, needed_bytes: int, incomplete_bytes: int) -> None:
+        """Remember what does not fit; 0 if all does."""
+        self._turned_away = needed_bytes, incomplete_bytes
+        if incomplete_bytes and not self.barred:
+            self._room.waiting.add(self)
+        else:
+            self._room.waiting.discard(self)
+
+    def _has_room(self, needed_bytes: int, incomplete_bytes: int) -> bool:
+        if incomplete_bytes and self.barred:
+            return False
+        left_bytes = self._room.left_bytes(self._room_bytes, guest=self._guest)
+        return needed_bytes <= left_bytes and self._room.admits(incomplete_bytes, guest=self._guest)
 
     def _begin_parts(self, size_bytes: int) -> None:
         """Take the room of an incomplete message, or give it back."""
-        self._room.incomplete_bytes += size_bytes
-        self._grow(size_bytes, 0)
+        self._size_bytes += size_bytes
+        self._room.add(size_bytes, size_bytes, guest=self._guest)
 
     def _grow(self, size_bytes: int, messages: int) -> None:
         self._size_bytes += size_bytes
         self._kept += messages
-        self._room.used_bytes += size_bytes + messages * MESSAGE_BYTES
+        self._room.add(size_bytes + messages * MESSAGE_BYTES, 0, guest=self._guest)
 
     @property
     def _room_bytes(self) -> int:

@@ -14,7 +14,9 @@ from zmqp2p.crypto import next_digest
 from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.ids import Seq, StreamDigest, StreamId
 from zmqp2p.limits import Limits
+from zmqp2p.session.bucket import Bucket
 from zmqp2p.session.parts import whole
+from zmqp2p.session.room import MESSAGE_BYTES
 from zmqp2p.session.rto import ResendTimer
 from zmqp2p.wire.frames import Progress, Refusal
 
@@ -68,6 +70,10 @@ class Outbox:
         self._excused = False  # The resend timer was put off, because this node did not run.
         self._probing = False  # After a timeout one batch at a time, until something arrives.
         self._went_back_to = Seq(0)
+        # What may be sent again: a peer can ask for it at little cost, by GAP, by a window that
+        # opens and shuts, by a new link; and one that does not read makes it pile up in libzmq.
+        self._again = Bucket(limits.resend_rate_bytes, limits.resend_burst_bytes)
+        self._timed_out = False  # And nothing has left since.
 
     def __len__(self) -> int:
         return len(self._bodies)
@@ -174,7 +180,7 @@ class Outbox:
             batch_bytes += size
             if size >= bounds.BULK_MIN_BYTES:
                 break
-        if not batch:
+        if not batch or not self._may_leave(first, len(batch), batch_bytes, now):
             return None
         self._left(Seq(self._sent + len(batch)), batch_bytes, now)
         return first, self._digests[self._sent], batch
@@ -200,7 +206,7 @@ class Outbox:
         again = self._sent - self._received
         self.timer.expired()
         self._rewind()
-        self._probing = True
+        self._probing = self._timed_out = True
         return again
 
     def check(self) -> None:
@@ -214,6 +220,18 @@ class Outbox:
         assert self._flight_bytes == sum(len(self._bodies[Seq(seq)]) for seq in flight)
         assert (self._resend_at is not None) == (self._sent > self._received)
         assert self._waiting_since is not None or self._sent == self._received
+
+    def _may_leave(self, first: Seq, messages: int, size_bytes: int, now: float) -> bool:
+        """Whether a batch may leave: what is sent again is bounded, what is new is not (RTO-4).
+
+        One batch after each timeout leaves in any case.
+        """
+        if first > self.sent_most:
+            return True
+        if self._timed_out:
+            self._timed_out = False
+            return True
+        return self._again.take(size_bytes + messages * MESSAGE_BYTES, now)
 
     def _admitted(self) -> bool:
         """Whether the window has room for the first message under way, if one is."""
@@ -263,6 +281,8 @@ class Outbox:
             del self._digests[Seq(seq - 1)]
         self.base = Seq(ack + 1)
         self.size_bytes -= size_bytes
+        # Only who has read the messages knows their digest: the peer reads, and may have more.
+        self._again.earn(size_bytes)
         return Processed(first, ack, size_bytes, refused)
 
     def _rewind(self) -> None:

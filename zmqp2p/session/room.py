@@ -1,27 +1,67 @@
 """The memory for messages that wait to be processed, shared by all peers of a node."""
 
+from dataclasses import dataclass
+
 from zmqp2p.limits import BODY_MAX_BYTES
 
 MESSAGE_BYTES = 160  # What a message that waits costs besides its body: small ones are not free.
 RESERVED_BYTES = 2 * BODY_MAX_BYTES  # Each peer's own: others cannot keep it from going on.
 
 
+@dataclass(slots=True)
+class _Share:
+    """What so many peers may have together."""
+
+    most_bytes: int
+    used_bytes: int = 0
+    incomplete_bytes: int = 0  # Of that, for messages whose parts are still coming.
+
+
 class InboxRoom:
     """Counts the bytes in all inboxes. A peer within its reserve is never turned away.
 
-    Invariant: ``used_bytes`` is the sum of what the inboxes hold, and `MESSAGE_BYTES` for each
+    Guests, who came by themselves and may be one and the same in many disguises, have a share of
+    it; contacts have what is left, so guests cannot keep them from anything.
+
+    Invariant: what is used is the sum of what the inboxes hold, and `MESSAGE_BYTES` for each
     message; at most ``most_bytes``, and one reserve for each peer.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self.used_bytes = 0
-        self.incomplete_bytes = 0  # Of that, for messages whose parts are still coming.
+    def __init__(self, most_bytes: int, guests_most_bytes: int | None = None) -> None:
+        self._all = _Share(most_bytes)
+        self._guests = _Share(most_bytes if guests_most_bytes is None else guests_most_bytes)
+        self.crowded = (
+            False  # Whether several peers are connected: guests have a small window then.
+        )
+        self.waiting: set[object] = set()  # Inboxes that could not begin a message of parts.
 
-    def admits(self, incomplete_bytes: int) -> bool:
-        """Whether a message of parts may be begun: half of the room is for complete ones."""
-        return self.incomplete_bytes + incomplete_bytes <= self._most_bytes // 2
+    @property
+    def used_bytes(self) -> int:
+        """What all inboxes hold."""
+        return self._all.used_bytes
 
-    def left_bytes(self, own_bytes: int) -> int:
+    @property
+    def incomplete_bytes(self) -> int:
+        """Of that, what is reserved for messages whose parts are still coming."""
+        return self._all.incomplete_bytes
+
+    def add(self, used_bytes: int, incomplete_bytes: int, *, guest: bool) -> None:
+        """Count so much in, or out."""
+        for share in self._shares(guest=guest):
+            share.used_bytes += used_bytes
+            share.incomplete_bytes += incomplete_bytes
+
+    def admits(self, incomplete_bytes: int, *, guest: bool = False) -> bool:
+        """Whether a message of parts may be begun: half of each share is for complete ones."""
+        return all(
+            share.incomplete_bytes + incomplete_bytes <= share.most_bytes // 2
+            for share in self._shares(guest=guest)
+        )
+
+    def left_bytes(self, own_bytes: int, *, guest: bool = False) -> int:
         """Return how much more a peer may bring that has ``own_bytes`` here."""
-        return max(self._most_bytes - self.used_bytes, RESERVED_BYTES - own_bytes, 0)
+        left = min(share.most_bytes - share.used_bytes for share in self._shares(guest=guest))
+        return max(left, RESERVED_BYTES - own_bytes, 0)
+
+    def _shares(self, *, guest: bool) -> tuple[_Share, ...]:
+        return (self._all, self._guests) if guest else (self._all,)

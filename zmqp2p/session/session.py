@@ -37,6 +37,7 @@ from zmqp2p.persistence import (
 )
 from zmqp2p.session.inbox import Accepted, Inbox
 from zmqp2p.session.outbox import Outbox, Processed
+from zmqp2p.session.pace import PartsPace
 from zmqp2p.session.parts import split
 from zmqp2p.session.resume import Hold, Memory, resume
 from zmqp2p.session.room import InboxRoom
@@ -77,6 +78,8 @@ class Session:
     ) -> None:
         self.peer = peer
         self._room = InboxRoom(limits.inbox_total_max_bytes)  # Its own, until `share_room`.
+        self._guest = False
+        self._pace = PartsPace(limits)
         self.limits = limits
         self.links: dict[LinkId, InstanceId] = {}  # Established ones, oldest first.
         self.active: LinkId | None = None
@@ -121,6 +124,11 @@ class Session:
             self._store_run()
         if self.inbox.stream:
             self._store_cursor()
+
+    def belong(self, *, guest: bool) -> None:
+        """The peer is a guest: one that came by itself; or it is not any more."""
+        self._guest = guest
+        self.inbox.belong(guest=guest)
 
     # --- Links ----------------------------------------------------------------------------------
 
@@ -219,6 +227,7 @@ class Session:
         self._ack_owed = True
         if self.active is None:
             self.inbox.drop_parts()
+            self._pace.watch(None, 0.0)
 
     def is_other_run(self, link: LinkId, instance: InstanceId) -> bool:
         """Whether ``link`` was established by another run of the peer than ``instance``."""
@@ -244,10 +253,10 @@ class Session:
         match frame:
             case Data(seq, digest, progress, bodies):
                 self._progressed(progress, now)
-                self._accept(seq, bodies, digest)
+                self._accept(seq, bodies, digest, now)
             case Bulk(seq, digest, progress, body):
                 self._progressed(progress, now)
-                self._accept(seq, (body,), digest)
+                self._accept(seq, (body,), digest, now)
             case Ack(progress) | Pong(_, progress):
                 self._progressed(progress, now)
             case Gap(progress):
@@ -265,6 +274,19 @@ class Session:
     def postpone(self, by_s: float, now: float) -> None:
         """Take note that this node did not run for so long: no timer has run meanwhile (LIV-6)."""
         self.outbox.postpone(by_s, now)
+
+    @property
+    def assembles(self) -> bool:
+        """Whether parts of a message are kept, and others are missing."""
+        return self.inbox.assembled_bytes is not None
+
+    def hogs(self, now: float) -> bool:
+        """Whether its message in parts comes so slowly that others need not wait for it (WIN-4)."""
+        return bool(self._room.waiting) and self._pace.too_slow(now)
+
+    def stand_back(self, now: float) -> None:
+        """Let others begin their messages in parts first. Links are the caller's to close."""
+        self._pace.bar(now)
 
     @property
     def deadline(self) -> float | None:
@@ -292,6 +314,7 @@ class Session:
 
     def settle(self, now: float) -> None:
         """Put the cursor and every frame that is due into the output."""
+        self.inbox.barred = self._pace.barred(now)
         if (self.inbox.cursor, self.inbox.digest, self._in_base) != self._stored:
             self._store_cursor()
         self._answer_pings()
@@ -331,8 +354,13 @@ class Session:
             self._output.frames.append((link, Pong(token, progress)))
         self._pongs.clear()
 
-    def _accept(self, seq: Seq, bodies: tuple[bytes, ...], digest: StreamDigest) -> None:
-        if self.inbox.accept(seq, bodies, digest) is not Accepted.GAP:
+    def _accept(
+        self, seq: Seq, bodies: tuple[bytes, ...], digest: StreamDigest, now: float
+    ) -> None:
+        self.inbox.barred = self._pace.barred(now)
+        accepted = self.inbox.accept(seq, bodies, digest)
+        self._pace.watch(self.inbox.assembled_bytes, now)
+        if accepted is not Accepted.GAP:
             self._ack_owed = True  # If the room is full: that nothing was received.
             return
         missing = Seq(self.inbox.received + 1)
@@ -397,6 +425,7 @@ class Session:
     ) -> None:
         self.inbox.close()
         self.inbox = Inbox(stream, processed, refusals, self.limits, self._room)
+        self.inbox.belong(guest=self._guest)
 
     def _base_digest(self) -> StreamDigest:
         """The digest of this node's stream up to what the peer has processed."""

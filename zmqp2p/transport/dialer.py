@@ -13,8 +13,8 @@ from zmqp2p.transport.endpoints import Endpoint
 from zmqp2p.transport.links import (
     CONGESTED,
     GONE,
-    TURN_MAX_MESSAGES,
     FastSocket,
+    Portion,
     SendFailure,
     Shared,
 )
@@ -117,7 +117,8 @@ class DialedLink:
                 assert_never(change)
 
     def _serve_data(self) -> bool:
-        for _ in range(TURN_MAX_MESSAGES):
+        portion = Portion()
+        while not portion.full:
             try:
                 first = self._fast.receive_frame()
             except zmq.Again:
@@ -129,6 +130,7 @@ class DialedLink:
             if fault is not None or frames is None:
                 self._shared.links.drop(self, DownReason.NOT_ZP2P, fault or "")
                 return False
+            portion.add(frames)
             self._rise()  # The event may come after the first message.
             self._shared.links.events.append(Received(self.link_id, frames))
         return True

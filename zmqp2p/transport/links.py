@@ -17,8 +17,12 @@ from zmqp2p.transport.arrivals import Arrivals
 from zmqp2p.transport.options import FRAMES_MAX, CurvePair, SocketLimits
 from zmqp2p.transport.reactor import Reactor
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent
+from zmqp2p.wire.work import work_us
 
-TURN_MAX_MESSAGES = 256  # Per socket and call of `wait`, so that no peer starves another.
+# Per socket and call of `wait`, so that no peer starves another: libzmq reads one message from each
+# connection in turn. By the work they will be, too: 256 may be 65,536 bodies, or 64 MiB.
+TURN_MAX_MESSAGES = 256
+TURN_MAX_WORK_US = 5_000  # As much as `Limits.turn_max_messages` small ones, which is processed.
 
 DONTWAIT = int(zmq.DONTWAIT)
 SNDMORE = int(zmq.DONTWAIT | zmq.SNDMORE)
@@ -37,6 +41,25 @@ class SendFailure:
 
 CONGESTED = SendFailure(DownReason.CONGESTED, "the send queue is full: the peer does not read")
 GONE = SendFailure(DownReason.LOST, "the connection was closed or broke")
+
+
+class Portion:
+    """What one socket has been read in one call of `wait`."""
+
+    __slots__ = ("_messages", "_work_us")
+
+    def __init__(self) -> None:
+        self._messages = self._work_us = 0
+
+    def add(self, frames: Sequence[bytes] | None) -> None:
+        """Count a message; of None, one of too many frames, nothing is handed over."""
+        self._messages += 1
+        self._work_us += 0 if frames is None else work_us(frames)
+
+    @property
+    def full(self) -> bool:
+        """Whether the rest must wait for the next call."""
+        return self._messages >= TURN_MAX_MESSAGES or self._work_us >= TURN_MAX_WORK_US
 
 
 class Link(Protocol):

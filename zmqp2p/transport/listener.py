@@ -29,8 +29,8 @@ from zmqp2p.transport.links import (
     DONTWAIT,
     GONE,
     SNDMORE,
-    TURN_MAX_MESSAGES,
     FastSocket,
+    Portion,
     SendFailure,
     Shared,
     wire_bytes,
@@ -202,13 +202,15 @@ class Listener:
     def _serve_data(self) -> bool:
         receive, receive_frame = self._fast.receive, self._fast.receive_frame
         events, curve = self._shared.links.events, self._shared.curve is not None
-        for _ in range(TURN_MAX_MESSAGES):
+        portion = Portion()
+        while not portion.full:
             try:
                 routing_id = receive(DONTWAIT)
                 first = receive_frame()
             except zmq.Again:
                 return False
             frames = self._fast.rest_of(first)
+            portion.add(frames)
             link = self._link_of(routing_id, first)
             if link is None:
                 if frames is None:

@@ -7,14 +7,14 @@ reordered or delayed unless the network is told to cut two hosts off or to sever
 import itertools
 import re
 import threading
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from zmqp2p.errors import EndpointError, InvalidValue, ServiceClosed
 from zmqp2p.ids import CURVE_KEY_SIZE, CurveKey, LinkId
-from zmqp2p.transport.links import TURN_MAX_MESSAGES, check_frames
+from zmqp2p.transport.links import Portion, check_frames
 from zmqp2p.transport.options import CurvePair, SocketLimits
 from zmqp2p.transport.zap import Admit, admit_everyone
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received, of_former_key
@@ -343,13 +343,15 @@ class MemoryTransport:
         taken: list[LinkEvent] = []
         kept: deque[LinkEvent] = deque()
         counts: Counter[LinkId] = Counter()
+        portions: defaultdict[LinkId, Portion] = defaultdict(Portion)
         for event in self._events:
-            if counts[event.link] >= TURN_MAX_MESSAGES:
+            if portions[event.link].full:
                 kept.append(event)
                 continue
             taken.append(event)
             if isinstance(event, Received):
                 counts[event.link] += 1
+                portions[event.link].add(event.frames)
         self._events = kept
         for link, count in counts.items():
             if link in self._ends:

@@ -127,6 +127,7 @@ def drained(sut: Sut, most: int) -> list[str]:
     said = []
     sut.begin()
     for pending in sut.engine.deliveries(most):
+        assert pending is not None
         assert isinstance(pending.message, Note)
         said.append(pending.message.text)
         sut.engine.complete(pending)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.chance import seeded
+from tests.node_world import Letter, world_of
 from zmqp2p.engine.output import Watch
 from zmqp2p.events import ChannelProposed, Event
 from zmqp2p.identity import Identity, new_curve_secret
@@ -331,3 +332,31 @@ def test_a_proposal_that_is_forgotten_in_its_own_turn_needs_no_decision(world: W
     loop.event_handlers.append(published.append)
     loop.turn([], [lambda: loop.engine.output.events.append(proposed)])
     assert published == [proposed]
+
+
+# --- How long a turn is -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("peers", "most_s"), [(1, 0.05), (2, 0.004)])
+def test_a_turn_begins_no_message_when_its_time_is_over(peers: int, most_s: float) -> None:
+    """Acks leave at its end: where others are connected, it is short. The rest comes next turn."""
+    names = ("bob", "carol")[:peers]
+    with world_of(others=names) as world:
+        handled: list[float] = []
+
+        def handle(_delivery: object) -> None:
+            handled.append(world.now)
+            world.now += 0.001
+
+        world.alice.handle(handle)
+        for number in range(200):
+            world.bob.send(world.alice, Letter(number))
+        world.bob.turn()
+        began_at = world.now
+        world.alice.turn()
+        assert began_at + most_s <= world.now < began_at + most_s + 0.002
+        assert len(handled) < 200
+        while len(handled) < 200:
+            count = len(handled)
+            world.alice.turn()
+            assert len(handled) > count

@@ -9,6 +9,7 @@ from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.ids import Seq
 from zmqp2p.limits import Limits
 from zmqp2p.session.outbox import Outbox, Processed
+from zmqp2p.session.room import MESSAGE_BYTES
 from zmqp2p.wire.frames import Progress
 
 LIMITS = Limits(rto_initial_s=1.0, rto_min_s=0.05, rto_max_s=60.0)
@@ -601,3 +602,100 @@ def test_an_ack_from_before_what_is_held_is_not_compared() -> None:
     batches(outbox)
     receive(outbox, 2, ack=2)
     assert outbox.acknowledge(progress_of(ack=1, digest=chain(b"any")), 0.0) is None
+
+
+# --- What a peer can have sent again (RTO-4) ----------------------------------------------------
+
+BODY = bytes(bounds.BULK_MIN_BYTES)
+WINDOW = 200  # Messages of 32 KiB: 6.25 MiB.
+MOST_BYTES = LIMITS.resend_burst_bytes + WINDOW * bounds.BULK_MIN_BYTES
+
+
+def left_bytes(outbox: Outbox, now: float) -> int:
+    """Let leave what may, and return how many bytes."""
+    total = 0
+    while (batch := outbox.take_batch(now)) is not None:
+        total += sum(map(len, batch[2]))
+    outbox.check()
+    return total
+
+
+def test_a_storm_of_gaps_has_only_so_much_sent_again() -> None:
+    """Each says that one message more has come, and asks for all that follow it."""
+    outbox = outbox_of(*[BODY] * WINDOW)
+    total = left_bytes(outbox, 0.0)
+    for received in range(1, WINDOW):
+        receive(outbox, received, now=0.1)
+        outbox.go_back()
+        total += left_bytes(outbox, 0.1)
+    assert total <= MOST_BYTES
+    assert total > LIMITS.resend_burst_bytes - bounds.BODY_MAX_BYTES
+
+
+def test_a_window_that_opens_and_shuts_has_only_so_much_sent_again() -> None:
+    outbox = outbox_of(*[BODY] * WINDOW)
+    total = left_bytes(outbox, 0.0)
+    for _ in range(500):
+        hear(outbox, progress_of(ack=0, received=0, window=(0, 0)), 0.1)
+        hear(outbox, progress_of(ack=0, received=0, window=WIDE), 0.1)
+        total += left_bytes(outbox, 0.1)
+    assert total <= MOST_BYTES
+
+
+def test_small_messages_sent_again_count_for_what_they_cost() -> None:
+    outbox, sent = outbox_of(*[b"x"] * 5_000), 0
+    for _ in range(500):
+        sent += left_bytes(outbox, 0.0)
+        hear(outbox, progress_of(ack=0, received=0, window=(0, 0)), 0.0)
+        hear(outbox, progress_of(ack=0, received=0, window=WIDE), 0.0)
+    assert sent < 5_000 + LIMITS.resend_burst_bytes // MESSAGE_BYTES
+
+
+def test_new_links_have_only_so_much_sent_again() -> None:
+    outbox, total = outbox_of(*[BODY] * WINDOW), 0
+    for _ in range(50):
+        outbox.resume(Seq(0), *WIDE)
+        total += left_bytes(outbox, 0.0)
+    assert total <= MOST_BYTES
+
+
+def test_who_has_had_too_much_again_has_the_rest_in_time() -> None:
+    """Nothing is lost by it: what is not sent at once is sent a little later."""
+    outbox = outbox_of(*[BODY] * WINDOW)
+    for _ in range(50):
+        left_bytes(outbox, 0.0)
+        outbox.resume(Seq(0), *WIDE)
+    assert left_bytes(outbox, 0.0) == 0
+    assert left_bytes(outbox, 10.0) == 640 * bounds.KIB // len(BODY) * len(BODY) - len(BODY)
+
+
+def test_who_reads_may_have_as_much_again_as_it_acks() -> None:
+    """An ack has the digest of the stream, which nobody knows who has not read it."""
+    outbox = outbox_of(*[BODY] * WINDOW)
+    for _ in range(50):
+        left_bytes(outbox, 0.0)
+        outbox.resume(Seq(0), *WIDE)
+    receive(outbox, 100, ack=100)
+    assert left_bytes(outbox, 0.0) == pytest.approx(100 * len(BODY), abs=2 * len(BODY))
+
+
+def test_what_a_timeout_sends_again_leaves_in_any_case_and_once() -> None:
+    outbox = outbox_of(*[BODY] * WINDOW)
+    for _ in range(50):
+        left_bytes(outbox, 0.0)
+        outbox.resume(Seq(0), *WIDE)
+    left_bytes(outbox, 2.0)
+    deadline = outbox.deadline
+    assert deadline is not None
+    assert outbox.tick(deadline) > 0
+    outbox._again.charge(1e9, deadline)  # noqa: SLF001  # Nothing is left.
+    assert left_bytes(outbox, deadline) == len(BODY)
+    hear(outbox, progress_of(ack=0, received=0, window=(0, 0)), deadline)
+    hear(outbox, progress_of(ack=0, received=0, window=WIDE), deadline)
+    assert left_bytes(outbox, deadline) == 0
+
+
+def test_what_was_never_sent_is_not_held_up() -> None:
+    outbox = outbox_of(*[BODY] * WINDOW)
+    outbox._again.charge(1e9, 0.0)  # noqa: SLF001  # Nothing is left.
+    assert left_bytes(outbox, 0.0) == WINDOW * len(BODY)
