@@ -239,8 +239,8 @@ class Engine:
 
     def took(self, took_s: float) -> None:
         """What `deliveries` yielded last took so long: it counts towards its sender's share."""
-        if self._service is not None:
-            self._service.work_us += took_s * 1e6
+        assert self._service is not None
+        self._service.work_us += took_s * 1e6
 
     def _end_service(self) -> None:
         """Put who is served back in line, if it has more: whoever drains may stop at any time."""

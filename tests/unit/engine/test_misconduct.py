@@ -9,14 +9,16 @@ from dataclasses import replace
 import pytest
 
 from tests.engine_world import HIGH, LOW, MIDDLE, Note, Sut, curve_of, frames_on, hello_of, note
-from tests.frames import INSTANCE, OTHER_STREAM, UNSAID, progress_of
+from tests.frames import INSTANCE, OTHER_INSTANCE, OTHER_STREAM, UNSAID, progress_of
 from tests.unit.objectives.world import KEYS, TWO_OUTCOME, fixed_of, proposal_of, state_of
 from zmqp2p.codes import ByeCode, RefusalCode
+from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.conduct import VIOLATION_POINTS
 from zmqp2p.ids import LinkId, Seq, StreamDigest
 from zmqp2p.limits import KIB, PART_MAX_BYTES, Limits
 from zmqp2p.messages import encode_message
 from zmqp2p.persistence import PutCursor
+from zmqp2p.session.inbox import Inbox
 from zmqp2p.wire.frames import Ack, Bulk, Bye, Data, Frame, Gap, Hello, Ignored, Ping, Pong, Who
 from zmqp2p.wire.link import DownReason, LinkDown, Received
 
@@ -164,6 +166,15 @@ def test_to_be_turned_away_is_no_misconduct() -> None:
     sut.meet(1000, LOW)
     assert sut.statuses()[LOW.address] == "connected"
     assert points(sut) == 0.0
+
+
+def test_to_find_no_room_is_no_misconduct() -> None:
+    sut = met(Limits(subscribe_grace_s=0.0, peers_max=1))
+    for link in range(10, 210):
+        sut.meet(link, HIGH)
+    sut.up(300, curve_of(HIGH))
+    assert codes_on(sut, 11) == [ByeCode.TOO_MANY]
+    assert codes_on(sut, 300) == []
 
 
 # --- Messages -----------------------------------------------------------------------------------
@@ -391,8 +402,11 @@ def test_a_half_message_that_does_not_go_on_makes_room_for_another() -> None:
     sut.hear(2, first_part())
     inboxes = {s.peer: s.inbox for s in sut.engine._connections.sessions.values()}  # noqa: SLF001  # What it holds.
     assert inboxes[HIGH.address].assembled_bytes == PART_MAX_BYTES
-    sut.meet(3, LOW)
-    sut.hear(3, first_part())
+    sut.up(3, curve_of(LOW))
+    again = replace(hello_of(LOW), incarnation=2, instance=OTHER_INSTANCE)
+    sut.hear(3, again, first_part())  # Whichever of its runs: it is the same peer.
+    assert not inbox_of(sut, LOW).waiting
+    assert inbox_of(sut, LOW).assembled_bytes is None
     assert inboxes[HIGH.address].assembled_bytes == PART_MAX_BYTES
     assert codes_on(sut, 2) == []
 
@@ -402,6 +416,22 @@ def test_a_half_message_may_take_its_time_while_nobody_waits() -> None:
     sut.hear(LINK, first_part())
     beat(sut, 30.0, LINK)
     assert codes_on(sut, LINK) == []
+
+
+def test_a_half_message_of_a_peer_that_is_forgotten_is_nothing_to_look_at() -> None:
+    """A peer that only passed by, and of which nothing was kept."""
+    sut = Sut(MIDDLE, limits=replace(LARGE, passers_max=1))
+    for link, key in ((LINK, LOW), (2, HIGH)):  # Not `meet`, which has them kept.
+        sut.up(link, curve_of(key))
+        sut.hear(link, hello_of(key), first_part())
+        sut.down(link)
+    sut.until(sut.now + 5.0)
+    assert LOW.address not in sut.statuses()
+
+
+def inbox_of(sut: Sut, key: SecretKey) -> Inbox:
+    """Return what waits of ``key``'s owner."""
+    return sut.engine._connections.sessions[key.address].inbox  # noqa: SLF001  # What it holds.
 
 
 def beat(sut: Sut, seconds: float, *links: int) -> None:
