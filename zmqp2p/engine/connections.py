@@ -769,9 +769,7 @@ class Connections:
 
     def _tick_parts(self, address: Address) -> None:
         """See to it that a message in parts does not keep others' waiting for ever (WIN-4)."""
-        session, now = self.sessions.get(address), self.clock.now
-        if session is None:
-            return
+        session, now = self.sessions[address], self.clock.now
         if session.hogs(now):
             session.stand_back(now)
             for link in list(session.links):
