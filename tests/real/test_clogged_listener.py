@@ -75,6 +75,11 @@ def first_of(link: LinkId, alice: Node, bob: Node) -> LinkEvent:
     return next(event for event in alice.events if event.link == link)
 
 
+def has_ended(node: Node, link: LinkId) -> bool:
+    """Whether ``node`` was told so."""
+    return any(down.link == link for down in node.downs)
+
+
 def descriptors() -> int:
     """Return how many this process has open."""
     return len(list(Path("/proc/self/fd").iterdir()))
@@ -117,12 +122,12 @@ def test_a_clogged_listener_is_renewed_and_its_peers_come_back(
     pair = pair_of(tcp, QUICK)
     before = descriptors()
     squatters.squat(pair, 1 + STUCK)
-    pair.run(lambda: pair.at_bob in {down.link for down in pair.bob.downs})
+    pair.run(partial(has_ended, pair.bob, pair.at_bob))
     ended = {down.link: down for down in pair.bob.downs}
     assert ended[pair.at_bob].reason is DownReason.CLOSED
     assert "renewed" in ended[pair.at_bob].detail
     squatters.close()
-    pair.run(lambda: pair.at_alice in {down.link for down in pair.alice.downs})
+    pair.run(partial(has_ended, pair.alice, pair.at_alice))
     again = greeted(pair.alice, pair.bob, pair.endpoint)
     again.run(lambda: descriptors() <= before)
 
@@ -142,8 +147,20 @@ def test_connections_that_come_and_go_and_say_nothing_clog_it_too(
     pair = pair_of(tcp, SocketLimits(renew_interval_s=0.0, silent_max=2))
     squatters.squat(pair, 3)
     squatters.close()
-    pair.run(lambda: pair.at_bob in {down.link for down in pair.bob.downs})
+    pair.run(partial(has_ended, pair.bob, pair.at_bob))
     greeted(pair.alice, pair.bob, pair.endpoint)
+
+
+def test_connections_that_come_and_are_heard_and_go_do_not(tcp: Network) -> None:
+    pair = pair_of(tcp, SocketLimits(renew_interval_s=0.0, silent_max=2))
+    for _ in range(4):
+        again = greeted(pair.alice, pair.bob, pair.endpoint)
+        pair.alice.transport.close_link(again.at_alice)
+        pair.run(partial(has_ended, pair.bob, again.at_bob))
+    for _ in range(30):
+        pair.bob.turn(0.01)
+    pair.alice.transport.send(pair.at_alice, [b"undisturbed"])
+    pair.run(lambda: (b"undisturbed",) in pair.bob.received(pair.at_bob))
 
 
 def test_a_listener_that_cannot_be_opened_at_once_is_opened_later(
@@ -163,7 +180,7 @@ def test_a_listener_that_cannot_be_opened_at_once_is_opened_later(
         return original(self, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Listener, "_bind", bind)
-    pair.run(lambda: pair.at_bob in {down.link for down in pair.bob.downs})
+    pair.run(partial(has_ended, pair.bob, pair.at_bob))
     run(pair.bob, until=lambda: not faults)
     greeted(pair.alice, pair.bob, pair.endpoint)
 
