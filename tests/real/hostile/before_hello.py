@@ -7,6 +7,7 @@ from tests.real.hostile.attacks import Attacker, attack
 from tests.real.hostile.raw import HOUR_MS, Keys, now_ms
 from zmqp2p import limits
 from zmqp2p.codes import ByeCode
+from zmqp2p.transport import SocketLimits
 from zmqp2p.wire.encoding import encode_frame
 from zmqp2p.wire.frames import Ack, Bye, Ping, Who
 
@@ -114,7 +115,11 @@ def deep_nesting(attacker: Attacker) -> Iterator[None]:
     attacker.flood(peer, (b"\x91" * limits.HEADER_MAX_BYTES,), (claims,))
 
 
-@attack("routing ids of one's own choice, each by two connections, 200 in all")
+# Fewer than `SocketLimits.stuck_max`: those may stay until the listening socket is opened anew.
+@attack(
+    "routing ids of one's own choice, each by two connections, 200 in all",
+    stays=SocketLimits().stuck_max,
+)
 def squatters(attacker: Attacker) -> Iterator[None]:
     keys = Keys()
     ids = [bytes([1 + number // 2]) for number in range(200)]
