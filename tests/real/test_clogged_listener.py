@@ -25,9 +25,9 @@ STUCK = 3
 QUICK = SocketLimits(
     accepted_queue_messages=QUEUE,
     first_message_s=0.3,
-    renew_interval_s=0.0,
+    listener_renewal_min_s=0.0,
     stuck_s=0.1,
-    stuck_max=STUCK,
+    stuck_connections_max=STUCK,
 )
 
 
@@ -144,7 +144,7 @@ def test_few_that_do_not_end_are_no_reason(tcp: Network, squatters: Squatters) -
 def test_connections_that_come_and_go_and_say_nothing_clog_it_too(
     tcp: Network, squatters: Squatters
 ) -> None:
-    pair = pair_of(tcp, SocketLimits(renew_interval_s=0.0, silent_max=2))
+    pair = pair_of(tcp, SocketLimits(listener_renewal_min_s=0.0, unread_connections_max=2))
     squatters.squat(pair, 3)
     squatters.close()
     pair.run(partial(has_ended, pair.bob, pair.at_bob))
@@ -152,7 +152,7 @@ def test_connections_that_come_and_go_and_say_nothing_clog_it_too(
 
 
 def test_connections_that_come_and_are_heard_and_go_do_not(tcp: Network) -> None:
-    pair = pair_of(tcp, SocketLimits(renew_interval_s=0.0, silent_max=2))
+    pair = pair_of(tcp, SocketLimits(listener_renewal_min_s=0.0, unread_connections_max=2))
     for _ in range(4):
         again = greeted(pair.alice, pair.bob, pair.endpoint)
         pair.alice.transport.close_link(again.at_alice)

@@ -6,7 +6,9 @@ from zmqp2p.transport.arrivals import Arrival
 from zmqp2p.transport.clog import Clog
 from zmqp2p.transport.options import SocketLimits
 
-BOUNDS = SocketLimits(renew_interval_s=10.0, stuck_s=1.0, stuck_max=2, silent_max=3)
+BOUNDS = SocketLimits(
+    listener_renewal_min_s=10.0, stuck_s=1.0, stuck_connections_max=2, unread_connections_max=3
+)
 BEGAN_AT, LATER = 100.0, 110.0
 
 

@@ -18,7 +18,7 @@ class Clog:
     def __init__(self, bounds: SocketLimits, now: float) -> None:
         self._bounds = bounds
         self._unheard = 0  # Handshakes less connections of which a message was read.
-        self._not_before = now + bounds.renew_interval_s
+        self._not_before = now + bounds.listener_renewal_min_s
 
     def greeted(self) -> None:
         """A handshake is over; of which connection, libzmq does not tell."""
@@ -37,4 +37,4 @@ class Clog:
             each.shut_at is not None and now >= each.shut_at + bounds.stuck_s for each in arrivals
         )
         gone = self._unheard - sum(not each.proven for each in arrivals)
-        return stuck >= bounds.stuck_max or gone >= bounds.silent_max
+        return stuck >= bounds.stuck_connections_max or gone >= bounds.unread_connections_max

@@ -58,15 +58,13 @@ class SocketLimits:
     connects_per_s_per_source: float = limits.DEFAULT_LIMITS.connects_per_s_per_source
     connects_burst_per_source: int = limits.DEFAULT_LIMITS.connects_burst_per_source
     first_message_s: float = limits.DEFAULT_LIMITS.first_message_s
+    stuck_connections_max: int = limits.DEFAULT_LIMITS.stuck_connections_max
+    unread_connections_max: int = limits.DEFAULT_LIMITS.unread_connections_max
+    listener_renewal_min_s: float = limits.DEFAULT_LIMITS.listener_renewal_min_s
     # Read of a connection, and not handed over as whole messages: two frames of the largest size,
     # and what libzmq may have in hand. Of frames that are followed by more it bounds no number.
     incomplete_max_bytes: int = 2 * limits.MIB
-    # What libzmq never lets go of while the listening socket lives (clog.py): then it is closed and
-    # opened again, all peers come back within 0.1 s, and no more often than this.
-    renew_interval_s: float = 10.0
     stuck_s: float = 1.0  # From a shutdown, which libzmq notices at once, to its being told.
-    stuck_max: int = 64  # Connections that do not end: a descriptor and 0.1 to 0.5 MB each.
-    silent_max: int = 4_096  # Those that ended, and of which nothing was read: 40 KB each, or more.
 
 
 def socket_limits(of: limits.Limits) -> SocketLimits:
