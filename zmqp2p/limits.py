@@ -180,6 +180,11 @@ class Limits:
     connects_per_s_per_source: float = 100.0
     connects_burst_per_source: int = 256  # The links of a site that comes back after an outage.
     first_message_s: float = 15.0  # A slow handshake, and one more way.
+    # What libzmq never lets go of while a listening socket lives (transport/clog.py): beyond it the
+    # socket is opened anew, no more often than that. All its peers come back within 0.1 s.
+    stuck_connections_max: int = 64  # They do not end: a descriptor and 0.1 to 0.5 MB each.
+    unread_connections_max: int = 4_096  # They ended, and nothing of them was read: 40 KB, or more.
+    listener_renewal_min_s: float = 10.0
     early_frames_max: int = 64  # Before HELLO: what was under way when a listener forgot a link.
     # WHO and BYE to strangers, 60 bytes each; one source is given a tenth of them.
     stranger_answers_per_s: float = 1_000.0

@@ -30,6 +30,7 @@ class Arrival:
     leaving: bool = False  # It is, or will be, shut down: nothing that it still says counts.
     taken_bytes: int = 0  # Of the messages handed over, as they were on the wire.
     routing_id: bytes = b""  # Of the link that was given up.
+    shut_at: float | None = None  # Since when libzmq ought to see that it has ended.
 
 
 @dataclass(slots=True)

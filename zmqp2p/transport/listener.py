@@ -22,6 +22,7 @@ import zmq
 from zmqp2p.errors import EndpointError
 from zmqp2p.ids import CurveKey, LinkId
 from zmqp2p.transport.arrivals import Arrival
+from zmqp2p.transport.clog import Clog
 from zmqp2p.transport.descriptors import bytes_read, remote_of, shut_down, source_of
 from zmqp2p.transport.endpoints import Endpoint, SocketFile
 from zmqp2p.transport.links import (
@@ -43,6 +44,7 @@ from zmqp2p.wire.link import DownReason, LinkUp, Received
 _DRAIN_MAX_S = 1.0  # A lost link is told by then, even if the socket is never read empty.
 _REBIND_PAUSE_S = 0.001
 _ACCEPTED = int(zmq.EVENT_ACCEPTED)
+_GREETED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 _LOOK_S = 0.1  # Between two looks at the connections, of which each takes 10 us.
 _LOOK_MAX = 64
 
@@ -104,6 +106,8 @@ class Listener:
         self._unlooked: deque[int] = deque()  # Descriptors to be looked at in this round.
         self._looking = False  # There is a time for the next look at the connections.
         self._closed = False
+        self._clog = Clog(shared.bounds, time.monotonic())
+        self.clogged = False  # It is to be closed and opened again.
         try:
             with ExitStack() as undo:
                 self._open(endpoint, ports, undo)
@@ -139,10 +143,10 @@ class Listener:
             at = time.monotonic() + self._shared.bounds.linger_s
             self._shared.reactor.call_at(at, lambda: self._shut_down(arrival))
 
-    def end(self) -> None:
+    def end(self, why: str) -> None:
         """Close, and tell that the links have ended."""
         for link in list(self._by_routing_id.values()):
-            self._shared.links.drop(link, DownReason.CLOSED, "its key was replaced")
+            self._shared.links.drop(link, DownReason.CLOSED, why)
         self.close()
 
     def close(self) -> None:
@@ -247,6 +251,8 @@ class Listener:
     def _new_link(self, first: "_First") -> AcceptedLink | None:
         self._serve_monitor()  # Whatever was before this connection is told before it.
         first.arrival = self._arrivals.get(first.fd)
+        if first.arrival is None or not first.arrival.proven:
+            self._clog.heard()
         if first.arrival is not None and first.arrival.leaving:
             return None
         earlier = self._by_fd.get(first.fd)
@@ -271,6 +277,9 @@ class Listener:
         for event, fd in self._monitor.drain():
             if event == _ACCEPTED:
                 victims += self._accepted(fd)
+                continue
+            if event == _GREETED:
+                self._clog.greeted()
                 continue
             self._ended(fd)
             link = self._by_fd.get(fd)
@@ -305,8 +314,8 @@ class Listener:
 
     def _shut_down(self, arrival: Arrival) -> None:
         """End a connection of this listener, or another one; not if it has ended."""
-        if self._shared.arrivals.holds(arrival):
-            shut_down(arrival.fd, arrival.remote)
+        if self._shared.arrivals.holds(arrival) and shut_down(arrival.fd, arrival.remote):
+            arrival.shut_at = arrival.shut_at or time.monotonic()
 
     def _look_later(self) -> None:
         """Look after the connections for as long as there are any."""
@@ -332,6 +341,7 @@ class Listener:
         for arrival in (*late, *endless):
             self._shut_down(arrival)
         self._shared.links.events.extend(arrivals.told())
+        self.clogged = self._clog.is_clogged(self._arrivals.values(), time.monotonic())
         self._look_later()
 
     def _next_to_look_at(self) -> list[Arrival]:

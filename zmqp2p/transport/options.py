@@ -58,9 +58,13 @@ class SocketLimits:
     connects_per_s_per_source: float = limits.DEFAULT_LIMITS.connects_per_s_per_source
     connects_burst_per_source: int = limits.DEFAULT_LIMITS.connects_burst_per_source
     first_message_s: float = limits.DEFAULT_LIMITS.first_message_s
+    stuck_connections_max: int = limits.DEFAULT_LIMITS.stuck_connections_max
+    unread_connections_max: int = limits.DEFAULT_LIMITS.unread_connections_max
+    listener_renewal_min_s: float = limits.DEFAULT_LIMITS.listener_renewal_min_s
     # Read of a connection, and not handed over as whole messages: two frames of the largest size,
     # and what libzmq may have in hand. Of frames that are followed by more it bounds no number.
     incomplete_max_bytes: int = 2 * limits.MIB
+    stuck_s: float = 1.0  # From a shutdown, which libzmq notices at once, to its being told.
 
 
 def socket_limits(of: limits.Limits) -> SocketLimits:

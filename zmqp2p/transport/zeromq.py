@@ -39,6 +39,8 @@ from zmqp2p.transport.reactor import Reactor
 from zmqp2p.transport.zap import Admit, ZapHandler, admit_everyone
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent
 
+_CLOGGED = "the listening socket is renewed: connections that never end have clogged it"
+_REBIND_AGAIN_S = 0.1  # If it could not be: descriptors are about to be free.
 _REBIND_MAX_S = 1.0  # libzmq's thread gives a listening socket up within a millisecond or two.
 _PORT_ATTEMPTS = 64  # Where port 0 is asked for. So many random ports in use means thousands are.
 
@@ -138,7 +140,7 @@ class ZmqTransport:
         self._check_usable()
         former, self._former = self._former, []
         for listener in former:
-            listener.end()
+            listener.end("its key was replaced")
         inherited, self._inherited = self._inherited, []
         for endpoint in inherited:
             listener = Listener(self._shared, endpoint, (), bind_within_s=_REBIND_MAX_S)
@@ -207,6 +209,7 @@ class ZmqTransport:
         until = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             self._reactor.catch_up()
+            self._renew_clogged()
             # What is known already, as of a send that failed, is not held up.
             woken = self._reactor.turn(0.0 if self._links.events else until)
             if woken or self._links.events or (until is not None and time.monotonic() >= until):
@@ -232,6 +235,24 @@ class ZmqTransport:
         self._zap.close()
         self._reactor.close()
         self._context.destroy()
+
+    def _renew_clogged(self) -> None:
+        for listener in [each for each in self._listeners if each.clogged]:
+            self._listeners.remove(listener)
+            listener.end(_CLOGGED)
+            self._listen_again(listener.endpoint)
+
+    def _listen_again(self, endpoint: Endpoint) -> None:
+        """Listen where a listener was closed a moment ago, soon if not at once."""
+        if any(each.endpoint == endpoint for each in self._listeners):
+            return  # The key was replaced meanwhile.
+        try:
+            listener = Listener(self._shared, endpoint, (), bind_within_s=_REBIND_MAX_S)
+        except (EndpointError, OSError):
+            at = time.monotonic() + _REBIND_AGAIN_S
+            self._reactor.call_at(at, lambda: self._listen_again(endpoint))
+        else:
+            self._listeners.append(listener)
 
     def _open(self, endpoint: str, shared: Shared) -> Listener:
         parsed = parse_listen(endpoint)

@@ -77,7 +77,7 @@ class Outcome:
             "honest messages are missing, twice or out of order": not self.arrived,
             f"RSS grew by {self.rss_growth_bytes} bytes": self.rss_growth_bytes > RSS_MAX_BYTES,
             f"the store grew by {self.file_growth_bytes}": self.file_growth_bytes > FILE_MAX_BYTES,
-            f"{after} descriptors are open, {before} were": after > before + SLACK_DESCRIPTORS,
+            f"{after} descriptors are open, {before} were": after > before + _slack(attack),
             f"none of {attack.told} was told": not self._was_told(attack),
             "the attacker is not in the status": not self._is_named(),
             "the attacker did nothing": not self.done,
@@ -89,6 +89,10 @@ class Outcome:
 
     def _is_named(self) -> bool:
         return all(name in self.peers for name in self.names)
+
+
+def _slack(attack: Attack) -> int:
+    return SLACK_DESCRIPTORS + attack.stays
 
 
 class Arena:
@@ -129,7 +133,7 @@ class Arena:
             cores = (self.victim.cpu_s - cpu_s) / (monotonic() - since)
             report = self.victim.ask("report")  # Its peers may be forgotten later.
             attacker.end()
-        after = self._settled(descriptors.first)
+        after = self._settled(descriptors.first + _slack(attack))
         heard = self.victim.ask("report")["heard"]
         return Outcome(
             latencies=latencies,
@@ -161,12 +165,10 @@ class Arena:
         for contact in prepared["contacts"]:
             self.victim.ask(f"add {contact}")
 
-    def _settled(self, before: int) -> int:
+    def _settled(self, most: int) -> int:
         """Return how many descriptors the victim has once the attacker's are gone, or at last."""
         try:
-            return until(
-                lambda: self.victim.descriptors, lambda now: now <= before + SLACK_DESCRIPTORS
-            )
+            return until(lambda: self.victim.descriptors, lambda now: now <= most)
         except AssertionError:
             return self.victim.descriptors
 

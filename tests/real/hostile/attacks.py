@@ -102,6 +102,7 @@ class Attack:
     run: Run
     victim: dict[str, Any] = field(default_factory=dict)  # Of its `Setting`, other than usual.
     mail: int = 0  # Messages that the node has for the attacker before it begins.
+    stays: int = 0  # Descriptors that may stay open after it: libzmq's, and bounded.
     told: tuple[str, ...] = ()  # Events, one of which the node's application must have heard.
 
 

@@ -7,6 +7,7 @@ from tests.real.hostile.attacks import Attacker, attack
 from tests.real.hostile.raw import HOUR_MS, Keys, now_ms
 from zmqp2p import limits
 from zmqp2p.codes import ByeCode
+from zmqp2p.limits import DEFAULT_LIMITS
 from zmqp2p.wire.encoding import encode_frame
 from zmqp2p.wire.frames import Ack, Bye, Ping, Who
 
@@ -114,7 +115,12 @@ def deep_nesting(attacker: Attacker) -> Iterator[None]:
     attacker.flood(peer, (b"\x91" * limits.HEADER_MAX_BYTES,), (claims,))
 
 
-@attack("routing ids of one's own choice, each by two connections, 200 in all")
+# Of these connections libzmq lets go when the listening socket is opened anew.
+@attack(
+    "routing ids of one's own choice, each by two connections, 200 in all",
+    victim={"limits": {"first_message_s": 2.0, "listener_renewal_min_s": 1.0}},
+    stays=DEFAULT_LIMITS.stuck_connections_max,
+)
 def squatters(attacker: Attacker) -> Iterator[None]:
     keys = Keys()
     ids = [bytes([1 + number // 2]) for number in range(200)]
