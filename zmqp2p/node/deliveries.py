@@ -30,6 +30,8 @@ class HandlerCancelled(Exception):  # Not an error: the message is handed out ag
 class ImmediateTransaction:
     """A handler's way into the open transaction, on the node's thread."""
 
+    __slots__ = ("_open", "_store", "used")
+
     def __init__(self, store: Store) -> None:
         self._store = store
         self._open = True
@@ -187,7 +189,8 @@ def run_handler(handler: Handler, delivery: Delivery) -> BaseException | None:
     token = current_delivery.set(delivery)
     try:
         result = handler(delivery)
-        if inspect.isawaitable(result):  # Acked, the message would be lost: nobody awaits this.
+        # Acked, the message would be lost: nobody awaits this.
+        if result is not None and inspect.isawaitable(result):
             if inspect.iscoroutine(result):
                 result.close()
             return LocalError("the handler returned an awaitable: coroutines are for zmqp2p.aio")

@@ -6,8 +6,8 @@ only comes after a loss, and then the sender sends the missing ones again and th
 """
 
 from collections import deque
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from zmqp2p import limits as bounds
 from zmqp2p.codes import RefusalCode
@@ -29,8 +29,7 @@ class Accepted(Enum):
     FULL = "full"  # This node's memory for all peers is used up; nothing was kept (WIN-3).
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):  # Made for every message: half the cost of a frozen dataclass.
     """A whole message; None for its body if it was too large to be kept."""
 
     body: bytes | None
