@@ -5,7 +5,6 @@ the output: first the writes, in one transaction, and only after the commit ever
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from random import Random
 from typing import NamedTuple
 
@@ -142,7 +141,7 @@ class Engine:
                 self._channels.refused(address, body, refusal)
         self._connections.settle(shared=self.shared)
         self._outcomes.turn_over()
-        return self._renew_output()
+        return self.output.take()
 
     def renew(self, record: PeerRecord, *, tell: bool = True) -> None:
         """Show ``record`` to peers from now on; to those that are connected only to ``tell``."""
@@ -553,15 +552,6 @@ class Engine:
             beyond_rate=self._line.beyond_rate(session.peer, self._clock.now),
             points=self._connections.judge.points(session.peer),
         )
-
-    def _renew_output(self) -> EngineOutput:
-        """Hand out what has gathered; sessions keep writing into the same object."""
-        done = replace(self.output)
-        self.output.former_ended = False
-        self.output.writes, self.output.frames, self.output.processed = [], [], []
-        self.output.dials, self.output.closes, self.output.deposits = [], [], []
-        self.output.watches, self.output.events, self.output.posted = [], [], []
-        return done
 
 
 def _why_not(session: Session, peer: Peer) -> str:
