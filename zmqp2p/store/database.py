@@ -98,12 +98,9 @@ class DatabaseStore(ABC):
     def savepoint(self) -> None:
         """Mark the open transaction (begun on demand); the mark before it is forgotten."""
         db = self._begin().db
-        try:
-            if self._marked:  # Or the marks of a long turn would pile up.
-                db.execute("RELEASE handler")
-            db.execute("SAVEPOINT handler")
-        except _UNSTORABLE as fault:
-            raise self._fault("cannot set a savepoint", fault) from None
+        if self._marked:  # Or the marks of a long turn would pile up.
+            self._run(db, "RELEASE handler", "cannot set a savepoint")
+        self._run(db, "SAVEPOINT handler", "cannot set a savepoint")
         self._marked = True
 
     def rollback_to_savepoint(self) -> None:
@@ -117,10 +114,7 @@ class DatabaseStore(ABC):
             raise LocalError(f"{self._name}: no savepoint to roll back to")
         opened = self._begin()
         opened.ids.clear()  # Rows made after the mark go; the others are looked up again.
-        try:
-            opened.db.execute("ROLLBACK TO handler")
-        except _UNSTORABLE as fault:
-            raise self._fault("cannot roll back to the savepoint", fault) from None
+        self._run(opened.db, "ROLLBACK TO handler", "cannot roll back to the savepoint")
 
     def commit(self) -> None:
         """Make the open transaction durable.
@@ -135,10 +129,10 @@ class DatabaseStore(ABC):
             raise StoreError(lost)
         if self._began:
             try:
-                opened.db.execute("COMMIT")
-            except _UNSTORABLE as fault:
+                self._run(opened.db, "COMMIT", "cannot commit")
+            except StoreError:
                 self.rollback()
-                raise self._fault("cannot commit", fault) from None
+                raise
         self._ended()
 
     def rollback(self) -> None:
@@ -147,10 +141,7 @@ class DatabaseStore(ABC):
         opened.ids.clear()
         self._ended()
         if opened.db.in_transaction:
-            try:
-                opened.db.execute("ROLLBACK")
-            except _UNSTORABLE as fault:
-                raise self._fault("cannot roll back", fault) from None
+            self._run(opened.db, "ROLLBACK", "cannot roll back")
 
     def close(self) -> None:
         """Release the store, forgetting an open transaction. Idempotent."""
@@ -186,10 +177,7 @@ class DatabaseStore(ABC):
         if self._lost:
             raise StoreError(self._lost)
         if not self._began:
-            try:
-                opened.db.execute("BEGIN IMMEDIATE")
-            except _UNSTORABLE as fault:
-                raise self._fault("cannot begin a transaction", fault) from None
+            self._run(opened.db, "BEGIN IMMEDIATE", "cannot begin a transaction")
             self._began = True
         return opened
 
@@ -211,6 +199,12 @@ class DatabaseStore(ABC):
             if not opened.db.in_transaction:
                 self._lost = str(error)
             raise error from None
+
+    def _run(self, db: sqlite3.Connection, sql: str, failure: str) -> None:
+        try:
+            db.execute(sql)
+        except _UNSTORABLE as fault:
+            raise self._fault(failure, fault) from None
 
     def _fault(self, doing: str, fault: Exception) -> StoreError:
         """Return what the database has raised as a StoreError that names the store."""
