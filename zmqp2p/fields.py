@@ -39,15 +39,11 @@ class Record:
         InvalidValue: the class cannot travel; the field is named.
     """
 
-    __slots__ = ("_fields", "_own", "cls", "depth")
+    __slots__ = ("_fields", "cls", "depth")
 
-    def __init__(self, cls: type, *, own: bool = False, inside: tuple[type, ...] = ()) -> None:
-        """Read the hints of ``cls``; ``inside`` are the classes it is nested in.
-
-        ``own`` marks the protocol's classes, which are known to keep what they are given.
-        """
+    def __init__(self, cls: type, *, inside: tuple[type, ...] = ()) -> None:
+        """Read the hints of ``cls``; ``inside`` are the classes it is nested in."""
         self.cls = cls
-        self._own = own
         self._fields = _fields_of(cls, (*inside, cls))
         self.depth = 1 + max((field.depth for _, field in self._fields), default=0)
         if self.depth > DEPTH_MAX:
@@ -98,7 +94,14 @@ class Record:
             raise InvalidValue("", f"refused: {detail}") from fault
         # A constructor may put other values in place of those given; then two byte strings would
         # stand for one message.
-        if not self._own and self.pack(instance) != values:
+        for name, given in named.items():
+            if getattr(instance, name) is not given:
+                return self._check_kept(instance, values)
+        return instance
+
+    def _check_kept(self, instance: object, values: tuple[Value, ...]) -> object:
+        """Return ``instance`` if what its constructor has put into it is what it was given."""
+        if self.pack(instance) != values:
             raise InvalidValue("", "not the values that its constructor would keep")
         return instance
 

@@ -5,6 +5,7 @@ in one transaction, commits, and only then lets a frame leave.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from zmqp2p.ids import (
     Address,
@@ -38,8 +39,7 @@ class PutOutStream:
     stream: StreamId
 
 
-@dataclass(frozen=True, slots=True)
-class PutMessage:
+class PutMessage(NamedTuple):  # Made for every message: half the cost of a frozen dataclass.
     """Append one message to the outbox of ``peer``."""
 
     peer: Address

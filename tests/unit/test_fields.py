@@ -446,3 +446,17 @@ def test_a_value_that_the_constructor_changes_is_refused() -> None:
     assert Record(Trimmed).unpack(("a",)) == Trimmed(" a ")
     with pytest.raises(InvalidValue, match="would keep"):
         Record(Trimmed).unpack((" a",))
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Keeps an equal value, but another object."""
+
+    data: bytes
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", bytes(bytearray(self.data)))
+
+
+def test_a_value_that_the_constructor_copies_is_as_good_as_the_one_it_was_given() -> None:
+    assert Record(Copied).unpack((b"four",)) == Copied(b"four")

@@ -5,8 +5,8 @@ the output: first the writes, in one transaction, and only after the commit ever
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from random import Random
+from typing import NamedTuple
 
 from zmqp2p.admission import Admission
 from zmqp2p.codes import RefusalCode
@@ -41,8 +41,7 @@ from zmqp2p.wire.encoding import clip_reason
 from zmqp2p.wire.link import LinkEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(NamedTuple):  # Made for every message: a third of the cost of a frozen dataclass.
     """A message for the application, in progress until `Engine` is told how it ended."""
 
     sender: Address
@@ -142,7 +141,7 @@ class Engine:
                 self._channels.refused(address, body, refusal)
         self._connections.settle(shared=self.shared)
         self._outcomes.turn_over()
-        return self._renew_output()
+        return self.output.take()
 
     def renew(self, record: PeerRecord, *, tell: bool = True) -> None:
         """Show ``record`` to peers from now on; to those that are connected only to ``tell``."""
@@ -306,7 +305,7 @@ class Engine:
         """The application did not get to it: hand it out again, to whoever subscribes then."""
         session = self._ended(pending)
         if session is not None:
-            self._failed[pending.sender] = replace(pending, attempt=pending.attempt - 1)
+            self._failed[pending.sender] = pending._replace(attempt=pending.attempt - 1)
             self._wait(session, self._clock.now)
 
     # --- Peers ----------------------------------------------------------------------------------
@@ -553,15 +552,6 @@ class Engine:
             beyond_rate=self._line.beyond_rate(session.peer, self._clock.now),
             points=self._connections.judge.points(session.peer),
         )
-
-    def _renew_output(self) -> EngineOutput:
-        """Hand out what has gathered; sessions keep writing into the same object."""
-        done = replace(self.output)
-        self.output.former_ended = False
-        self.output.writes, self.output.frames, self.output.processed = [], [], []
-        self.output.dials, self.output.closes, self.output.deposits = [], [], []
-        self.output.watches, self.output.events, self.output.posted = [], [], []
-        return done
 
 
 def _why_not(session: Session, peer: Peer) -> str:

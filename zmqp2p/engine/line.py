@@ -88,7 +88,7 @@ class _Lane:
             (taken if ready(entry[2]) else stay).append(entry)
         if taken:
             heapq.heapify(stay)
-            self.heap = stay
+            self.heap[:] = stay  # In place: the line knows it by reference.
         return [session for _, _, session in sorted(taken, key=lambda entry: entry[:2])]
 
 
@@ -128,6 +128,7 @@ class Line:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._lanes = {rank: _Lane() for rank in Rank}
+        self._heaps = [lane.heap for lane in self._lanes.values()]  # Asked for every message.
         # The two classes take turns as the peers in a lane do; excess waits until both are empty.
         self._ends = {Rank.CONTACT: 0.0, Rank.GUEST: 0.0}
         self._at = 0.0
@@ -136,7 +137,7 @@ class Line:
         self._tickets = 0  # Who came first stands first, other things being equal.
 
     def __bool__(self) -> bool:
-        return any(lane.heap for lane in self._lanes.values())
+        return any(self._heaps)
 
     def offer(self, session: Session, now: float, *, contact: bool) -> None:
         """Let ``session``, which does not stand in line, be handed out when it is its turn."""
@@ -204,6 +205,7 @@ class Line:
         standing = [session for lane in self._lanes.values() for _, _, session in lane.heap]
         assert len({session.peer for session in standing}) == len(standing)
         assert all(session.queued for session in standing)
+        assert len(standing) == sum(map(len, self._heaps))
 
     def _rank(self, session: Session, now: float) -> Rank:
         return self._accounts[session.peer].rank_at(now)

@@ -36,3 +36,20 @@ class EngineOutput(Output):
     former_ended: bool = False  # Stop listening with the former CURVE key, after the closes.
     events: list[Event] = field(default_factory=list)
     posted: list[tuple[Address, int]] = field(default_factory=list)  # By channels: to whom, bytes.
+
+    def take(self) -> "EngineOutput":
+        """Return what has gathered. Whoever holds this object goes on writing into it."""
+        taken = EngineOutput(
+            self.writes,
+            self.frames,
+            self.processed,
+            self.dials,
+            self.closes,
+            self.deposits,
+            self.watches,
+            self.former_ended,
+            self.events,
+            self.posted,
+        )
+        self.__init__()  # type: ignore[misc]  # As new.
+        return taken

@@ -30,6 +30,8 @@ class HandlerCancelled(Exception):  # Not an error: the message is handed out ag
 class ImmediateTransaction:
     """A handler's way into the open transaction, on the node's thread."""
 
+    __slots__ = ("_open", "_store", "used")
+
     def __init__(self, store: Store) -> None:
         self._store = store
         self._open = True
@@ -79,14 +81,13 @@ class CollectedTransaction:
 class Delivery:
     """One message, handed to the handler that is responsible for it."""
 
-    __slots__ = ("_lock", "_outgoing", "_pending", "_stream", "room", "transaction")
+    __slots__ = ("_lock", "_outgoing", "_pending", "room", "transaction")
 
     def __init__(
         self, room: ReceiptRoom, pending: Pending | Redriven, transaction: Transaction
     ) -> None:
         self.room = room  # Of the handler's node: another node's messages do not wait for it.
         self._pending = pending
-        self._stream = pending.stream
         self.transaction = transaction
         self._outgoing: list[Receipt] | None = []  # None when the handler has ended.
         self._lock = threading.Lock()
@@ -104,7 +105,7 @@ class Delivery:
     @property
     def message_id(self) -> MessageId:
         """Names the message; the sender's receipt has the same."""
-        return message_id(self._stream, self._pending.seq, self._pending.body)
+        return message_id(self._pending.stream, self._pending.seq, self._pending.body)
 
     @property
     def attempt(self) -> int:
@@ -187,7 +188,8 @@ def run_handler(handler: Handler, delivery: Delivery) -> BaseException | None:
     token = current_delivery.set(delivery)
     try:
         result = handler(delivery)
-        if inspect.isawaitable(result):  # Acked, the message would be lost: nobody awaits this.
+        # Acked, the message would be lost: nobody awaits this.
+        if result is not None and inspect.isawaitable(result):
             if inspect.iscoroutine(result):
                 result.close()
             return LocalError("the handler returned an awaitable: coroutines are for zmqp2p.aio")

@@ -3,6 +3,7 @@
 Belongs to the node's thread, but for the condition that it shares with those who wait.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from zmqp2p.engine.engine import Engine
@@ -25,7 +26,7 @@ class ReceiptDesk:
         self.room = ReceiptRoom()
         self.gate = OutboxGate(limits)
         self._failed = failed
-        self._waiting: dict[Address, dict[Seq, Receipt]] = {}
+        self._waiting: defaultdict[Address, dict[Seq, Receipt]] = defaultdict(dict)
         self._numbered: list[tuple[Receipt, Seq, StreamId]] = []  # Sent, but not committed yet.
 
     def send(self, engine: Engine, receipt: Receipt) -> None:
@@ -35,7 +36,7 @@ class ReceiptDesk:
         except LocalError as fault:
             self.unsent([(receipt, fault)])
             return
-        self._waiting.setdefault(receipt.peer, {})[seq] = receipt
+        self._waiting[receipt.peer][seq] = receipt
         self._numbered.append((receipt, seq, stream))
 
     def find(self, engine: Engine, message_id: MessageId) -> Receipt:
@@ -47,7 +48,7 @@ class ReceiptDesk:
         fate = engine.fate(message_id)
         if isinstance(fate, Ended):
             return PastReceipt(self.room, message_id, fate)
-        by_seq = self._waiting.setdefault(fate.peer, {})
+        by_seq = self._waiting[fate.peer]
         receipt = by_seq.get(fate.seq)
         if receipt is None:
             receipt = by_seq[fate.seq] = Receipt(self.room, fate.peer, fate.body)
@@ -66,7 +67,7 @@ class ReceiptDesk:
             for receipt, seq, stream in numbered:
                 receipt.number(seq, stream)
             for peer, through in processed:
-                by_seq = self._waiting.get(peer, {})
+                by_seq = self._waiting[peer]
                 for number in range(through.first, through.last + 1):
                     waiting = by_seq.pop(Seq(number), None)
                     if waiting is not None:

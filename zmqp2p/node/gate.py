@@ -27,7 +27,8 @@ class OutboxGate:
         self._limits = limits
         self._waiting: dict[Address, tuple[int, int]] = {}  # Bodies and bytes; none that is empty.
         self._bodies = self._bytes = 0  # The sums.
-        self._room = threading.Condition()
+        self._lock = threading.Lock()  # Taken directly where nobody waits: a condition costs more.
+        self._room = threading.Condition(self._lock)
         self._closed = False
 
     def enter(self, peer: Address, size_bytes: int, timeout_s: float | None) -> None:
@@ -40,18 +41,9 @@ class OutboxGate:
             ServiceClosed: the service closed meanwhile.
         """
         space = space_of(size_bytes)
-        end_at = None if timeout_s is None else monotonic() + timeout_s
-        with self._room:
-            while full := self._full(peer, *space):
-                if self._closed:
-                    raise ServiceClosed("the service is closed")
-                self._check_possible(space)
-                if timeout_s == 0:
-                    raise Backpressure(f"{full} is full")
-                left_s = None if end_at is None else end_at - monotonic()
-                if left_s is not None and left_s <= 0:
-                    raise DeliveryTimeout(f"{full} was full for {timeout_s:g} s; not sent")
-                self._room.wait(left_s)
+        with self._lock:
+            if self._full(peer, *space):
+                self._wait(peer, space, timeout_s)
             self._count(peer, *space)
 
     def withdraw(self, peer: Address, size_bytes: int) -> None:
@@ -60,37 +52,51 @@ class OutboxGate:
 
     def post(self, peer: Address, size_bytes: int) -> None:
         """Count one message in that is in the outbox whether or not there is room."""
-        with self._room:
+        with self._lock:
             self._count(peer, *space_of(size_bytes))
 
     def load(self, peer: Address, bodies: int, size_bytes: int) -> None:
         """Count in what an earlier run has left in the outbox."""
-        with self._room:
+        with self._lock:
             self._count(peer, bodies, size_bytes)
 
     def leave(self, peer: Address, bodies: int, size_bytes: int) -> None:
         """Count out what the peer has processed."""
-        with self._room:
+        with self._lock:
             self._count(peer, -bodies, -size_bytes)
             self._room.notify_all()
 
     def waiting(self, peer: Address) -> tuple[int, int]:
         """Return how many bodies, of how many bytes, are counted for ``peer``."""
-        with self._room:
+        with self._lock:
             return self._waiting.get(peer, (0, 0))
 
     def close(self) -> None:
         """Nobody needs to wait any more."""
-        with self._room:
+        with self._lock:
             self._closed = True
             self._room.notify_all()
 
     def check(self) -> None:
         """Assert the invariant."""
-        with self._room:
+        with self._lock:
             assert all(bodies > 0 <= size for bodies, size in self._waiting.values())
             assert self._bodies == sum(bodies for bodies, _ in self._waiting.values())
             assert self._bytes == sum(size for _, size in self._waiting.values())
+
+    def _wait(self, peer: Address, space: tuple[int, int], timeout_s: float | None) -> None:
+        """Return once there is room; under the lock, but for the waiting."""
+        end_at = None if timeout_s is None else monotonic() + timeout_s
+        while full := self._full(peer, *space):
+            if self._closed:
+                raise ServiceClosed("the service is closed")
+            self._check_possible(space)
+            if timeout_s == 0:
+                raise Backpressure(f"{full} is full")
+            left_s = None if end_at is None else end_at - monotonic()
+            if left_s is not None and left_s <= 0:
+                raise DeliveryTimeout(f"{full} was full for {timeout_s:g} s; not sent")
+            self._room.wait(left_s)
 
     def _count(self, peer: Address, bodies: int, size_bytes: int) -> None:
         before, before_bytes = self._waiting.get(peer, _NOTHING)

@@ -47,9 +47,11 @@ class InboxRoom:
 
     def add(self, used_bytes: int, incomplete_bytes: int, *, guest: bool) -> None:
         """Count so much in, or out."""
-        for share in self._shares(guest=guest):
-            share.used_bytes += used_bytes
-            share.incomplete_bytes += incomplete_bytes
+        self._all.used_bytes += used_bytes
+        self._all.incomplete_bytes += incomplete_bytes
+        if guest:
+            self._guests.used_bytes += used_bytes
+            self._guests.incomplete_bytes += incomplete_bytes
 
     def admits(self, incomplete_bytes: int, *, guest: bool = False) -> bool:
         """Whether a message of parts may be begun: half of each share is for complete ones."""

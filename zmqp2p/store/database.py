@@ -2,8 +2,8 @@
 
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -64,8 +64,10 @@ class DatabaseStore(ABC):
         db = self._connect()
         with ExitStack() as undo:
             undo.callback(self._disconnect, db)
-            with self._translated("cannot open"):
+            try:
                 loaded = self._begin_incarnation(db, owner, now_ms)
+            except _UNSTORABLE as fault:
+                raise self._fault("cannot open", fault) from None
             undo.pop_all()
         self._opened = _Opened(db, PeerIds(db), Guard())
         self._opened.guard.install(db)
@@ -81,11 +83,11 @@ class DatabaseStore(ABC):
             return
         opened = self._begin()
         try:
-            with self._translated("cannot write"):
-                apply_writes(opened.db, opened.ids, writes)
-        except StoreError as fault:
-            self._lost = str(fault)
-            raise
+            apply_writes(opened.db, opened.ids, writes)
+        except _UNSTORABLE as fault:
+            error = self._fault("cannot write", fault)
+            self._lost = str(error)
+            raise error from None
 
     @property
     def transaction(self) -> Transaction:
@@ -96,10 +98,9 @@ class DatabaseStore(ABC):
     def savepoint(self) -> None:
         """Mark the open transaction (begun on demand); the mark before it is forgotten."""
         db = self._begin().db
-        with self._translated("cannot set a savepoint"):
-            if self._marked:  # Or the marks of a long turn would pile up.
-                db.execute("RELEASE handler")
-            db.execute("SAVEPOINT handler")
+        if self._marked:  # Or the marks of a long turn would pile up.
+            self._run(db, "RELEASE handler", "cannot set a savepoint")
+        self._run(db, "SAVEPOINT handler", "cannot set a savepoint")
         self._marked = True
 
     def rollback_to_savepoint(self) -> None:
@@ -113,8 +114,7 @@ class DatabaseStore(ABC):
             raise LocalError(f"{self._name}: no savepoint to roll back to")
         opened = self._begin()
         opened.ids.clear()  # Rows made after the mark go; the others are looked up again.
-        with self._translated("cannot roll back to the savepoint"):
-            opened.db.execute("ROLLBACK TO handler")
+        self._run(opened.db, "ROLLBACK TO handler", "cannot roll back to the savepoint")
 
     def commit(self) -> None:
         """Make the open transaction durable.
@@ -129,8 +129,7 @@ class DatabaseStore(ABC):
             raise StoreError(lost)
         if self._began:
             try:
-                with self._translated("cannot commit"):
-                    opened.db.execute("COMMIT")
+                self._run(opened.db, "COMMIT", "cannot commit")
             except StoreError:
                 self.rollback()
                 raise
@@ -142,8 +141,7 @@ class DatabaseStore(ABC):
         opened.ids.clear()
         self._ended()
         if opened.db.in_transaction:
-            with self._translated("cannot roll back"):
-                opened.db.execute("ROLLBACK")
+            self._run(opened.db, "ROLLBACK", "cannot roll back")
 
     def close(self) -> None:
         """Release the store, forgetting an open transaction. Idempotent."""
@@ -179,8 +177,7 @@ class DatabaseStore(ABC):
         if self._lost:
             raise StoreError(self._lost)
         if not self._began:
-            with self._translated("cannot begin a transaction"):
-                opened.db.execute("BEGIN IMMEDIATE")
+            self._run(opened.db, "BEGIN IMMEDIATE", "cannot begin a transaction")
             self._began = True
         return opened
 
@@ -196,23 +193,25 @@ class DatabaseStore(ABC):
             raise LocalError("this transaction is over: it was committed or rolled back")
         opened = self._begin()
         try:
-            with self._translated("application statement"):
-                return opened.guard.execute(opened.db, sql, parameters)
-        except StoreError as fault:
-            if not opened.db.in_transaction:
-                self._lost = str(fault)
-            raise
-
-    @contextmanager
-    def _translated(self, doing: str) -> Iterator[None]:
-        """Turn what the database raises into a StoreError that names the store."""
-        try:
-            yield
+            return opened.guard.execute(opened.db, sql, parameters)
         except _UNSTORABLE as fault:
-            code = getattr(fault, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-            # The low byte is the error, the rest of the number its variety.
-            kind = StoreLocked if code & 0xFF in _BUSY else StoreError
-            raise kind(f"{self._name}: {doing}: {fault}") from None
+            error = self._fault("application statement", fault)
+            if not opened.db.in_transaction:
+                self._lost = str(error)
+            raise error from None
+
+    def _run(self, db: sqlite3.Connection, sql: str, failure: str) -> None:
+        try:
+            db.execute(sql)
+        except _UNSTORABLE as fault:
+            raise self._fault(failure, fault) from None
+
+    def _fault(self, doing: str, fault: Exception) -> StoreError:
+        """Return what the database has raised as a StoreError that names the store."""
+        code = getattr(fault, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        # The low byte is the error, the rest of the number its variety.
+        kind = StoreLocked if code & 0xFF in _BUSY else StoreError
+        return kind(f"{self._name}: {doing}: {fault}")
 
 
 @dataclass(frozen=True, slots=True)

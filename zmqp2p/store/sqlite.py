@@ -4,7 +4,6 @@ import sqlite3
 from os import PathLike
 from pathlib import Path
 
-from zmqp2p.errors import StoreError
 from zmqp2p.store.database import DatabaseStore
 from zmqp2p.store.file_lock import FileLock
 
@@ -41,16 +40,15 @@ class SqliteStore(DatabaseStore):
     def _connect(self) -> sqlite3.Connection:
         self._lock = FileLock(self._path)
         try:
-            with self._translated("cannot open"):
-                return sqlite3.connect(
-                    self._path,
-                    timeout=_BUSY_TIMEOUT_S,
-                    isolation_level=None,
-                    check_same_thread=False,
-                )
-        except StoreError:
+            return sqlite3.connect(
+                self._path,
+                timeout=_BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        except sqlite3.Error as fault:
             self._lock.release()
-            raise
+            raise self._fault("cannot open", fault) from None
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         # Where a file system cannot do it, SQLite stays with its older journal: slower, as durable.

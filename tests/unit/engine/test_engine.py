@@ -391,7 +391,7 @@ def begin_anew(sut: Sut) -> EngineOutput:
         lambda sut, pending: sut.engine.complete(pending),
         lambda sut, pending: sut.engine.refuse(pending, RefusalCode.REPLAY, ""),
         lambda sut, pending: sut.engine.retry(pending, ""),
-        lambda sut, pending: sut.engine.retry(replace(pending, attempt=99), ""),
+        lambda sut, pending: sut.engine.retry(pending._replace(attempt=99), ""),
         lambda sut, pending: sut.engine.put_back(pending),
     ],
     ids=["complete", "refuse", "retry", "last retry", "put back"],

@@ -388,6 +388,32 @@ def test_commit_and_rollback_of_nothing_do_nothing(store: Store) -> None:
     assert reopened(store) == Snapshot(NOW_MS + 1)
 
 
+@pytest.mark.parametrize("count", [63, 64, 65, 128, 200])
+def test_many_messages_to_several_peers_are_stored_in_one_turn_each_as_it_is(
+    store: Store, count: int
+) -> None:
+    """Long runs go into the database many rows at a time, and what is left of them one by one."""
+    store.open(ALICE, NOW_MS)
+    store.apply([PutOutStream(BOB, STREAM), PutOutStream(CAROL, OTHER_STREAM)])
+    mixed = zip(messages(range(1, count + 1)), messages(range(1, count + 1), CAROL), strict=True)
+    store.apply([write for both in mixed for write in both])
+    store.commit()
+    found = reopened(store).peers
+    expected = tuple((Seq(number), b"body %d" % number) for number in range(1, count + 1))
+    assert tuple(found[BOB].messages) == expected
+    assert tuple(found[CAROL].messages) == expected
+
+
+def test_of_many_messages_none_is_stored_if_one_has_a_number_that_is_used(store: Store) -> None:
+    store.open(ALICE, NOW_MS)
+    store.apply([PutOutStream(BOB, STREAM), *messages(range(70, 71))])
+    store.commit()
+    with pytest.raises(StoreError, match="cannot write"):
+        store.apply(messages(range(1, 129)))
+    store.rollback()
+    assert tuple(reopened(store).peers[BOB].messages) == ((Seq(70), b"body 70"),)
+
+
 def test_a_message_number_used_twice_is_refused_and_the_turn_cannot_be_committed(
     store: Store,
 ) -> None:
