@@ -45,8 +45,8 @@ _DRAIN_MAX_S = 1.0  # A lost link is told by then, even if the socket is never r
 _REBIND_PAUSE_S = 0.001
 _ACCEPTED = int(zmq.EVENT_ACCEPTED)
 _GREETED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-# Between two looks at connections, of which each takes 10 us: under 1 % of a core. Meanwhile one can
-# pour in as much as its way carries, on loopback 1 GB/s.
+# Between two looks at connections, of which each takes 10 us: under 1 % of a core. Meanwhile one
+# can pour in as much as its way carries, on loopback 1 GB/s.
 _LOOK_S = 0.025
 _LOOK_MAX = 16
 
