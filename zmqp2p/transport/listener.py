@@ -106,6 +106,7 @@ class Listener:
         self._arrivals: dict[int, Arrival] = {}  # Not yet over, by descriptor.
         self._leaving: dict[bytes, Arrival] = {}  # Of links that were given up, by routing id.
         self._unlooked: deque[int] = deque()  # Descriptors to be looked at in this round.
+        self._looked_at: list[tuple[Arrival, int]] = []  # And what had been read of them.
         self._looking = False  # There is a time for the next look at the connections.
         self._closed = False
         self._clog = Clog(shared.bounds, time.monotonic())
@@ -206,6 +207,12 @@ class Listener:
         return True
 
     def _serve_data(self) -> bool:
+        left = self._read_portion()
+        if self._looked_at:
+            self._judge(drained=not left)
+        return left
+
+    def _read_portion(self) -> bool:
         receive, receive_frame = self._fast.receive, self._fast.receive_frame
         events, curve = self._shared.links.events, self._shared.curve is not None
         portion = Portion()
@@ -332,19 +339,21 @@ class Listener:
             return
         arrivals = self._shared.arrivals
         late = arrivals.overdue(time.monotonic())
-        # First what was read, then what is handed over: what comes in between does not mislead.
-        read = [(arrival, bytes_read(arrival.fd)) for arrival in self._next_to_look_at()]
-        drained = not self._serve_data()
-        if not drained:
-            self._shared.reactor.mark(self._serve_data)
-        endless = [
-            arrival for arrival, count in read if arrivals.hoards(arrival, count, drained=drained)
-        ]
-        for arrival in (*late, *endless):
+        for arrival in late:
             self._shut_down(arrival)
+        # First what was read, then what is handed over: what comes in between does not mislead.
+        self._looked_at = [(each, bytes_read(each.fd)) for each in self._next_to_look_at()]
+        self._shared.reactor.mark(self._serve_data)
         self._shared.links.events.extend(arrivals.told())
         self.clogged = self._clog.is_clogged(self._arrivals.values(), time.monotonic())
         self._look_later()
+
+    def _judge(self, *, drained: bool) -> None:
+        """End those whose messages have no end, now that what had come is handed over."""
+        looked_at, self._looked_at = self._looked_at, []
+        for arrival, read_bytes in looked_at:
+            if self._shared.arrivals.hoards(arrival, read_bytes, drained=drained):
+                self._shut_down(arrival)
 
     def _next_to_look_at(self) -> list[Arrival]:
         """Return some connections, each in its turn."""
