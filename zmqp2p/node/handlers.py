@@ -42,7 +42,7 @@ class Handlers:
         self._later = later
         self._failed = failed
         self._subscriptions: dict[int, Subscription] = {}
-        self._running: set[Delivery] = set()  # Elsewhere; one that runs here ends before `deliver`.
+        self._running: set[Delivery] = set()  # Here, or on other threads.
         self._redrives: dict[MessageId, Future[None]] = {}  # Under way.
         # Redrives that ended in this turn, to be told after its commit.
         self._redriven: list[tuple[Future[None], DeliveryError | None]] = []
@@ -66,6 +66,7 @@ class Handlers:
         handler, runner = subscription.handler, subscription.runner
         if runner is None:
             delivery = Delivery(self._desk.room, handed, ImmediateTransaction(self._store))
+            self._running.add(delivery)  # What it sent ends even if its end makes the node fail.
             self._handled(handed, delivery, run_handler(handler, delivery))
             return
         delivery = Delivery(self._desk.room, handed, CollectedTransaction())
