@@ -30,6 +30,10 @@ QUICK = SocketLimits(
     stuck_connections_max=STUCK,
 )
 
+PATIENT = SocketLimits(  # Who is never read, and does not fill its queue, ends.
+    accepted_queue_messages=8 * QUEUE, listener_renewal_min_s=0.0, unread_connections_max=2
+)
+
 
 @pytest.fixture
 def tcp(tmp_path: Path) -> Iterator[Network]:
@@ -144,7 +148,7 @@ def test_few_that_do_not_end_are_no_reason(tcp: Network, squatters: Squatters) -
 def test_connections_that_come_and_go_and_say_nothing_clog_it_too(
     tcp: Network, squatters: Squatters
 ) -> None:
-    pair = pair_of(tcp, SocketLimits(listener_renewal_min_s=0.0, unread_connections_max=2))
+    pair = pair_of(tcp, PATIENT)
     squatters.squat(pair, 3)
     squatters.close()
     pair.run(partial(has_ended, pair.bob, pair.at_bob))
@@ -152,7 +156,7 @@ def test_connections_that_come_and_go_and_say_nothing_clog_it_too(
 
 
 def test_connections_that_come_and_are_heard_and_go_do_not(tcp: Network) -> None:
-    pair = pair_of(tcp, SocketLimits(listener_renewal_min_s=0.0, unread_connections_max=2))
+    pair = pair_of(tcp, PATIENT)
     for _ in range(4):
         again = greeted(pair.alice, pair.bob, pair.endpoint)
         pair.alice.transport.close_link(again.at_alice)

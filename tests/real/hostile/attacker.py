@@ -39,7 +39,10 @@ def all_attacks() -> list[Attack]:
 
 def main() -> None:
     """Carry out one attack."""
-    task = Task(**json.loads(sys.stdin.readline()))
+    line = sys.stdin.readline()
+    if not line:  # There is nothing to do.
+        return
+    task = Task(**json.loads(line))
     with ExitStack() as stack:
         target = PeerRecord.parse(task.target)
         attacker = Attacker(target, many_contexts(stack), stack, Random(task.seed))
