@@ -129,8 +129,8 @@ def test_a_message_without_end_is_noticed() -> None:
 def test_messages_that_wait_to_be_read_are_not_held_against_their_sender() -> None:
     sut = arrivals()
     queued, _ = come(sut, "alice")
-    assert not sut.hoards(queued, 8 * MIB, drained=False)
-    assert sut.hoards(queued, 12 * MIB, drained=False)
+    assert not sut.hoards(queued, 6 * MIB, drained=False)
+    assert sut.hoards(queued, 7 * MIB, drained=False)
 
 
 def test_sources_that_are_made_up_are_told_of_as_others() -> None:

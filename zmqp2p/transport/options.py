@@ -36,10 +36,10 @@ class SocketLimits:
     send_queue_messages: int = 20_000  # More than a session's window: full means "does not read".
     # All that libzmq holds of one peer before it is read.
     receive_queue_messages: int = 1_000  # Of one that this node dialed.
-    # Of one that dialed it: anybody. 16 batches have 4,096 messages; the rest waits in TCP, and no
+    # Of one that dialed it: anybody. 8 batches have 2,048 messages; the rest waits in TCP, and no
     # rate suffers. Of each message libzmq keeps the 8 KiB that it was read with: with 1,000, 200
-    # connections that send 3 bytes at a time made it hold 300 MiB. Bodies of 256 KiB make 4 MiB.
-    accepted_queue_messages: int = 16
+    # connections that send 3 bytes at a time made it hold 300 MiB. Bodies of 256 KiB make 2 MiB.
+    accepted_queue_messages: int = 8
     backlog: int = 1_024  # A restarted node is dialed by all its peers at once.
     # Up to round trips of 2 s. Whoever dials need not wait that long: attempts may overlap.
     connect_timeout_s: float = 4.0  # One round trip, and time for a lost SYN to be sent again.
