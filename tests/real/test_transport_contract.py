@@ -274,7 +274,7 @@ def test_a_flood_is_told_in_portions_and_loses_nothing(pair: Pair) -> None:
         events = pair.bob.transport.wait(5.0)
         sizes.append(len(events))
         pair.bob.events += events
-    assert max(sizes) <= 256
+    assert max(sizes) <= 2 * 256  # What was read empty may fill, and be read again, in one call.
     assert time.monotonic() < started + 5.0
     assert pair.bob.received()[1:] == [(b"%d" % n,) for n in range(1000)]
 
@@ -291,7 +291,7 @@ def test_messages_that_are_much_work_are_told_in_smaller_portions(pair: Pair) ->
         assert time.monotonic() < started + 10.0
         events = pair.bob.transport.wait(5.0)
         work = sum(work_us(event.frames) for event in events if isinstance(event, Received))
-        assert work < 5_000 + 2_000
+        assert work < 2 * 5_000 + 2_000  # As above: a portion that was all, and a full one.
         pair.bob.events += events
     assert pair.bob.received()[1:] == sent
 

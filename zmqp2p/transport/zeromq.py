@@ -202,8 +202,8 @@ class ZmqTransport:
     def wait(self, timeout_s: float | None) -> list[LinkEvent]:
         """Return what has happened, oldest first, waiting up to ``timeout_s`` seconds.
 
-        At most 256 messages per dialed link, and per listening endpoint, are returned at a time,
-        and fewer if they are much work.
+        At most 256 messages per dialed link, and per listening endpoint, are read at a time, and
+        fewer if they are much work; what was read empty, and fills at once, is read once more.
         """
         self._check_usable()
         until = None if timeout_s is None else time.monotonic() + timeout_s
