@@ -101,8 +101,8 @@ class Limits:
     # queues for 0.1 s and more, and at 0.05 s 3 % of a saturated stream was sent again for nothing.
     rto_min_s: float = 0.25
     rto_max_s: float = 60.0
-    # What may be sent again to one peer without a timeout: a window and more, and what it acks; or
-    # a peer that does not read could have it pile up here, for a few bytes each time.
+    # What may be sent again to one peer without a timeout: a window and more, and twice what it
+    # acks; or a peer that does not read could have it pile up here, for a few bytes each time.
     resend_burst_bytes: int = 32 * MIB
     resend_rate_bytes: float = 64.0 * KIB
     # Liveness.

@@ -282,7 +282,8 @@ class Outbox:
         self.base = Seq(ack + 1)
         self.size_bytes -= size_bytes
         # Only who has read the messages knows their digest: the peer reads, and may have more.
-        self._again.earn(size_bytes)
+        # Twice what they cost: so that who was held up, and goes on reading, soon is not any more.
+        self._again.earn(2 * (size_bytes + (ack + 1 - first) * MESSAGE_BYTES))
         return Processed(first, ack, size_bytes, refused)
 
     def _rewind(self) -> None:
