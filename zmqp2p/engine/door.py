@@ -15,11 +15,12 @@ from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.instant import Instant
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import PeerManager
-from zmqp2p.engine.rate import Rate, Rates, source_of
+from zmqp2p.engine.rate import Rates, source_of
 from zmqp2p.errors import DecodeError
 from zmqp2p.events import CallbackFailed, ConnectionsRefused, LinkRefused
 from zmqp2p.ids import ADDRESS_SIZE, Address, CurveKey
 from zmqp2p.limits import RECORD_MAX_BYTES, Limits
+from zmqp2p.session.bucket import Bucket
 from zmqp2p.wire.frames import Hello
 from zmqp2p.wire.link import TurnedAway
 
@@ -60,7 +61,7 @@ class Door:
     _unanswered: int = 0
     _untold: int = 0
     _untold_of: OrderedDict[str, int] = field(default_factory=OrderedDict)
-    _failures: Rate = field(default_factory=lambda: Rate(1.0, 5.0))
+    _failures: Bucket = field(default_factory=lambda: Bucket(1.0, 5.0))
 
     def __post_init__(self) -> None:
         limits = self.limits
@@ -133,7 +134,7 @@ class Door:
         return answer
 
     def _admission_failed(self, error: str) -> None:
-        if self._failures.allows(self.clock.now):  # Strangers make it be called.
+        if self._failures.take(1, self.clock.now):  # Strangers make it be called.
             self.output.events.append(CallbackFailed("admission", error))
 
     # --- What is said of those who may not ------------------------------------------------------

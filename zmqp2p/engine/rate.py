@@ -1,34 +1,11 @@
 """How often something may happen: so often for each source, and so often in all."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 
+from zmqp2p.session.bucket import Bucket
+
 _SOURCES_MAX = 4_096  # Remembered; of the others it is as if nothing had been heard.
-
-
-@dataclass(slots=True)
-class Rate:
-    """A token bucket: ``burst`` at once, and ``per_s`` more each second. Pure.
-
-    Invariant: in any span of t seconds at most ``burst + per_s * t`` are let through.
-    """
-
-    per_s: float
-    burst: float
-    _left: float = -1.0  # Full, at first.
-    _at: float = 0.0
-
-    def allows(self, now: float) -> bool:
-        """Whether one may happen now; it then counts."""
-        full = self._left < 0
-        gained = max(now - self._at, 0.0) * self.per_s
-        self._left = self.burst if full else min(self._left + gained, self.burst)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 def source_of(remote: str) -> str:
@@ -54,16 +31,16 @@ class Rates:
     def __init__(self, each: tuple[float, float], total: tuple[float, float]) -> None:
         """Let each source do ``each``, (per second, at once), and all together ``total``."""
         self._each = each
-        self._total = Rate(*total)
-        self._sources: OrderedDict[str, Rate] = OrderedDict()
+        self._total = Bucket(*total)
+        self._sources: OrderedDict[str, Bucket] = OrderedDict()
 
     def allows(self, source: str, now: float) -> bool:
         """Whether ``source`` may do it once now. What it is refused is not taken from the total."""
-        rate = self._sources.pop(source, None) or Rate(*self._each)
+        rate = self._sources.pop(source, None) or Bucket(*self._each)
         self._sources[source] = rate  # The least recently heard of is forgotten first.
         if len(self._sources) > _SOURCES_MAX:
             self._sources.popitem(last=False)
-        return rate.allows(now) and self._total.allows(now)
+        return rate.take(1, now) and self._total.take(1, now)
 
     def check(self) -> None:
         """Assert the invariant."""
