@@ -685,13 +685,15 @@ def test_who_reads_may_have_as_much_again_as_it_acks() -> None:
 
 def test_small_messages_that_are_acked_earn_what_they_cost() -> None:
     """Else many resets would slow down an honest peer, whose messages are small, for good."""
-    outbox = outbox_of(*[b"x"] * 20_000)
-    for acked in range(1_000, 20_000, 1_000):
-        for _ in range(2):  # Of what is sent twice, half is acked in the end.
-            outbox.resume(Seq(acked - 1_000), 2_000, 1_000_000)
-            assert left_bytes(outbox, 0.0) == min(2_000, 21_000 - acked)
-        receive(outbox, acked, ack=acked)
-        outbox._again.charge(0, 0.0)  # noqa: SLF001  # Nothing comes by time.
+    outbox, step = outbox_of(*[b"x"] * 150_000), 2_000
+    again_bytes = 0
+    for acked in range(0, 150_000 - 2 * step, step):
+        for _ in range(2):  # A link, and another one after a reset; half of it is acked.
+            outbox.resume(Seq(acked), 2 * step, 1_000_000)
+            again_bytes += 2 * step * MESSAGE_BYTES
+            assert left_bytes(outbox, 0.0) == 2 * step
+        receive(outbox, acked + step, ack=acked + step)
+    assert again_bytes > 2 * LIMITS.resend_burst_bytes
 
 
 def test_what_a_timeout_sends_again_leaves_in_any_case_and_once() -> None:
