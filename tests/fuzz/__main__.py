@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
         return 2
     names = list(TARGETS) if asked.all else [asked.target]
     folder = asked.corpus or Path(tempfile.mkdtemp(prefix="zmqp2p-fuzz-"))
-    failed = [name for name in names if not fuzz(name, folder, asked.seconds)]
+    failed = [name for name in names if not fuzz(name, folder, asked.seconds, asked.seed)]
     if failed:
         print(f"found something: {', '.join(failed)}; the inputs are in {folder}")
     elif not asked.corpus:
@@ -55,8 +55,11 @@ def main(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def fuzz(name: str, folder: Path, seconds: int) -> bool:
-    """Fuzz one target in a process of its own, which libFuzzer ends; True if nothing was found."""
+def fuzz(name: str, folder: Path, seconds: int, seed: int) -> bool:
+    """Fuzz one target in a process of its own, which libFuzzer ends; True if nothing was found.
+
+    ``seed`` begins the chain of inputs; 0 is another one each time.
+    """
     corpus = folder / name
     corpus.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(TARGETS[name].inputs(name)):
@@ -64,6 +67,7 @@ def fuzz(name: str, folder: Path, seconds: int) -> bool:
     options = [
         str(corpus),
         f"-max_total_time={seconds}",
+        f"-seed={seed}",
         f"-max_len={TARGETS[name].longest}",
         f"-timeout={_INPUT_MAX_S}",
         f"-rss_limit_mb={_PROCESS_MAX_MIB}",
@@ -100,6 +104,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="name the targets")
     parser.add_argument("--minutes", type=float, default=0.0, help="for each target")
     parser.add_argument("--seconds", type=int, default=0, help="for each target")
+    parser.add_argument("--seed", type=int, default=0, help="begin with it; 0: with any")
     parser.add_argument("--corpus", type=Path, help="where inputs are kept between runs")
     parser.add_argument("--input", type=Path, help="run this one input and nothing else")
     asked = parser.parse_args(arguments)

@@ -55,6 +55,7 @@ class Bounds:
         ``invited`` are those whom the application, or a channel, has named.
         """
         self._check_asked(engine, output)
+        _check_dials(engine, output, invited)
         _check_held(engine)
         _check_peers(engine, invited)
         for event in events:
@@ -69,9 +70,16 @@ class Bounds:
         most_bytes = 2 * max(self.outbox_bytes, Bounds.of(engine).outbox_bytes)
         assert sum(map(_carried_bytes, messages)) <= most_bytes + 2 * 1024 * 1024
         assert len(output.closes) == len(set(output.closes))  # Each link ends once.
-        limits = engine._limits
-        assert len(output.dials) <= limits.peers_max
-        assert len(output.events) <= 8 + 4 * self.links + self.unacked + limits.turn_max_messages
+        turn = engine._limits.turn_max_messages
+        assert len(output.events) <= 8 + 4 * self.links + self.unacked + turn
+
+
+def _check_dials(engine: Engine, output: EngineOutput, invited: AbstractSet[Address]) -> None:
+    """Each peer is dialed once in a turn; one that goes in the same turn may have been, too."""
+    dialed = [dial.peer for dial in output.dials]
+    assert len(dialed) == len(set(dialed))
+    limits = engine._limits
+    assert len(set(dialed) - invited) <= limits.peers_max + limits.passers_max
 
 
 def _check_held(engine: Engine) -> None:
