@@ -11,8 +11,8 @@ from tests.chance import Least
 from tests.frames import INSTANCE, STREAM, UNSAID, honest, honest_hello
 from tests.memory import remember
 from zmqp2p.crypto import SecretKey
-from zmqp2p.engine.connections import Me
 from zmqp2p.engine.engine import Engine, Pending
+from zmqp2p.engine.me import Me
 from zmqp2p.engine.output import EngineOutput, Watch
 from zmqp2p.ids import Address, ChannelId, CurveKey, InstanceId, LinkId, Seq, StreamId
 from zmqp2p.limits import Limits
@@ -200,11 +200,11 @@ class Sut:
             speakers = (
                 key.address for key in (LOW, MIDDLE, HIGH) if frame.record.find(key.address) >= 0
             )
-            return honest_hello(frame, connections.sessions.get(next(speakers, Address(b""))))
+            return honest_hello(frame, connections.book.sessions.get(next(speakers, Address(b""))))
         found = connections.links.get(link)
         if found is None or found.peer is None or isinstance(frame, Bye | Who | Ignored):
             return frame
-        return honest(frame, connections.sessions[found.peer])
+        return honest(frame, connections.book.sessions[found.peer])
 
     def down(self, link: int, reason: DownReason = DownReason.LOST) -> EngineOutput:
         """Let a link end."""
@@ -221,7 +221,7 @@ class Sut:
         self.begin()
         self.take(link, hello or hello_of(key))
         connections = self.engine._connections  # noqa: SLF001  # Instead of a message.
-        session = connections.sessions.get(key.address)
+        session = connections.book.sessions.get(key.address)
         if kept and session is not None:
             session.keep()
             connections.unsettled[key.address] = session

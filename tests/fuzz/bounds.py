@@ -34,7 +34,7 @@ class Bounds:
     def of(cls, engine: Engine) -> "Bounds":
         """Look at ``engine``."""
         connections = engine._connections
-        outboxes = [session.outbox for session in connections.sessions.values()]
+        outboxes = [session.outbox for session in connections.book.sessions.values()]
         silent = {i for i, link in connections.links.items() if link.state is LinkState.SILENT}
         return cls(
             len(connections.links),
@@ -84,9 +84,9 @@ def _check_dials(engine: Engine, output: EngineOutput, invited: AbstractSet[Addr
 
 def _check_held(engine: Engine) -> None:
     connections, limits = engine._connections, engine._limits
-    sessions = connections.sessions.values()
+    sessions = connections.book.sessions.values()
     assert len(connections.links) <= limits.links_max
-    room = connections._room
+    room = connections.book.room
     assert room.used_bytes <= limits.inbox_total_max_bytes + RESERVED_BYTES * len(sessions)
     for session in sessions:
         assert len(session.inbox.refusals) <= REFUSALS_MAX
@@ -101,12 +101,12 @@ def _check_held(engine: Engine) -> None:
 
 def _check_peers(engine: Engine, invited: AbstractSet[Address]) -> None:
     connections, limits = engine._connections, engine._limits
-    came = connections.sessions.keys() - connections._passed.keys() - invited
+    came = connections.book.sessions.keys() - connections.book.passed.keys() - invited
     assert len(came) <= limits.peers_max
-    assert len(connections._passed) <= limits.passers_max
-    assert connections.peers.peers.keys() <= connections.sessions.keys()
-    assert len(connections.streams) == len(connections.sessions)
-    assert connections._unkept <= connections.sessions.keys()
+    assert len(connections.book.passed) <= limits.passers_max
+    assert connections.peers.peers.keys() <= connections.book.sessions.keys()
+    assert len(connections.book.streams) == len(connections.book.sessions)
+    assert connections.book.unkept <= connections.book.sessions.keys()
 
 
 def _is_whom_it_shows(link: Link, engine: Engine) -> bool:

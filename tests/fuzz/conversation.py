@@ -252,7 +252,7 @@ class Conversation:
         for letter_id in list(engine.dead_letters.all()):
             if self.script.below(2):
                 engine.dead_letters.remove(letter_id)
-        assert len(engine.peer_statuses()) == len(engine._connections.sessions)
+        assert len(engine.peer_statuses()) == len(engine._connections.book.sessions)
         self._turn()
 
     def renew(self) -> None:
@@ -279,14 +279,14 @@ class Conversation:
         connections = self.sut.engine._connections
         found = connections.links[link]
         speaker = found.peer or found.expected or _OWNERS.get(found.curve_key)
-        return None if speaker is None else connections.sessions.get(speaker)
+        return None if speaker is None else connections.book.sessions.get(speaker)
 
     def _turn(self, *events: LinkEvent, later_s: float = 0.0) -> None:
         before = Bounds.of(self.sut.engine)
         waited = len(self.sut.pending)
         output = self.sut.turn(*events, later_s=later_s)  # Checks every invariant.
         connections = self.sut.engine._connections
-        self.invited |= connections._strangers
+        self.invited |= connections.book.strangers
         if self.sut.engine.channels.objectives:
             self.invited |= {LOW.address, HIGH.address}  # Participants.
         self.invited |= {peer.address for peer in connections.peers.wanted()}
@@ -317,7 +317,7 @@ class Conversation:
 
     def _forget_old_streams(self) -> None:
         """A peer that begins a stream anew gives its numbers anew (RES-2)."""
-        sessions = self.sut.engine._connections.sessions
+        sessions = self.sut.engine._connections.book.sessions
         for peer, (stream, _) in list(self.processed.items()):
             if peer not in sessions or sessions[peer].inbox.stream != stream:
                 del self.processed[peer]

@@ -14,8 +14,8 @@ from tests.notation import unhex
 from zmqp2p import messages
 from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import SecretKey
-from zmqp2p.engine.connections import Me
 from zmqp2p.engine.engine import Engine
+from zmqp2p.engine.me import Me
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.events import DataLossDetected, LinkRefused
 from zmqp2p.ids import Address, CurveKey, InstanceId, LinkId, Seq, StreamId

@@ -9,8 +9,7 @@ from typing import assert_never
 
 from zmqp2p.admission import Admission
 from zmqp2p.codes import ByeCode
-from zmqp2p.crypto import Signer
-from zmqp2p.engine.admission import Unwelcome, admit, newest_of
+from zmqp2p.engine.admission import Unwelcome
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.conduct import (
     CONTRADICTION_POINTS,
@@ -19,11 +18,16 @@ from zmqp2p.engine.conduct import (
     Judge,
 )
 from zmqp2p.engine.dialing import Dialing
-from zmqp2p.engine.door import Door, claimed_address
+from zmqp2p.engine.door import Door
 from zmqp2p.engine.instant import Instant, Timer
+from zmqp2p.engine.key_change import KeyChange
+from zmqp2p.engine.me import Me
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import PATIENT_CODES, PeerManager
+from zmqp2p.engine.reception import Reception
 from zmqp2p.engine.redial import Failure
+from zmqp2p.engine.session_book import SessionBook
+from zmqp2p.engine.watch import LinkWatch
 from zmqp2p.errors import Contradiction, PeerError, UnknownPeer
 from zmqp2p.events import (
     DataLossDetected,
@@ -33,14 +37,13 @@ from zmqp2p.events import (
     PeerHandedOver,
     SessionForgotten,
 )
-from zmqp2p.ids import Address, InstanceId, LinkId, StreamId, address_text
+from zmqp2p.ids import Address, LinkId, address_text
 from zmqp2p.limits import Limits
-from zmqp2p.persistence import PeerSnapshot, PutContact
+from zmqp2p.persistence import PeerSnapshot
 from zmqp2p.records import Contact, PeerRecord, parse_contact
 from zmqp2p.session.bucket import Bucket
 from zmqp2p.session.handshake import TABLE, Action, Link, LinkState
 from zmqp2p.session.resume import Hold
-from zmqp2p.session.room import InboxRoom
 from zmqp2p.session.session import Session
 from zmqp2p.wire.encoding import decode_frame
 from zmqp2p.wire.frames import (
@@ -77,17 +80,6 @@ _WHO_INTERVAL_S = 0.2  # How often one link is asked, or told again, who is ther
 
 
 @dataclass(slots=True)
-class Me:
-    """The node, as it introduces itself."""
-
-    signer: Signer
-    incarnation: int
-    instance: InstanceId
-    record: PeerRecord | None = None  # Set before the first link exists.
-    former: PeerRecord | None = None  # Of the CURVE key before, while its links may go on.
-
-
-@dataclass(slots=True)
 class Connections:
     """All links and sessions of a node.
 
@@ -101,37 +93,29 @@ class Connections:
     rng: Random
     output: EngineOutput
     peers: PeerManager
-    sessions: dict[Address, Session] = field(default_factory=dict)
-    streams: dict[StreamId, Address] = field(default_factory=dict)  # Of the outboxes.
     links: dict[LinkId, Link] = field(default_factory=dict)
     agenda: Agenda[Timer] = field(default_factory=Agenda)
     unsettled: dict[Address, Session] = field(default_factory=dict)
+    book: SessionBook = field(init=False)
     door: Door = field(init=False)
     judge: Judge = field(init=False)
     dialing: Dialing = field(init=False)
-    _room: InboxRoom = field(init=False)
-    _grace_until: float = 0.0  # How long `me.former` counts.
-    # Named in a channel, never met: they must not take the places of peers that are there.
-    _strangers: set[Address] = field(default_factory=set)
-    _unkept: set[Address] = field(default_factory=set)  # Sessions that the store does not know.
-    # Those of them that have no link any more, as they went: only so many are remembered.
-    _passed: dict[Address, None] = field(default_factory=dict)
+    _reception: Reception = field(init=False)
+    _watch: LinkWatch = field(init=False)
+    _keys: KeyChange = field(init=False)
     _answers: dict[LinkId, Address] = field(default_factory=dict)  # HELLOs due at the turn's end.
 
     def __post_init__(self) -> None:
-        limits = self.limits
-        self._room = InboxRoom(limits.inbox_total_max_bytes, limits.inbox_guests_max_bytes)
-        self.door = Door(self.clock, limits, self.output, self.peers)
-        self.judge = Judge(self.clock, limits, self.ban, self.door.keys)
+        me, clock, limits, output, peers = self.me, self.clock, self.limits, self.output, self.peers
+        self.book = SessionBook(limits, self.rng, output, peers)
+        self.door = Door(clock, limits, output, peers)
+        self.judge = Judge(clock, limits, self.ban, self.door.keys)
         self.dialing = Dialing(
-            self.clock,
-            self.limits,
-            self.output,
-            self.peers,
-            self.agenda,
-            self.session,
-            self.door.closed_until,
+            clock, limits, output, peers, self.agenda, self.book.session, self.door.closed_until
         )
+        self._reception = Reception(me, clock, limits, self.book, self.door)
+        self._watch = LinkWatch(clock, limits, self.agenda, self.book.sessions)
+        self._keys = KeyChange(me, clock, self.agenda, self.links, self.book, self.dialing)
 
     # --- Loading and contacts -------------------------------------------------------------------
 
@@ -141,21 +125,21 @@ class Connections:
             if snapshot.contact:
                 contact = parse_contact(snapshot.contact)
                 self.peers.learn(contact, wanted=snapshot.dial, now=self.clock.now)
-            self._begin_session(address, snapshot)
+            self.book.begin(address, snapshot)
             if not snapshot.contact:
-                self._strangers.add(address)
+                self.book.strangers.add(address)
             self.dialing.plan(address)
 
     def add_contact(self, contact: Contact) -> None:
         """Remember how to reach a peer, and keep a link to it from now on."""
         address = contact.address
-        self._strangers.discard(address)
+        self.book.strangers.discard(address)
         news = self.peers.learn(contact, wanted=True, now=self.clock.now)
-        session = self.session(address)
+        session = self.book.session(address)
         session.belong(guest=False)
         session.keep()
-        if not self._keep(session) and news:
-            self._store_contact(address)
+        if not self.book.keep(session) and news:
+            self.book.store_contact(address)
         self.dialing.plan(address)
 
     def hand_over(self, old: Address, contact: Contact) -> None:
@@ -166,24 +150,9 @@ class Connections:
         """
         if not self.peers.unwant(old):
             raise UnknownPeer(f"{address_text(old)} was not added, or was handed over before")
-        self._store_contact(old)
+        self.book.store_contact(old)
         self.add_contact(contact)
         self.output.events.append(PeerHandedOver(old, contact.address))
-
-    def session(self, address: Address) -> Session:
-        """Return the session with ``address``, made on demand."""
-        found = self.sessions.get(address)
-        return found if found is not None else self._begin_session(address, PeerSnapshot())
-
-    def placed(self) -> int:
-        """Return how many peers take a place: those that are gone for nothing do not (HEL-8)."""
-        return len(self.sessions) - len(self._passed)
-
-    def begin_stranger(self, address: Address) -> None:
-        """Begin the session with a participant that is known by name only, if there is none."""
-        if address not in self.sessions:
-            self._begin_session(address, PeerSnapshot())
-            self._strangers.add(address)
 
     # --- Who may be a peer ----------------------------------------------------------------------
 
@@ -201,12 +170,12 @@ class Connections:
     def set_admission(self, admission: Admission) -> None:
         """Decide by ``admission`` who may be a peer, those who are peers already included."""
         self.door.set_admission(admission)
-        for address in list(self.sessions):
+        for address in list(self.book.sessions):
             self._turn_away(address)
             self._let_in_again(address)
 
     def _let_in_again(self, address: Address) -> None:
-        if address in self.sessions:
+        if address in self.book.sessions:
             self.peers.let_in_again(self.peers.peer(address), self.clock.now)
             self.dialing.plan(address)
 
@@ -244,7 +213,7 @@ class Connections:
     def tick(self) -> None:
         """Look at everything whose time has come."""
         for timer in self.agenda.due(self.clock.now):
-            if timer.what not in ("link", "grace") and timer.key not in self.sessions:
+            if timer.what not in ("link", "grace") and timer.key not in self.book.sessions:
                 continue  # It was forgotten.
             match timer.what:
                 case "link":
@@ -265,7 +234,7 @@ class Connections:
 
         ``shared``: guests have a small window, since others wait while it is emptied.
         """
-        self._room.crowded = shared
+        self.book.room.crowded = shared
         for link_id, address in self._answers.items():
             if link_id in self.links:
                 self.output.frames.append((link_id, self._hello(self.links[link_id], address)))
@@ -273,7 +242,7 @@ class Connections:
         for address, session in self.unsettled.items():
             sent = session.outbox.sent_most
             session.settle(self.clock.now)
-            self._keep(session)
+            self.book.keep(session)
             if session.active is not None:  # Each message is answered: received, and processed.
                 self.links[session.active].controls.earn(2 * (session.outbox.sent_most - sent))
             self.agenda.schedule(Timer("session", address), session.deadline)
@@ -286,7 +255,7 @@ class Connections:
         """
         for link in self.links.values():
             link.postpone(by_s)
-        for address, session in self.sessions.items():
+        for address, session in self.book.sessions.items():
             session.postpone(by_s, self.clock.now)
             self.agenda.schedule(Timer("session", address), session.deadline)
         self.peers.postpone(by_s)
@@ -311,16 +280,13 @@ class Connections:
         answer to one where it listened.
         """
         self._end_former()  # Of an earlier rotation.
-        self.me.former, self.me.record = self.me.record, record
-        self._grace_until = self.clock.now + grace_s
-        self.agenda.schedule(Timer("grace", self.me.signer.address), self._grace_until)
+        self._keys.begin(record, grace_s)
         for link in self.links.values():
-            link.former = True
             if not link.dialed and link.state is LinkState.ESTABLISHED:
                 self._ask_who(link)
         self.renew(tell=True)
-        for address in self.sessions:
-            self._move(address)
+        for address in self.book.sessions:
+            self._keys.move(address)
 
     def say_goodbye(self) -> None:
         """Tell every peer that this node stops."""
@@ -331,16 +297,10 @@ class Connections:
         """Assert the invariant."""
         self.peers.check()
         self.dialing.check()
-        assert self._unkept == {a for a, session in self.sessions.items() if not session.kept}
-        assert self._passed.keys() <= self._unkept
-        assert set(self.streams.values()) == self.sessions.keys()
-        assert self.peers.peers.keys() <= self.sessions.keys()
-        assert len(self._passed) <= self.limits.passers_max
+        self.book.check()
         self.door.check()
         self.judge.check()
-        for address, session in self.sessions.items():
-            session.check()
-            assert not (session.links and address in self._passed)
+        for address, session in self.book.sessions.items():
             assert all(self.links[link].peer == address for link in session.links)
             assert self.peers.peer(address).connected == bool(session.links)
 
@@ -381,7 +341,7 @@ class Connections:
         if len(self.links) > self.limits.links_max:
             self._close(link, ByeCode.TOO_MANY, "as many links as this node serves")
             return
-        self._watch(link)
+        self._watch.plan(link)
         if expected is not None:
             self._greet(link, expected)
 
@@ -413,7 +373,7 @@ class Connections:
 
         Only if it is connected: then the link proves whose messages those are.
         """
-        active = self.sessions[address].active
+        active = self.book.sessions[address].active
         if active is not None:
             self.judge.blame(self.links[active], points, why)
 
@@ -466,7 +426,7 @@ class Connections:
     def _process(self, link: Link, frame: Frame) -> Session:
         now = self.clock.now
         assert link.peer is not None
-        session = self.sessions[link.peer]
+        session = self.book.sessions[link.peer]
         link.heard_at = now
         self.peers.peers[link.peer].last_seen_ms = self.clock.utc_ms
         if isinstance(frame, Data | Bulk):
@@ -483,7 +443,7 @@ class Connections:
                 self._count(link, 1.0)
         if not link.measured and timer.samples > link.samples_before:
             link.measured = True  # The limit of its silence is shorter now.
-            self._watch(link)
+            self._watch.plan(link)
         self.unsettled[link.peer] = session
         return session
 
@@ -497,7 +457,7 @@ class Connections:
         """Return the HELLO for ``link``: its record bears the key that the link has (IDN-1)."""
         me = self.me
         assert me.record is not None
-        session = self.session(address)
+        session = self.book.session(address)
         self.unsettled[address] = session
         if not link.former:
             return session.hello(me.record.encode(), me.incarnation, me.instance)
@@ -507,10 +467,10 @@ class Connections:
 
     def _introduce(self, link: Link, frame: Frame) -> Session | None:
         assert isinstance(frame, Hello)
-        now, record = self.clock.now, self._welcome(link, frame)
+        now, record = self.clock.now, self._reception.welcome(link, frame)
         address = record.address
-        newest = newest_of(frame, record, utc_ms=self.clock.utc_ms, skew_ms=self._skew_ms)
-        session = self.session(address)
+        newest = self._reception.newest(frame, record)
+        session = self.book.session(address)
         forgotten = session.forgotten_by(frame)
         hold = session.establish(link.id, frame, now)
         if hold is not None:
@@ -529,35 +489,6 @@ class Connections:
             self._answers[link.id] = address
         self._established(link, session, newest)
         return session
-
-    def _welcome(self, link: Link, hello: Hello) -> PeerRecord:
-        """Return the record of a HELLO that is let in; raises Unwelcome. Nothing is made for it."""
-        claimed = claimed_address(hello)
-        if claimed is not None:  # Not proven yet: who claims to be somebody else is not let in.
-            self._check_allowed(link, claimed)
-        me, utc_ms = self.me.signer.address, self.clock.utc_ms
-        record = admit(link, hello, me, utc_ms=utc_ms, skew_ms=self._skew_ms)
-        self._check_superseded(link, record)
-        if link.peer not in (None, record.address):
-            raise Unwelcome("IDN-2", ByeCode.ADDRESS_MISMATCH, "another identity on this link")
-        self._check_room(link, record.address)
-        return record
-
-    def _check_allowed(self, link: Link, address: Address) -> None:
-        why = self.door.why_not(address)
-        if not why:
-            return
-        if link.curve_key is not None and not link.dialed:
-            self.door.bar(link.curve_key, address)
-        raise Unwelcome("ADM-1", ByeCode.NOT_ALLOWED, why)
-
-    def _check_room(self, link: Link, address: Address) -> None:
-        met = self.placed() - len(self._strangers)
-        is_new = address not in self.sessions or address in self._passed
-        if is_new and met >= self.limits.peers_max:
-            raise Unwelcome("HEL-6", ByeCode.TOO_MANY, "as many peers as this node serves")
-        if address not in self.sessions and not self.door.lets_newcomer(link.remote):
-            raise Unwelcome("ADM-3", ByeCode.TOO_MANY, "new peers come too fast; try again later")
 
     def _held_off(self, link: Link, address: Address, hold: Hold, hello: Hello) -> None:
         """What ``address`` says in its HELLO cannot be gone on from."""
@@ -590,13 +521,12 @@ class Connections:
             # The first PING comes soon: until it is answered, nothing is known of the path.
             link.pinged_at = now - self.limits.ping_interval_s + _FIRST_PING_S
             link.samples_before = session.outbox.timer.samples
-        self._watch(link)
+        self._watch.plan(link)
         peer = self.peers.peer(address)
-        counts = not self._is_from_future(peer.contact)
+        counts = not self._reception.is_from_future(peer.contact)
         if self.peers.learn(record, wanted=False, now=now, known_counts=counts):
-            self._store_contact(address)
-        self._strangers.discard(address)
-        self._passed.pop(address, None)
+            self.book.store_contact(address)
+        self.book.met(address)
         peer.last_seen_ms = self.clock.utc_ms
         if not peer.connected:
             self.output.events.append(PeerConnected(address, link.remote))
@@ -606,31 +536,7 @@ class Connections:
             at = now + self.limits.duplicate_grace_s
             self.agenda.schedule(Timer("duplicate", address), at)
         self.unsettled[address] = session
-        self._move(address)
-
-    def _check_superseded(self, link: Link, record: PeerRecord) -> None:
-        """IDN-4: a key that was replaced must not come back.
-
-        An older record of the same key is of no harm: a clock was ahead when the newer was issued.
-        Nor is one on the very link where its owner has said it before: CURVE has proven the key at
-        a time when it counted, and whoever steals it later cannot get into that connection.
-        """
-        if link.curve_key is not None and link.peer == record.address:
-            return
-        peer = self.peers.peers.get(record.address)
-        known = peer.contact if peer is not None else None
-        if self._is_from_future(known):
-            return  # REC-8: nobody would take it now, least of all instead of this one.
-        if not isinstance(known, PeerRecord) or known.curve_key == record.curve_key:
-            return
-        if known.issued_ms > record.issued_ms:
-            detail = f"issued {record.issued_ms}, one of {known.issued_ms} is known"
-            raise Unwelcome("IDN-4", ByeCode.RECORD_SUPERSEDED, detail)
-
-    def _is_from_future(self, contact: Contact | None) -> bool:
-        """Whether a clock was wrong when ``contact`` was issued, or when it was taken (REC-8)."""
-        latest_ms = self.clock.utc_ms + self._skew_ms
-        return isinstance(contact, PeerRecord) and contact.issued_ms > latest_ms
+        self._keys.move(address)
 
     # --- Endings --------------------------------------------------------------------------------
 
@@ -646,7 +552,7 @@ class Connections:
         self.output.closes.append(link.id)
         self._drop(link, why, frame.code)
         if peer is not None and frame.code in _LOSS_CODES:
-            session = self.session(peer)
+            session = self.book.session(peer)
             session.hold(frame.code, f"the peer says: {frame.reason}")
             self.unsettled[peer] = session
             self.judge.blame(link, CONTRADICTION_POINTS, f"it says: {frame.reason}")
@@ -659,7 +565,7 @@ class Connections:
     def _hold(self, link: Link, hold: Hold, hello: Hello | None = None) -> None:
         """A store was rolled back, or runs twice: refuse the link, and tell the application."""
         assert link.peer is not None
-        session = self.session(link.peer)
+        session = self.book.session(link.peer)
         self.output.events.append(DataLossDetected(link.peer, hold.reason))
         self._refuse(link, hold.code, f"RES-7: {hold.reason}")
         if hold.code is ByeCode.DATA_LOSS:  # Of both stores, whichever link it showed on.
@@ -683,43 +589,28 @@ class Connections:
         address = link.peer or link.expected
         if address is None:
             return
-        peer, session = self.peers.peer(address), self.session(address)
+        peer, session = self.peers.peer(address), self.book.session(address)
         if peer.greeting == link.id:
             peer.greeting = None
         if session.links:
             if peer.moving and link.state is not LinkState.ESTABLISHED:
                 kind = Failure.DENIED if code in PATIENT_CODES else Failure.ANSWERED
                 self.peers.move_failed(peer, kind, self.clock.now)
-            self._move(address)
+            self._keys.move(address)
             return
         if peer.connected:
             self.output.events.append(PeerDisconnected(address, why))
         kind = Failure.LOST if link.state is LinkState.ESTABLISHED else Failure.ANSWERED
         self.dialing.failed(address, why, Failure.DENIED if code in PATIENT_CODES else kind)
-        if address in self._unkept and session.inbox.is_idle:
-            self._pass(address)
-
-    def _pass(self, address: Address) -> None:
-        """A peer went with which nothing was exchanged: of many, forget who went first.
-
-        For a while it is remembered, so that it can be sent something all the same.
-        """
-        self._passed[address] = None
-        if len(self._passed) > self.limits.passers_max:
-            gone = next(iter(self._passed))
-            del self._passed[gone]
-            self._unkept.discard(gone)
-            self._strangers.discard(gone)
-            session = self.sessions.pop(gone)
-            del self.streams[session.outbox.stream]
+        gone = self.book.pass_by(address)
+        if gone is not None:
             self.unsettled.pop(gone, None)
-            session.inbox.close()
             self.dialing.forget(gone)
 
     def _forget(self, link: Link) -> None:
         del self.links[link.id]
         if link.peer is not None:
-            session = self.sessions[link.peer]
+            session = self.book.sessions[link.peer]
             session.lose(link.id)
             self.unsettled[link.peer] = session
 
@@ -729,47 +620,25 @@ class Connections:
         link = self.links.get(link_id)
         if link is None:
             return
-        now = self.clock.now
-        why = link.expired(now, self._silence_s(link), self._stalled_since(link))
+        why = self._watch.expired(link)
         if why:
-            if link.peer is not None and not link.measured:
-                self.sessions[link.peer].outbox.timer.died_unmeasured()
             self.output.closes.append(link.id)
             self._drop(link, why)
             return
+        now = self.clock.now
         if link.ping_due(now, self.limits):
             self.output.frames.append((link.id, Ping(link.ping(now))))
-        self._watch(link)
-
-    def _watch(self, link: Link) -> None:
-        """Look at ``link`` when there may be something to do."""
-        silence_s, stalled_since = self._silence_s(link), self._stalled_since(link)
-        at = link.deadline(self.limits, silence_s, stalled_since)
-        self.agenda.schedule(Timer("link", link.id), at)
-
-    def _silence_s(self, link: Link) -> float:
-        """How long ``link`` may be silent, or make no progress (LIV-4)."""
-        if link.peer is None:
-            return self.limits.silence_slow_max_s
-        timer = self.sessions[link.peer].outbox.timer
-        return timer.silence_s() if link.measured else timer.unmeasured_silence_s()
-
-    def _stalled_since(self, link: Link) -> float | None:
-        """Since when what was sent on ``link`` makes no progress (LIV-5)."""
-        session = None if link.peer is None else self.sessions[link.peer]
-        if session is None or session.active != link.id:
-            return None
-        return session.outbox.stalled_since
+        self._watch.plan(link)
 
     def _tick_session(self, address: Address) -> None:
-        session = self.sessions[address]
+        session = self.book.sessions[address]
         session.tick(self.clock.now)
         self.unsettled[address] = session
         self.agenda.schedule(Timer("session", address), session.deadline)
 
     def _tick_parts(self, address: Address) -> None:
         """See to it that a message in parts does not keep others' waiting for ever (WIN-4)."""
-        session, now = self.sessions[address], self.clock.now
+        session, now = self.book.sessions[address], self.clock.now
         if session.hogs(now):
             session.stand_back(now)
             for link in list(session.links):
@@ -784,8 +653,8 @@ class Connections:
 
     def _end_duplicate(self, address: Address) -> None:
         """Both sides dialed: the higher address gives up the link it dialed (DUP-1)."""
-        links = [self.links[i] for i in self.sessions[address].links]
-        fresh = [link for link in links if not self._is_replaced(link)]
+        links = [self.links[i] for i in self.book.sessions[address].links]
+        fresh = [link for link in links if not self._keys.is_replaced(link)]
         for link in links:
             if link.dialed and fresh and link not in fresh:
                 self._close(link, ByeCode.DUPLICATE_LINK, "a link of newer keys is used")
@@ -793,33 +662,8 @@ class Connections:
         if len(fresh) > 1 and mine and self.me.signer.address > address:
             self._close(mine[0], ByeCode.DUPLICATE_LINK, "your link is used")
 
-    # --- Keys that were replaced ----------------------------------------------------------------
-
-    def _is_replaced(self, link: Link) -> bool:
-        """Whether one end of ``link`` has a newer CURVE key than that the link was opened with."""
-        if link.former or link.curve_key is None or link.peer is None:
-            return link.former
-        contact = self.peers.peer(link.peer).contact
-        return isinstance(contact, PeerRecord) and contact.curve_key != link.curve_key
-
-    def _move(self, address: Address) -> None:
-        """See to it that ``address`` gets a link of newer keys, if it has none.
-
-        Who dialed before dials again; and whose key is new, too, since he may not be listening with
-        it yet. The links that there are go on meanwhile; `_end_duplicate` ends them.
-        """
-        links = [self.links[i] for i in self.sessions[address].links]
-        mine = any(link.dialed or link.former for link in links)
-        needed = mine and all(map(self._is_replaced, links))
-        peer = self.peers.peer(address)
-        self.dialing.give_up(self.peers.move(peer, self.clock.now, needed=needed))
-        if needed:
-            self.dialing.plan(address)
-
     def _tick_grace(self) -> None:
-        if self.clock.now < self._grace_until:  # Another rotation came meanwhile.
-            self.agenda.schedule(Timer("grace", self.me.signer.address), self._grace_until)
-        else:
+        if self._keys.grace_is_over():
             self._end_former()
             self.output.former_ended = True
 
@@ -829,38 +673,6 @@ class Connections:
             if link.former:
                 self._close(link, ByeCode.CLOSING, _REPLACED)
         self.me.former = None
-
-    # --- Helpers --------------------------------------------------------------------------------
-
-    @property
-    def _skew_ms(self) -> int:
-        return int(self.limits.clock_skew_max_s * 1000)
-
-    def _begin_session(self, address: Address, memory: PeerSnapshot) -> Session:
-        session = Session(address, memory, self.output, self.limits, self.rng)
-        session.share_room(self._room)
-        session.belong(guest=not self.peers.peer(address).wanted)
-        self.sessions[address] = session
-        self.streams[session.outbox.stream] = address
-        if not session.kept:
-            self._unkept.add(address)
-        return session
-
-    def _keep(self, session: Session) -> bool:
-        """If ``session`` has just become one that is stored, store the contact too."""
-        if not session.kept or session.peer not in self._unkept:
-            return False
-        self._unkept.discard(session.peer)
-        self._passed.pop(session.peer, None)
-        if self.peers.peer(session.peer).contact is not None:
-            self._store_contact(session.peer)
-        return True
-
-    def _store_contact(self, address: Address) -> None:
-        if address in self._unkept:
-            return
-        peer = self.peers.peer(address)
-        self.output.writes.append(PutContact(address, str(peer.contact), peer.wanted))
 
 
 # What frames count for RAT-1. DATA and BULK only if they bring nothing new.

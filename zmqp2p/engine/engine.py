@@ -14,11 +14,12 @@ from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.channels import Channels, Holding
 from zmqp2p.engine.conduct import FORGERY_POINTS
-from zmqp2p.engine.connections import Connections, Me
+from zmqp2p.engine.connections import Connections
 from zmqp2p.engine.dead_letters import DeadLetters
 from zmqp2p.engine.door import Defences
 from zmqp2p.engine.instant import Instant
 from zmqp2p.engine.line import MESSAGE_US, SIGNATURE_US, Line, Service
+from zmqp2p.engine.me import Me
 from zmqp2p.engine.outcomes import Ended, Outcomes, Waiting
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import Peer, PeerManager, PeerStatus
@@ -128,7 +129,7 @@ class Engine:
         self._channels.tick(now)
         for address in self._retries.due(now):
             self._held.discard(address)
-            self._offer(self._connections.sessions[address])
+            self._offer(self._connections.book.sessions[address])
 
     def settle(self) -> EngineOutput:
         """End the turn: return what to do, and begin a new output."""
@@ -181,7 +182,7 @@ class Engine:
         Raises:
             UnknownPeer: there is no contact and no session for ``peer``.
         """
-        session = self._connections.sessions.get(peer)
+        session = self._connections.book.sessions.get(peer)
         if session is None:
             raise UnknownPeer(f"{address_text(peer)} is not known: add_peer first")
         seq = session.send(body)
@@ -267,7 +268,7 @@ class Engine:
 
     def awaits(self, pending: Pending) -> bool:
         """Whether an answer for ``pending`` counts: its stream, or the peer's run, may be over."""
-        return self._connections.sessions[pending.sender].inbox is pending.inbox
+        return self._connections.book.sessions[pending.sender].inbox is pending.inbox
 
     def complete(self, pending: Pending) -> None:
         """The application has processed it."""
@@ -316,15 +317,15 @@ class Engine:
 
     def knows(self, peer: Address) -> bool:
         """Whether messages to ``peer`` can be taken."""
-        return peer in self._connections.sessions
+        return peer in self._connections.book.sessions
 
     def room(self) -> int:
         """Return how many peers more there may be, those only named in a channel included."""
-        return self._limits.peers_max - self._connections.placed()
+        return self._limits.peers_max - self._connections.book.placed()
 
     def post(self, to: Address, body: bytes) -> None:
         """Send what a channel asks for; a participant may be known by the proposal only."""
-        self._connections.begin_stranger(to)
+        self._connections.book.begin_stranger(to)
         self.send(to, body)
         self.output.posted.append((to, len(body)))
 
@@ -338,11 +339,11 @@ class Engine:
 
     def unacked(self) -> int:
         """Return how many messages, to all peers, are not processed yet."""
-        return sum(len(session.outbox) for session in self._connections.sessions.values())
+        return sum(len(session.outbox) for session in self._connections.book.sessions.values())
 
     def peer_statuses(self) -> list[PeerStatus]:
         """Return how things stand with every known peer."""
-        return [self._status(session) for session in self._connections.sessions.values()]
+        return [self._status(session) for session in self._connections.book.sessions.values()]
 
     # --- Who may be a peer ----------------------------------------------------------------------
 
@@ -510,7 +511,7 @@ class Engine:
         """Return the session of a message in progress, if its stream is still the one."""
         if pending.late:
             self._promised(self._slots.leave())
-        session = self._connections.sessions[pending.sender]
+        session = self._connections.book.sessions[pending.sender]
         if session.inbox is not pending.inbox:
             return None
         self._connections.unsettled[pending.sender] = session
@@ -530,7 +531,7 @@ class Engine:
     def _promised(self, peer: Address | None) -> None:
         """A place for a handler is kept for ``peer``, if it still needs one."""
         while peer is not None:
-            session = self._connections.sessions[peer]
+            session = self._connections.book.sessions[peer]
             self._offer(session)
             peer = None if session.queued else self._slots.forfeit(peer)
 

@@ -92,7 +92,7 @@ class Outcomes:
         for address, processed in self._output.processed[self._gathered :]:
             for seq in sorted(processed.refused):
                 refusal, _body = processed.refused[seq]
-                stream = self._connections.sessions[address].outbox.stream
+                stream = self._connections.book.sessions[address].outbox.stream
                 write = PutUndelivered(stream, seq, refusal.code.value, refusal.reason)
                 self._output.writes.append(write)
                 self._remember(stream, refusal)
@@ -111,10 +111,10 @@ class Outcomes:
         """
         self.gather()  # A message of this very turn may have been asked for.
         stream, seq = place_of(message_id)
-        peer = self._connections.streams.get(stream)
+        peer = self._connections.book.streams.get(stream)
         if peer is None:
             return self._past_fate(stream, seq)
-        outbox = self._connections.sessions[peer].outbox
+        outbox = self._connections.book.sessions[peer].outbox
         if not 1 <= seq < outbox.next:
             raise UnknownMessage(f"number {seq} of this stream was never sent")
         if seq < outbox.base:

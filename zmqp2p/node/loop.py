@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 from zmqp2p.admission import Admission, everyone
 from zmqp2p.chain.base import ChainService
 from zmqp2p.engine.bans import Bans
-from zmqp2p.engine.connections import Me
 from zmqp2p.engine.engine import Engine
+from zmqp2p.engine.me import Me
 from zmqp2p.engine.output import Dial, EngineOutput, Watch
 from zmqp2p.errors import Cancelled, EndpointError, InvalidValue, LocalError, P2PError
 from zmqp2p.events import CallbackFailed, ChannelProposed, Event

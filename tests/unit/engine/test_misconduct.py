@@ -367,7 +367,7 @@ def test_a_stream_that_flaps_leaves_nothing_behind_and_soon_ends() -> None:
     cursors = [write for write in output.writes if isinstance(write, PutCursor)]
     assert len(cursors) <= CALM.control_burst_frames / 50
     assert len(sut.memory.peers) == 1
-    assert len(sut.engine._connections.sessions) == 1  # noqa: SLF001  # What it holds.
+    assert len(sut.engine._connections.book.sessions) == 1  # noqa: SLF001  # What it holds.
 
 
 def test_runs_that_follow_each_other_on_one_link_soon_end() -> None:
@@ -400,7 +400,7 @@ def test_a_half_message_that_does_not_go_on_makes_room_for_another() -> None:
     assert codes_on(sut, LINK) == [ByeCode.TOO_MANY]
     assert points(sut) == 0.0  # Its way may be slow: that is no misconduct.
     sut.hear(2, first_part())
-    inboxes = {s.peer: s.inbox for s in sut.engine._connections.sessions.values()}  # noqa: SLF001  # What it holds.
+    inboxes = {s.peer: s.inbox for s in sut.engine._connections.book.sessions.values()}  # noqa: SLF001  # What it holds.
     assert inboxes[HIGH.address].assembled_bytes == PART_MAX_BYTES
     sut.up(3, curve_of(LOW))
     again = replace(hello_of(LOW), incarnation=2, instance=OTHER_INSTANCE)
@@ -431,7 +431,7 @@ def test_a_half_message_of_a_peer_that_is_forgotten_is_nothing_to_look_at() -> N
 
 def inbox_of(sut: Sut, key: SecretKey) -> Inbox:
     """Return what waits of ``key``'s owner."""
-    return sut.engine._connections.sessions[key.address].inbox  # noqa: SLF001  # What it holds.
+    return sut.engine._connections.book.sessions[key.address].inbox  # noqa: SLF001  # What it holds.
 
 
 def beat(sut: Sut, seconds: float, *links: int) -> None:

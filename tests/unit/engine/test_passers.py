@@ -50,7 +50,7 @@ def test_the_first_message_stores_all_that_is_known_of_its_sender() -> None:
     stored = len(sut.done.writes)
     sut.engine.complete(sut.pending[0])
     output = sut.turn()
-    session = sut.engine._connections.sessions[LOW.address]  # noqa: SLF001
+    session = sut.engine._connections.book.sessions[LOW.address]  # noqa: SLF001
     stream = hello_of(LOW).stream
     assert sut.done.writes[stored:] == output.writes
     assert output.writes == [
@@ -144,7 +144,7 @@ def test_a_peer_that_was_added_is_stored_at_once_and_once() -> None:
     sut.engine.add_contact(record_of(LOW))
     sut.engine.add_contact(record_of(LOW))
     writes = sut.turn().writes
-    session = sut.engine._connections.sessions[LOW.address]  # noqa: SLF001
+    session = sut.engine._connections.book.sessions[LOW.address]  # noqa: SLF001
     assert writes == [
         PutOutStream(LOW.address, session.outbox.stream),
         PutContact(LOW.address, str(record_of(LOW)), dial=True),

@@ -214,7 +214,7 @@ def test_a_thief_with_the_former_key_and_record_is_refused_once_the_new_one_is_k
         output = over_new_link(sut, 10 + number, curve_of(LOW), hello)
         assert codes(output) == [ByeCode.RECORD_SUPERSEDED]
         assert rules(output) == ["IDN-4"]
-    assert sut.engine._connections.sessions[LOW.address].links.keys() == {OLD}  # noqa: SLF001
+    assert sut.engine._connections.book.sessions[LOW.address].links.keys() == {OLD}  # noqa: SLF001
 
 
 def test_a_thief_cannot_say_the_new_record_over_the_former_key() -> None:
@@ -409,7 +409,7 @@ def test_of_two_links_of_former_keys_none_is_closed_before_there_is_a_newer_one(
     sut = dialed_low()
     sut.meet(OLD, LOW)
     sut.hear(OLD, telling(LOW, newer(LOW)))
-    old = sut.engine._connections.sessions[LOW.address].links.keys()  # noqa: SLF001
+    old = sut.engine._connections.book.sessions[LOW.address].links.keys()  # noqa: SLF001
     output = sut.until(sut.now + sut.limits.duplicate_grace_s)
     assert len(old) == 2
     assert not old & set(output.closes)

@@ -139,7 +139,7 @@ def acked_before_commit(world: World, side: Side) -> None:
     other = world.bob if side is world.alice else world.alice
     side.store.close()
     memory = side.store.open(side.address, 0).peers.get(other.address)
-    session = other.loop.engine._connections.sessions[side.address]  # noqa: SLF001  # To compare.
+    session = other.loop.engine._connections.book.sessions[side.address]  # noqa: SLF001  # To compare.
     if memory is not None and memory.in_stream == session.outbox.stream:
         assert session.outbox.base - 1 <= memory.cursor
 

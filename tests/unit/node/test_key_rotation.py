@@ -27,7 +27,7 @@ def world() -> Iterator[World]:
 def grace_s(world: World) -> float:
     """Return how long Alice's former key has to live."""
     connections = world.alice.loop.engine._connections  # noqa: SLF001  # Nobody else knows.
-    return connections._grace_until - world.now  # noqa: SLF001  # As above.
+    return connections._keys._grace_until - world.now  # noqa: SLF001  # As above.
 
 
 @pytest.mark.parametrize(

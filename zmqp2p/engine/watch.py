@@ -1,0 +1,47 @@
+"""The watch over links: when to look at each, and how long it may be silent or make no progress."""
+
+from dataclasses import dataclass
+
+from zmqp2p.engine.agenda import Agenda
+from zmqp2p.engine.instant import Instant, Timer
+from zmqp2p.ids import Address
+from zmqp2p.limits import Limits
+from zmqp2p.session.handshake import Link
+from zmqp2p.session.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class LinkWatch:
+    """Plans the timer of each link, and says which has died."""
+
+    clock: Instant
+    limits: Limits
+    agenda: Agenda[Timer]
+    sessions: dict[Address, Session]
+
+    def plan(self, link: Link) -> None:
+        """Look at ``link`` when there may be something to do."""
+        silence_s, stalled_since = self._silence_s(link), self._stalled_since(link)
+        at = link.deadline(self.limits, silence_s, stalled_since)
+        self.agenda.schedule(Timer("link", link.id), at)
+
+    def expired(self, link: Link) -> str:
+        """Return why ``link`` is given up; empty if it is not."""
+        why = link.expired(self.clock.now, self._silence_s(link), self._stalled_since(link))
+        if why and link.peer is not None and not link.measured:
+            self.sessions[link.peer].outbox.timer.died_unmeasured()
+        return why
+
+    def _silence_s(self, link: Link) -> float:
+        """How long ``link`` may be silent, or make no progress (LIV-4)."""
+        if link.peer is None:
+            return self.limits.silence_slow_max_s
+        timer = self.sessions[link.peer].outbox.timer
+        return timer.silence_s() if link.measured else timer.unmeasured_silence_s()
+
+    def _stalled_since(self, link: Link) -> float | None:
+        """Since when what was sent on ``link`` makes no progress (LIV-5)."""
+        session = None if link.peer is None else self.sessions[link.peer]
+        if session is None or session.active != link.id:
+            return None
+        return session.outbox.stalled_since
