@@ -15,7 +15,7 @@ from zmqp2p.cli.bench.script import BenchFailed
 WORSE_MAX = 3.0
 # Not P95: on a machine that has no core to spare it grew 4 times, and P50 1.8 times.
 CHECKED = ("p50_ms", "rate", "cpu_s")
-_NAMED_BY = ("store", "secure", "payload", "face")
+_NAMED_BY = ("store", "secure", "payload", "face", "size_bytes", "busy", "switch_ms")
 
 
 def load_baseline(path: Path) -> Mapping[str, Mapping[str, float]]:
@@ -55,4 +55,9 @@ def check(rows: Sequence[Row], baseline: Mapping[str, Mapping[str, float]]) -> N
 
 def _name(workload: str, settings: Mapping[str, Any]) -> str:
     security = "curve" if settings["secure"] else "no-curve"
-    return " ".join((workload, settings["payload"], settings["store"], security, settings["face"]))
+    parts = [workload, settings["payload"], settings["store"], security, settings["face"]]
+    if settings["size_bytes"] is not None:
+        parts.append(f"{settings['size_bytes']} bytes")
+    if settings["busy"]:
+        parts.append(f"{settings['busy']} busy, {settings['switch_ms']:g} ms")
+    return " ".join(parts)

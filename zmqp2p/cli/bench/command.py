@@ -20,6 +20,7 @@ from zmqp2p.cli.bench.runner import Row, measure
 from zmqp2p.cli.bench.scale import Crowd, measure_peers
 from zmqp2p.cli.bench.serving import contacts_of, serving
 from zmqp2p.cli.bench.workloads import DEFAULT, NAMES, Settings
+from zmqp2p.limits import KIB, MIB
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,6 +38,8 @@ _OWN = (  # Not of `Settings`, or several of them.
 _LONG_S = 3_600.0
 _MESSAGES_MAX = 1_000_000
 _PEERS_MAX = 64
+_SIZE_MIN, _SIZE_MAX = 16, 16 * MIB - KIB  # A number and nothing else; as large as they get.
+_BUSY_MAX = 16
 _IDLE_PEERS_MAX = 10_000  # `Limits.peers_max`.
 _TIMEOUT_MAX_S = 3_600.0
 _WIDTH = 120  # Of the table where the output is no terminal.
@@ -50,7 +53,26 @@ _OPTIONS = (
     ),
     click.option("--window", type=click.IntRange(1, 50_000), help="Most that are not acked yet."),
     click.option("--rate", type=click.FloatRange(1, 100_000), help="Messages a second, of paced."),
+    click.option(
+        "--size",
+        "size_bytes",
+        type=click.IntRange(_SIZE_MIN, _SIZE_MAX),
+        metavar="BYTES",
+        help="Of an opaque message; of all workloads.",
+    ),
     click.option("--peers", type=click.IntRange(1, _PEERS_MAX), default=4, help="Of fan-in."),
+    click.option(
+        "--busy",
+        type=click.IntRange(0, _BUSY_MAX),
+        default=0,
+        help="Threads in each process that run Python code all the time, as applications may.",
+    ),
+    click.option(
+        "--switch-ms",
+        type=click.FloatRange(0.01, 1_000),
+        default=5.0,
+        help="How long such a thread keeps the interpreter: sys.setswitchinterval.",
+    ),
     click.option("--floor/--no-floor", default=True, help="Measure plain pyzmq beside it."),
     click.option(
         "--timeout",

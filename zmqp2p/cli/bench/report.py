@@ -16,7 +16,7 @@ from zmqp2p.cli.bench.figures import Trial
 from zmqp2p.cli.bench.runner import Row
 from zmqp2p.cli.bench.scale import Scale
 from zmqp2p.cli.bench.script import Kind
-from zmqp2p.cli.bench.workloads import MIB
+from zmqp2p.limits import MIB
 
 _COLUMNS = ("P50 ms", "P95 ms", "P99 ms", "max ms", "msg/s", "MB/s", "CPU s/10k", "peak MiB")
 
@@ -66,9 +66,14 @@ def _explanation(rows: Sequence[Row]) -> str:
     settings = rows[0].settings  # In what is told here all rows are the same.
     security = "CURVE" if settings.secure else "no encryption"
     where = "to a remote node" if settings.connect else "two processes on loopback"
+    busy = (
+        f", {settings.busy} busy threads in each, switch interval {settings.switch_ms:g} ms"
+        if settings.busy
+        else ""
+    )
     return (
         f"Medians of {settings.trials}; {where}, {security}, "
-        f"{settings.face} face. Latency: from send to the ack after the handler.\n"
+        f"{settings.face} face{busy}. Latency: from send to the ack after the handler.\n"
         "floor: plain pyzmq, one thread in each process, acks by hand for each batch"
         f"{_durably(rows)}. ratio: how many times the floor's cost.\n"
         f"CPU and memory: of the processes here, and of the largest. {_versions()}"

@@ -211,6 +211,8 @@ class _Group:
             secure=self._settings.secure,
             contact=contact,
             chain=str(self._folder / "chain.db") if self._funds else None,
+            busy=self._settings.busy,
+            switch_ms=self._settings.switch_ms,
         )
         worker = Worker(name, plan, self._folder, self._command)
         stack.callback(worker.child.end)

@@ -38,6 +38,8 @@ class Plan:
     contact: str = ""  # Of the receiver, for a sender: what that said when it was ready.
     peers: int = 0  # Of a swarm.
     chain: str | None = None  # The file of a simulated chain, to fund channels on.
+    busy: int = 0  # Threads beside it in its process, that compute all the time.
+    switch_ms: float = 5.0  # The interpreter's switch interval.
 
     def line(self) -> str:
         """Return the plan as one JSON object."""

@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from zmqp2p.cli.bench import aio_side, floor, service_side, usage
+from zmqp2p.cli.bench.busy import busy_threads
 from zmqp2p.cli.bench.script import END, REPORT, Load, Outcome, Plan, Usage
 from zmqp2p.cli.bench.swarm import Swarm
 from zmqp2p.errors import P2PError
@@ -65,7 +66,7 @@ def work(plan: Plan) -> None:
     """Be the worker of ``plan`` until told to end."""
     orders: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_obey, args=(orders,), daemon=True).start()
-    with role_of(plan) as role:
+    with role_of(plan) as role, busy_threads(plan.busy, plan.switch_ms / 1e3):
         _say({"ready": role.contact})
         for order in _until_end(orders):
             if order == REPORT:

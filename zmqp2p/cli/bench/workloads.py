@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from zmqp2p.cli.bench.script import KINDS, Face, Kind, Load, Payload
-
-MIB = 2**20
+from zmqp2p.limits import MIB
 
 # Sustained loads last a second or two; the window is what a sender may have unacked.
 _LOADS: Mapping[str, Load] = {
@@ -39,7 +38,10 @@ class Settings:
     messages: int | None = None
     window: int | None = None
     rate: float | None = None
+    size_bytes: int | None = None  # Of an opaque body.
     peers: int = 4  # Senders, of fan-in.
+    busy: int = 0  # Threads that compute all the time, in each process.
+    switch_ms: float = 5.0  # The interpreters' switch interval.
     timeout_s: float = 60.0  # For one load.
     connect: Mapping[Kind, str] = field(default_factory=dict)  # Contacts of remote receivers.
 
@@ -62,6 +64,8 @@ class Settings:
             load = replace(load, messages=load.messages // _SIGNED_SHARE)
         if self.messages is not None:
             load = replace(load, messages=self.messages)
+        if self.size_bytes is not None:
+            load = replace(load, size_bytes=self.size_bytes)
         if self.window is not None and workload in _WINDOWED:
             load = replace(load, window=self.window)
         if self.rate is not None and load.rate:

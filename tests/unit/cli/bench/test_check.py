@@ -63,6 +63,8 @@ def test_more_than_three_times_worse_fails_and_names_the_figure(
         Settings(secure=False),
         Settings(payload="signed"),
         Settings(face="asyncio"),
+        Settings(size_bytes=64),
+        Settings(busy=1),
     ],
 )
 def test_another_setting_is_not_compared(tmp_path: Path, other: Settings) -> None:

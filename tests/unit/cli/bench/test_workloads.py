@@ -2,7 +2,8 @@
 
 import pytest
 
-from zmqp2p.cli.bench.workloads import DEFAULT, MIB, NAMES, Settings
+from zmqp2p.cli.bench.workloads import DEFAULT, NAMES, Settings
+from zmqp2p.limits import MIB
 
 
 def test_pingpong_is_one_at_a_time_and_a_burst_all_at_once() -> None:
@@ -19,6 +20,10 @@ def test_what_is_chosen_counts_where_it_makes_sense() -> None:
     own = {name for name, load in loads.items() if load.window != 7}
     assert own == {"pingpong", "burst", "paced"}
     assert {name for name, load in loads.items() if load.rate == 9.0} == {"paced"}
+
+
+def test_a_size_that_is_chosen_is_that_of_every_message() -> None:
+    assert {Settings(size_bytes=64).load(name).size_bytes for name in NAMES} == {64}
 
 
 def test_signed_messages_are_fewer_where_a_load_is_long() -> None:
