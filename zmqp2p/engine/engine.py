@@ -129,7 +129,7 @@ class Engine:
         self._channels.tick(now)
         for address in self._retries.due(now):
             self._held.discard(address)
-            self._offer(self._connections.book.sessions[address])
+            self._look_again(address)
 
     def settle(self) -> EngineOutput:
         """End the turn: return what to do, and begin a new output."""
@@ -268,7 +268,8 @@ class Engine:
 
     def awaits(self, pending: Pending) -> bool:
         """Whether an answer for ``pending`` counts: its stream, or the peer's run, may be over."""
-        return self._connections.book.sessions[pending.sender].inbox is pending.inbox
+        session = self._connections.book.sessions.get(pending.sender)
+        return session is not None and session.inbox is pending.inbox
 
     def complete(self, pending: Pending) -> None:
         """The application has processed it."""
@@ -511,11 +512,23 @@ class Engine:
         """Return the session of a message in progress, if its stream is still the one."""
         if pending.late:
             self._promised(self._slots.leave())
-        session = self._connections.book.sessions[pending.sender]
-        if session.inbox is not pending.inbox:
-            return None
+        session = self._connections.book.sessions.get(pending.sender)
+        if session is None or session.inbox is not pending.inbox:
+            return None  # A run that is over; its sender may be forgotten (HEL-8).
         self._connections.unsettled[pending.sender] = session
         return session
+
+    def _look_again(self, address: Address) -> None:
+        """What waited of ``address`` may be handed out now, if it is there still.
+
+        Another run of the peer sends it anew, and a peer that only passes by may be forgotten
+        (HEL-8): then what failed is of no use, and may be large.
+        """
+        session, failed = self._connections.book.sessions.get(address), self._failed.get(address)
+        if failed is not None and not self.awaits(failed):
+            del self._failed[address]
+        if session is not None:
+            self._offer(session)
 
     def _offer(self, session: Session) -> None:
         """Put ``session`` in line if it has something to process, once."""
@@ -531,9 +544,11 @@ class Engine:
     def _promised(self, peer: Address | None) -> None:
         """A place for a handler is kept for ``peer``, if it still needs one."""
         while peer is not None:
-            session = self._connections.book.sessions[peer]
-            self._offer(session)
-            peer = None if session.queued else self._slots.forfeit(peer)
+            session = self._connections.book.sessions.get(peer)
+            if session is not None:  # Else it is forgotten, with what waited (HEL-8).
+                self._offer(session)
+            needed = session is not None and session.queued
+            peer = None if needed else self._slots.forfeit(peer)
 
     def _status(self, session: Session) -> PeerStatus:
         peer = self._connections.peers.peer(session.peer)

@@ -6,8 +6,18 @@ memory, nor the places of others.
 
 from dataclasses import replace
 
-from tests.engine_world import HIGH, LOW, START_MS, Sut, curve_of, hello_of, note, record_of
-from tests.frames import INSTANCE, UNSAID, chain, progress_of
+from tests.engine_world import (
+    HIGH,
+    LOW,
+    START_MS,
+    Note,
+    Sut,
+    curve_of,
+    hello_of,
+    note,
+    record_of,
+)
+from tests.frames import INSTANCE, OTHER_INSTANCE, UNSAID, chain, progress_of
 from tests.unit.engine.test_connections import byes, middle
 from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import SecretKey
@@ -185,3 +195,66 @@ def test_a_dial_to_a_passer_that_is_forgotten_is_given_up() -> None:
     assert LOW.address not in sut.statuses()
     output = sut.up(dialed, curve_of(LOW), dialed=True)  # It came up before it was closed.
     assert (output.closes, output.frames) == ([dialed], [])
+
+
+def leave_a_message(sut: Sut) -> None:
+    """Let `LOW` send something, take it back by another run of its own, and go."""
+    sut.meet(1, LOW, kept=False)
+    sut.hear(1, Data(Seq(1), UNSAID, progress_of(), (note("one"),)))
+
+
+def take_it_back(sut: Sut) -> None:
+    """Let another run of `LOW` come and go, and so many others that it is forgotten."""
+    sut.hear(1, replace(hello_of(LOW), incarnation=2, instance=OTHER_INSTANCE))
+    sut.down(1)
+    for number, key in enumerate(KEYS):
+        visit(sut, 2 + number, key)
+    assert LOW.address not in sut.statuses()
+
+
+def test_one_whose_message_waited_for_a_subscriber_is_forgotten_without_harm() -> None:
+    sut = middle(limits=replace(LIMITS, subscribe_grace_s=10.0))
+    leave_a_message(sut)
+    take_it_back(sut)
+    sut.until(sut.now + 11.0)
+    assert LOW.address not in sut.statuses()
+
+
+def test_one_whose_handler_has_failed_is_forgotten_and_so_is_what_it_sent() -> None:
+    """It may have 16 MiB, and identities cost nothing."""
+    sut = few()
+    sut.engine.subscribe(None, None)
+    leave_a_message(sut)
+    sut.begin()
+    sut.engine.retry(sut.pending[0], "the handler failed")
+    sut.settle()
+    take_it_back(sut)
+    sut.until(sut.now + 11.0)
+    assert not sut.engine._failed  # noqa: SLF001  # No session tells of it.
+
+
+def test_a_handler_that_ends_late_may_find_its_sender_forgotten() -> None:
+    sut = few()
+    sut.engine.subscribe(None, None, late=True)
+    leave_a_message(sut)
+    take_it_back(sut)
+    stored = len(sut.done.writes)
+    assert not sut.engine.awaits(sut.pending[0])
+    sut.engine.complete(sut.pending[0])
+    sut.turn()
+    assert len(sut.done.writes) == stored
+    assert LOW.address not in sut.statuses()
+
+
+def test_a_place_for_a_handler_that_is_promised_to_one_who_is_forgotten_goes_to_the_next() -> None:
+    sut = middle(limits=replace(LIMITS, handlers_max=1))
+    sut.engine.subscribe(None, None, late=True)
+    sut.meet(8, HIGH)
+    sut.hear(8, Data(Seq(1), UNSAID, progress_of(), (note("a"), note("b"))))
+    leave_a_message(sut)  # It lines up for the only place, which HIGH has.
+    take_it_back(sut)
+    sut.begin()
+    sut.engine.complete(sut.pending[0])
+    sut.settle()
+    sut.turn()
+    assert [pending.message for pending in sut.pending] == [Note("a"), Note("b")]
