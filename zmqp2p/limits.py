@@ -157,7 +157,10 @@ class Limits:
     # Came by themselves, exchanged nothing and went: how many of them are remembered, in memory
     # only. Identities are free, and nobody may take the places of others with them.
     passers_max: int = 1_024
-    proposals_max_per_peer: int = 256  # Waiting for approval; more are rejected as busy.
+    # Waiting for approval, perhaps for ever, in memory and in the store; more are refused as busy.
+    proposals_max_per_peer: int = 256
+    proposals_max_bytes_per_peer: int = 4 * MIB  # One of 255 participants and 32 assets has 0.6.
+    proposals_guests_max_bytes: int = 32 * MIB  # All together that came by themselves.
     # At the door: strangers, who have proven nothing or may not come in (docs/adr/ADR-0020).
     bans_max: int = 10_000  # Addresses, and as many CURVE keys; the one to end first makes room.
     barred_key_s: float = 60.0  # Then a CURVE key that was refused may ask, at the HELLO, again.

@@ -601,6 +601,10 @@ class Post:
         """For as many as needed."""
         return 100
 
+    def is_guest(self, peer: Address) -> bool:
+        """Nobody."""
+        return not peer
+
     def post(self, to: Address, body: bytes) -> None:
         """Take it."""
         self._sent.append((to, body))

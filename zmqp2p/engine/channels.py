@@ -14,6 +14,7 @@ from zmqp2p.crypto import Signature
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.engine.output import EngineOutput, Watch
 from zmqp2p.engine.signing import SigningLedger
+from zmqp2p.engine.undecided import Undecided
 from zmqp2p.errors import DecodeError, InvalidValue, LocalError, RefuseMessage, UnknownChannel
 from zmqp2p.ids import Address, ChannelId
 from zmqp2p.limits import Limits
@@ -70,6 +71,10 @@ class Peers(Protocol):
         """How many peers more this node may make sessions for."""
         ...
 
+    def is_guest(self, peer: Address) -> bool:
+        """Whether ``peer`` came by itself: the application has not added it."""
+        ...
+
     def post(self, to: Address, body: bytes) -> None:
         """Send a message; a session is begun if there is none."""
         ...
@@ -91,7 +96,11 @@ class Channels:
     retries: Agenda[ChannelId] = field(default_factory=Agenda)
     _failed: dict[ChannelId, list[Deposit]] = field(default_factory=dict)
     _attempts: dict[ChannelId, int] = field(default_factory=dict)
-    _waiting: dict[Address, int] = field(default_factory=dict)  # Unapproved, by who has signed.
+    _undecided: Undecided = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin without any."""
+        self._undecided = Undecided(self.limits)
 
     def load(self, stored: dict[ChannelId, bytes]) -> None:
         """Take up the objectives of an earlier run, and go on with those that are not done.
@@ -102,7 +111,10 @@ class Channels:
         for channel, data in stored.items():
             objective = DirectFund.decode(data).resumed()
             self.objectives[channel] = objective
-            self._count_waiting(None, objective)
+            if objective.status is Status.UNAPPROVED:
+                signers = _signers(objective)
+                guest = all(map(self.peers.is_guest, signers))
+                self._undecided.add(channel, len(data), signers, guest=guest)
             for turn_num, signed_hash in objective.own_signatures():
                 self.ledger.adopt(channel, Signed(turn_num, signed_hash))
         for objective in list(self.objectives.values()):
@@ -137,9 +149,11 @@ class Channels:
             return
         assert isinstance(message, ProposeState)  # The router brings nothing else here.
         objective = DirectFund.from_proposal(self.ledger.address, sender, message)
-        if self._waiting.get(sender, 0) >= self.limits.proposals_max_per_peer:
-            reason = "busy: too many proposals wait for approval"
+        size_bytes, guest = len(objective.encode()), self.peers.is_guest(sender)
+        if not self._undecided.has_room(sender, size_bytes, guest=guest):
+            reason = "busy: too many proposals wait for approval, or too large ones"
             raise RefuseMessage(RefusalCode.PAYLOAD_INVALID, reason)
+        self._undecided.add(objective.channel_id, size_bytes, _signers(objective), guest=guest)
         self._crank(objective)
 
     def approve(self, channel: ChannelId) -> None:
@@ -169,11 +183,9 @@ class Channels:
         objective = self.get(channel)
         rejected = objective.rejected_by_me(RejectCode.DECLINED, clip_reason(reason))
         effects = rejected.crank(self.ledger.draft()).effects
-        # Only to those whom this node knows: a proposal may name hundreds who do not exist.
-        mail = [(to, body) for to, body in _mail(effects) if self.peers.knows(to)]
-        self._carry_out(effects, mail)
+        self._carry_out(effects, self._mail(effects, rejected))
         del self.objectives[channel]
-        self._count_waiting(objective, None)
+        self._undecided.remove(channel)
         self.output.writes.append(DropObjective(channel))
 
     def refused(self, peer: Address, body: bytes, refusal: Refusal) -> None:
@@ -225,6 +237,7 @@ class Channels:
     def check(self) -> None:
         """Assert the invariant, as far as it can be seen from here."""
         self.ledger.check()
+        self._undecided.check()
         for channel, objective in self.objectives.items():
             for turn_num, signed_hash in objective.own_signatures():
                 last = self.ledger.last(channel)
@@ -276,10 +289,14 @@ class Channels:
         assert isinstance(after, DirectFund)
         if after is before:
             return
-        mail = _mail(cranked.effects)  # First: a message that is too large changes nothing.
+        # First: a message that is too large changes nothing.
+        mail = self._mail(cranked.effects, after)
         self.ledger.record(draft)
         self.objectives[channel] = after
-        self._count_waiting(before, after)
+        if after.status is Status.UNAPPROVED:
+            self._undecided.signed(channel, _signers(after))
+        else:
+            self._undecided.remove(channel)
         self.output.writes.append(PutObjective(channel, after.encode()))
         self._carry_out(cranked.effects, mail)
         if after.status is Status.REJECTED:
@@ -298,6 +315,19 @@ class Channels:
                     pass  # In the mail.
                 case _:
                     assert_never(effect)
+
+    def _mail(
+        self, effects: Iterable[SideEffect], objective: DirectFund
+    ) -> list[tuple[Address, bytes]]:
+        """Return whom to send what; raises TooLarge.
+
+        A rejection only to those whom this node knows: a proposal may name hundreds who do not
+        exist, and a session with each would be for good. (FND-9.)
+        """
+        mail = [(e.to, encode_message(e.message)) for e in effects if isinstance(e, SendMessage)]
+        if objective.status is not Status.REJECTED:
+            return mail
+        return [(to, body) for to, body in mail if self.peers.knows(to)]
 
     def _check_peers(self, objective: DirectFund) -> None:
         strangers = sum(not self.peers.knows(who) for who in objective.participants) - 1
@@ -320,19 +350,11 @@ class Channels:
         assets = tuple(exit_.asset for exit_ in objective.outcome)
         self.output.watches.append(Watch(objective.channel_id, assets))
 
-    def _count_waiting(self, before: DirectFund | None, after: DirectFund | None) -> None:
-        for objective, change in ((before, -1), (after, 1)):
-            if objective is not None and objective.status is Status.UNAPPROVED:
-                # Who has signed it is proven; the proposer may be just a name in it.
-                for signer in objective.signatures(PREFUND):
-                    self._waiting[signer] = self._waiting.get(signer, 0) + change
-
 
 def _is_to_sign(objective: DirectFund) -> bool:
     signed = [turn_num for turn_num, _ in objective.own_signatures()]
     return objective.status is Status.APPROVED and POSTFUND not in signed
 
 
-def _mail(effects: Iterable[SideEffect]) -> list[tuple[Address, bytes]]:
-    """Return whom to send what; raises TooLarge."""
-    return [(e.to, encode_message(e.message)) for e in effects if isinstance(e, SendMessage)]
+def _signers(objective: DirectFund) -> frozenset[Address]:
+    return frozenset(objective.signatures(PREFUND))

@@ -324,6 +324,11 @@ class Engine:
         """Return how many peers more there may be, those only named in a channel included."""
         return self._limits.peers_max - self._connections.book.placed()
 
+    def is_guest(self, peer: Address) -> bool:
+        """Whether ``peer`` came by itself: the application has not added it."""
+        known = self._connections.peers.peers.get(peer)
+        return known is None or not known.wanted
+
     def post(self, to: Address, body: bytes) -> None:
         """Send what a channel asks for; a participant may be known by the proposal only."""
         self._connections.book.begin_stranger(to)

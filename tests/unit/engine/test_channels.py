@@ -38,6 +38,7 @@ from zmqp2p.messages import (
     encode_message,
 )
 from zmqp2p.objectives import Deposit, Status
+from zmqp2p.objectives.direct_fund import DirectFund
 from zmqp2p.persistence import (
     DropObjective,
     PutChainCursor,
@@ -66,6 +67,7 @@ class Sut:
         self.limits = limits or Limits(deposit_retry_min_s=0.25, deposit_retry_max_s=1.0)
         self.strangers: set[Address] = set()
         self.places = 100
+        self.guests: set[Address] = set()
         self.ledger = SigningLedger(key, self.output)
         self.channels = Channels(self.ledger, self.limits, self.output, self)
 
@@ -76,6 +78,10 @@ class Sut:
     def room(self) -> int:
         """As many as the test says."""
         return self.places
+
+    def is_guest(self, peer: Address) -> bool:
+        """Nobody but those whom a test makes guests."""
+        return peer in self.guests
 
     def post(self, to: Address, body: bytes) -> None:
         """Note what is sent."""
@@ -245,6 +251,20 @@ def test_a_rejected_proposal_is_kept_and_everyone_told() -> None:
     sut.drain()
 
 
+@pytest.mark.parametrize("how", ["reject", "decline"])
+def test_of_a_rejection_nobody_is_told_whom_this_node_does_not_know(how: str) -> None:
+    """FND-9: a proposal may name 253 who do not exist, and a session with each is for good."""
+    sut = Sut(KEYS[1])
+    sut.strangers = {CAROL}
+    sut.channels.receive(ALICE, proposal_number(1, 3))
+    channel = channel_id(fixed_of(3, 1))
+    if how == "reject":
+        sut.channels.reject(channel, RejectCode.DECLINED, "")
+    else:
+        sut.channels.decline(channel, "")
+    assert [to for to, _message in sut.mail()] == [ALICE]
+
+
 def test_a_declined_proposal_is_forgotten() -> None:
     """Nothing was signed; and a peer must not be able to fill the store."""
     sut = bob()
@@ -290,6 +310,9 @@ def proposal_number(nonce: int, count: int = 2, by: SecretKey = KEYS[0]) -> Prop
     return proposal_of(state_of(fixed_of(count, nonce), TWO_OUTCOME), by)
 
 
+SIZE_BYTES = len(DirectFund.from_proposal(BOB, ALICE, proposal_number(1)).encode())
+
+
 def test_so_many_proposals_of_one_peer_may_wait_and_no_more() -> None:
     """FND-11: those beyond are refused, which ends them, and costs this node nothing."""
     sut = Sut(KEYS[1], Limits(proposals_max_per_peer=2))
@@ -327,6 +350,53 @@ def test_proposals_count_against_who_has_signed_them() -> None:
     with pytest.raises(RefuseMessage, match="busy"):
         sut.channels.receive(CAROL, proposal_number(3, 3, KEYS[2]))
     assert len(sut.channels.objectives) == 2
+
+
+def test_proposals_of_one_peer_may_have_so_many_bytes_and_no_more() -> None:
+    """One of 16 MiB may be sent as often as one of 300 bytes."""
+    sut = Sut(KEYS[1], Limits(proposals_max_bytes_per_peer=3 * SIZE_BYTES))
+    for nonce in (1, 2, 3):
+        sut.channels.receive(ALICE, proposal_number(nonce))
+    with pytest.raises(RefuseMessage, match="busy"):
+        sut.channels.receive(ALICE, proposal_number(4))
+    sut.channels.decline(channel_id(fixed_of(2, 1)), "")
+    sut.channels.receive(ALICE, proposal_number(4))
+    assert len(sut.channels.objectives) == 3
+
+
+def test_who_signs_a_proposal_later_has_it_counted_too() -> None:
+    sut = Sut(KEYS[1], Limits(proposals_max_per_peer=1))
+    sut.channels.receive(ALICE, proposal_number(1, 3))
+    sut.channels.receive(CAROL, proposal_number(1, 3, KEYS[2]))
+    with pytest.raises(RefuseMessage, match="busy"):
+        sut.channels.receive(CAROL, proposal_number(2, 3, KEYS[2]))
+    sut.drain()
+    sut.channels.decline(channel_id(fixed_of(3, 1)), "")
+    sut.channels.receive(CAROL, proposal_number(2, 3, KEYS[2]))
+    sut.drain()
+
+
+def test_guests_have_so_much_room_together_and_contacts_their_own() -> None:
+    """Identities are free: many guests must neither fill the store nor keep contacts waiting."""
+    sut = Sut(KEYS[1], Limits(proposals_guests_max_bytes=2 * SIZE_BYTES + 100))
+    sut.guests = {ALICE, CAROL}
+    sut.channels.receive(ALICE, proposal_number(1))
+    sut.channels.receive(CAROL, proposal_number(2, 3, KEYS[2]))
+    sut.drain()
+    for again in (sut, restarted_with_guests(sut)):
+        with pytest.raises(RefuseMessage, match="busy"):
+            again.channels.receive(ALICE, proposal_number(3))
+        again.guests = {CAROL}
+        again.channels.receive(ALICE, proposal_number(3))
+        again.channels.check()
+
+
+def restarted_with_guests(sut: Sut) -> Sut:
+    """Return the channels of the next run, in which the same are guests."""
+    again = Sut(sut.key, sut.limits)
+    again.memory, again.guests = sut.memory, {ALICE, CAROL}
+    again.channels.load(dict(sut.memory.objectives))
+    return again
 
 
 def test_a_restart_does_not_forget_how_many_wait() -> None:
