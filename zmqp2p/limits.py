@@ -65,6 +65,10 @@ class Limits:
     # The same for all peers together: they are held in memory.
     outbox_total_max_messages: int = 1_048_576
     outbox_total_max_bytes: int = 1024 * MIB
+    # Of that, to all peers together that came by themselves: they may be one, ask for answers, and
+    # never ack any; those would wait for good. As much as two peers may have, and one.
+    outbox_guests_max_messages: int = 131_072
+    outbox_guests_max_bytes: int = 64 * MIB
     # Messages that peers refused, remembered so that `receipt` can tell; the oldest go first.
     undelivered_max_per_peer: int = 4_096
     undelivered_max: int = 65_536  # Some 25 MB, if peers give the longest reasons.

@@ -325,7 +325,7 @@ class Engine:
         return self._limits.peers_max - self._connections.book.placed()
 
     def is_guest(self, peer: Address) -> bool:
-        """Whether ``peer`` came by itself: the application has not added it."""
+        """Whether ``peer`` came by itself: the application has not added it. On any thread."""
         known = self._connections.peers.peers.get(peer)
         return known is None or not known.wanted
 

@@ -21,10 +21,15 @@ _Ended = list[tuple[Receipt, list[Callable[[Receipt], None]]]]
 class ReceiptDesk:
     """Sends messages, and ends their receipts."""
 
-    def __init__(self, limits: Limits, failed: Callable[[str, Exception], None]) -> None:
-        """Report callbacks that raise to ``failed(callback, fault)``."""
+    def __init__(
+        self,
+        limits: Limits,
+        is_guest: Callable[[Address], bool],
+        failed: Callable[[str, Exception], None],
+    ) -> None:
+        """Report callbacks that raise to ``failed(callback, fault)``; see `OutboxGate`."""
         self.room = ReceiptRoom()
-        self.gate = OutboxGate(limits)
+        self.gate = OutboxGate(limits, is_guest)
         self._failed = failed
         self._waiting: defaultdict[Address, dict[Seq, Receipt]] = defaultdict(dict)
         self._numbered: list[tuple[Receipt, Seq, StreamId]] = []  # Sent, but not committed yet.

@@ -138,14 +138,14 @@ class Loop:
         funding = parts.chain is not None
         self.engine = Engine(me, memory, parts.limits, surroundings.rng, funding=funding)
         self.funding = Funding(self.engine.channels)
-        self.desk = ReceiptDesk(parts.limits, self._callback_failed)
-        for peer, known in memory.peers.items():
-            size_bytes = sum(len(body) for _seq, body in known.messages)
-            self.desk.gate.load(peer, len(known.messages), size_bytes)
+        self.desk = ReceiptDesk(parts.limits, self.engine.is_guest, self._callback_failed)
         self.handlers = Handlers(self.engine, parts.store, self.desk, later, self._callback_failed)
         self.engine.begin(now, now_ms)
         self.engine.guard(parts.admission, parts.barred)
         self.engine.start(self.record)
+        for peer, known in memory.peers.items():  # Now it is known who is a guest.
+            size_bytes = sum(len(body) for _seq, body in known.messages)
+            self.desk.gate.load(peer, len(known.messages), size_bytes)
 
     # --- A turn ---------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The gate counts what the outboxes hold, and holds the application up when that is too much."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -17,13 +17,16 @@ from zmqp2p.node.deliveries import Delivery
 from zmqp2p.node.gate import OutboxGate
 from zmqp2p.session.parts import space_of, split
 
-ALICE, BOB = Address(b"\x01" * 20), Address(b"\x02" * 20)
+ALICE, BOB, CAROL = (Address(bytes([number]) * 20) for number in (1, 2, 3))
 PATIENCE_S = 10.0
 
 
-def gate_of(messages: int = 2, **limits: int) -> OutboxGate:
+def gate_of(
+    messages: int = 2, guests: Container[Address] = (ALICE, BOB), **limits: int
+) -> OutboxGate:
     """Return a gate with room for so many messages of ``MIB`` bytes in all to each peer."""
-    return OutboxGate(Limits(outbox_max_messages=messages, outbox_max_bytes=MIB, **limits))
+    bounds = Limits(outbox_max_messages=messages, outbox_max_bytes=MIB, **limits)
+    return OutboxGate(bounds, lambda peer: peer in guests)
 
 
 def in_thread(work: Callable[[], object]) -> "Future[object]":
@@ -88,6 +91,39 @@ def test_there_is_room_for_so_many_bytes_to_all_peers_together() -> None:
     gate.check()
 
 
+@pytest.mark.parametrize(
+    "bound", [{"outbox_guests_max_messages": 2}, {"outbox_guests_max_bytes": 20}]
+)
+def test_guests_have_a_share_and_cannot_keep_contacts_waiting(bound: dict[str, int]) -> None:
+    """Many of them may be one, who never acks an answer."""
+    gate = gate_of(messages=9, guests=(ALICE, BOB), **bound)
+    gate.enter(ALICE, 10, 0)
+    gate.enter(BOB, 10, 0)
+    with pytest.raises(Backpressure, match="that were not added"):
+        gate.enter(ALICE, 10, 0)
+    for _ in range(5):
+        gate.enter(CAROL, 10, 0)
+    gate.leave(CAROL, 5, 50)
+    gate.leave(BOB, 1, 10)
+    gate.enter(ALICE, 10, 0)
+    gate.check()
+
+
+def test_who_is_added_is_held_up_by_guests_no_more() -> None:
+    guests = {ALICE, BOB}
+    gate = gate_of(messages=9, guests=guests, outbox_guests_max_messages=2)
+    gate.enter(ALICE, 1, 0)
+    gate.enter(BOB, 1, 0)
+    guests.discard(BOB)
+    gate.enter(BOB, 1, 0)
+    gate.leave(BOB, 2, 2)
+    gate.enter(BOB, 1, 0)
+    gate.enter(ALICE, 1, 0)
+    with pytest.raises(Backpressure):
+        gate.enter(ALICE, 1, 0)
+    gate.check()
+
+
 def test_when_all_have_left_nothing_is_counted() -> None:
     gate = gate_of(messages=1)
     for _ in range(3):
@@ -107,12 +143,14 @@ def test_when_all_have_left_nothing_is_counted() -> None:
         ({"outbox_total_max_bytes": 100}, 101),
         ({"outbox_max_messages": 2}, 3 * BODY_MAX_BYTES),  # In four parts.
         ({"outbox_total_max_messages": 2}, 3 * BODY_MAX_BYTES),
+        ({"outbox_guests_max_bytes": 100}, 101),
+        ({"outbox_guests_max_messages": 2}, 3 * BODY_MAX_BYTES),
     ],
 )
 def test_a_message_that_never_has_room_is_told_so_and_waits_not(
     limits: dict[str, int], size_bytes: int
 ) -> None:
-    gate = OutboxGate(Limits(**limits))
+    gate = OutboxGate(Limits(**limits), lambda _peer: True)
     with pytest.raises(TooLarge, match="may hold here"):
         gate.enter(ALICE, size_bytes, None)
     assert gate.waiting(ALICE) == (0, 0)
