@@ -1,5 +1,7 @@
 """Bans: who may not come in for a while, and why."""
 
+import heapq
+import itertools
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -24,13 +26,23 @@ class Bans(Generic[K]):
     def __init__(self, most: int) -> None:
         self._most = most
         self._bans: dict[K, Ban] = {}
+        # By their ends, so that who comes by the hundred a second does not have all looked through;
+        # a number breaks ties. What was lifted or replaced stays until it is more than half.
+        self._ends: list[tuple[float, int, K]] = []
+        self._numbers = itertools.count()
 
     def add(self, subject: K, until: float, reason: str) -> None:
         """Ban ``subject``. It replaces an earlier ban, whichever of them ends later."""
         self._bans.pop(subject, None)
-        if len(self._bans) >= self._most:
-            del self._bans[min(self._bans, key=lambda each: self._bans[each].until)]
+        while len(self._bans) >= self._most:
+            ends_at, _, first = heapq.heappop(self._ends)
+            if self._is_live(first, ends_at):
+                del self._bans[first]
         self._bans[subject] = Ban(until, reason)
+        heapq.heappush(self._ends, (until, next(self._numbers), subject))
+        if len(self._ends) > 2 * self._most:
+            self._ends = [(ban.until, next(self._numbers), s) for s, ban in self._bans.items()]
+            heapq.heapify(self._ends)
 
     def lift(self, subject: K) -> bool:
         """End the ban of ``subject``; False if there is none."""
@@ -56,3 +68,11 @@ class Bans(Generic[K]):
     def check(self) -> None:
         """Assert the invariant."""
         assert len(self._bans) <= self._most
+        assert len(self._ends) <= 2 * self._most
+        known = {(until, subject) for until, _, subject in self._ends}
+        assert all((ban.until, subject) in known for subject, ban in self._bans.items())
+
+    def _is_live(self, subject: K, until: float) -> bool:
+        """Whether an entry of `_ends` tells of a ban that is kept."""
+        ban = self._bans.get(subject)
+        return ban is not None and ban.until == until

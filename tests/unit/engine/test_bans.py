@@ -45,3 +45,18 @@ def test_only_bans_that_are_not_over_are_listed() -> None:
     bans.add("a", 1.0, "")
     bans.add("b", 2.0, "")
     assert list(bans.live(1.0)) == ["b"]
+
+
+def test_what_was_lifted_or_replaced_makes_no_room_twice_and_does_not_pile_up() -> None:
+    bans: Bans[int] = Bans(most=2)
+    for until in (*range(100, 110), *[109] * 10):
+        bans.add(1, float(until), "")
+        bans.check()
+    bans.add(2, 101.0, "")
+    bans.lift(2)
+    bans.add(3, 105.0, "")  # There is room.
+    bans.check()
+    assert list(bans.live(0.0)) == [1, 3]
+    bans.add(4, 200.0, "")
+    bans.check()
+    assert list(bans.live(0.0)) == [1, 4]
