@@ -124,6 +124,8 @@ class Session:
             self._store_run()
         if self.inbox.stream:
             self._store_cursor()
+        if self.held is not None:
+            self._output.writes.append(PutHold(self.peer, self.held))
 
     def belong(self, *, guest: bool) -> None:
         """The peer is a guest: one that came by itself; or it is not any more."""
@@ -163,7 +165,8 @@ class Session:
             return decision
         if self.held is not None:
             self.held = None
-            self._output.writes.append(DropHold(self.peer))
+            if self.kept:
+                self._output.writes.append(DropHold(self.peer))
         if (hello.incarnation, hello.instance) != (self._incarnation, self._instance):
             self._incarnation, self._instance = hello.incarnation, hello.instance
             if self.kept:
@@ -211,8 +214,8 @@ class Session:
             held = replace(held, cursor=hello.cursor, digest=hello.seen_digest)
         if held != self.held:
             self.held = held
-            self.keep()
-            self._output.writes.append(PutHold(self.peer, held))
+            if self.kept:  # Else nothing can be lost; and anybody can contradict himself (HEL-8).
+                self._output.writes.append(PutHold(self.peer, held))
         self._forget_unprocessed()
 
     def lose(self, link: LinkId) -> None:

@@ -26,7 +26,7 @@ from zmqp2p.events import SessionForgotten
 from zmqp2p.ids import CurveKey, InstanceId, LinkId, Seq
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import PutContact, PutCursor, PutOutStream, PutPeerRun
-from zmqp2p.wire.frames import Data
+from zmqp2p.wire.frames import Bye, Data
 
 KEYS = [SecretKey(bytes([number]) * 32) for number in range(101, 105)]
 LIMITS = Limits(subscribe_grace_s=0.0, passers_max=2)
@@ -50,6 +50,32 @@ def test_a_hello_writes_nothing() -> None:
     visit(sut, 1, LOW)
     assert len(sut.done.writes) == stored
     assert LOW.address not in sut.restarted().statuses()
+
+
+def test_who_contradicts_himself_is_not_stored_for_it() -> None:
+    """HEL-8, RES-7: two HELLOs or a BYE are no message either."""
+    sut = few()
+    stored = len(sut.done.writes)
+    sut.meet(1, LOW, kept=False)
+    sut.hear(1, replace(hello_of(LOW), instance=OTHER_INSTANCE))  # DUPLICATE_INSTANCE.
+    sut.meet(2, HIGH, kept=False)
+    sut.hear(2, Bye(ByeCode.DATA_LOSS, "you have forgotten"))
+    assert all(status.held for status in sut.engine.peer_statuses())
+    sut.meet(3, HIGH, kept=False)  # And goes on.
+    assert len(sut.done.writes) == stored
+    assert not sut.restarted().statuses()
+
+
+def test_what_holds_a_session_is_stored_with_the_first_message() -> None:
+    """RES-7: then there is something to lose."""
+    sut = few()
+    sut.meet(1, LOW, kept=False)
+    sut.hear(1, Bye(ByeCode.DATA_LOSS, "you have forgotten"))
+    sut.engine.send(LOW.address, note("mine"))
+    sut.turn()
+    held = sut.memory.peers[LOW.address].held
+    assert held is not None
+    assert held.reason == "the peer says: you have forgotten"
 
 
 def test_the_first_message_stores_all_that_is_known_of_its_sender() -> None:
