@@ -17,6 +17,7 @@ from zmqp2p.limits import Limits
 from zmqp2p.records import Contact, PeerRecord
 
 _LONG_WAY = 2.0  # Round trips between attempts: three of them then last for a handshake of five.
+_LOCAL = "ipc://"
 # The peer will answer the same until somebody does something: ask again, but rarely.
 PATIENT_CODES = frozenset(ByeCode) - {ByeCode.CLOSING, ByeCode.DUPLICATE_LINK}
 
@@ -124,9 +125,7 @@ class PeerManager:
         linked = peer.connected and not peer.moving
         if linked or peer.asked or peer.greeting is not None or not wanted:
             return None
-        if peer.contact is None or not peer.contact.endpoints:
-            return None
-        return peer.next_dial_at
+        return peer.next_dial_at if _endpoints_of(peer) else None
 
     def may_dial(self, peer: Peer, under_way: int, now: float) -> bool:
         """Whether ``peer``, whose time has come, may be dialed now; else put it off.
@@ -147,10 +146,10 @@ class PeerManager:
         Each takes the next endpoint. ``rtt_s`` is the way's last known round trip, or 0: on a long
         way the next attempt comes later. The oldest attempt is never the one to go.
         """
-        assert peer.contact is not None
+        endpoints = _endpoints_of(peer)
         if now - peer.tried_at > 2 * self.limits.redial_max_s:
             peer.gone_since = now  # Nobody has looked for it: a while that says nothing.
-        endpoint = peer.contact.endpoints[peer.attempts % len(peer.contact.endpoints)]
+        endpoint = endpoints[peer.attempts % len(endpoints)]
         peer.asked, peer.has_slot = True, False
         peer.attempts += 1
         peer.tried_at = now
@@ -291,3 +290,14 @@ class PeerManager:
         if isinstance(old, PeerRecord):
             return isinstance(new, PeerRecord) and new.supersedes(old)
         return new != old
+
+
+def _endpoints_of(peer: Peer) -> tuple[str, ...]:
+    """Return where ``peer`` may be dialed: of who came by himself no socket file of this machine.
+
+    Whatever listens at such a file would be connected to, by the word of a stranger.
+    """
+    if peer.contact is None:
+        return ()
+    endpoints = peer.contact.endpoints
+    return endpoints if peer.wanted else tuple(e for e in endpoints if not e.startswith(_LOCAL))

@@ -100,6 +100,22 @@ def test_a_peer_that_is_not_wanted_is_dialed_if_there_is_mail_for_it() -> None:
     assert book.dial_at(peer, has_mail=True) == 0.0
 
 
+def test_who_came_by_himself_has_no_socket_file_of_this_machine_connected_to() -> None:
+    """His record may name any: that of a database, of a container engine."""
+    book = manager()
+    book.learn(record_of(LOW, endpoints=("ipc:///run/other.sock",)), wanted=False, now=0.0)
+    peer = book.peer(LOW.address)
+    assert book.dial_at(peer, has_mail=True) is None
+    endpoints = ("ipc:///run/other.sock", "tcp://10.0.0.1:5", "tcp://10.0.0.2:5")
+    record = record_of(LOW, issued_ms=START_MS + 1, endpoints=endpoints)
+    book.learn(record, wanted=False, now=0.0)
+    assert book.dial_at(peer, has_mail=True) == 0.0
+    dialed = [book.begin(peer, 0.0, 0.0)[0] for _ in range(3)]
+    assert dialed == [endpoints[1], endpoints[2], endpoints[1]]
+    book.learn(record, wanted=True, now=0.0)
+    assert book.begin(peer, 0.0, 0.0)[0] == endpoints[0]  # The application says so.
+
+
 def attempt(book: PeerManager, peer: Peer, link: int, now: float) -> LinkId | None:
     """Begin an attempt as ``link``; return the one that made room."""
     assert book.may_dial(peer, 0, now)
