@@ -141,6 +141,9 @@ class Limits:
     dead_letters_max_bytes: int = 32 * MIB
     dead_letters_total_max_messages: int = 16_384
     dead_letters_total_max_bytes: int = 256 * MIB
+    # Of that, of all that came by themselves: they can choose to send what makes a handler fail.
+    dead_letters_guests_max_messages: int = 4_096
+    dead_letters_guests_max_bytes: int = 32 * MIB
     subscribe_grace_s: float = 10.0  # After a start: how long a message waits for its subscriber.
     # Deposits that the chain refused.
     deposit_retry_min_s: float = 0.25

@@ -58,7 +58,7 @@ class Redriven:
 class DeadLetters:
     """The dead letters of a node, oldest first.
 
-    Invariant: within the limits, of each sender and in all.
+    Invariant: within the limits, of each sender, of guests together, and in all.
     """
 
     def __init__(
@@ -67,11 +67,13 @@ class DeadLetters:
         output: EngineOutput,
         clock: Instant,
         route: Callable[[object], Route],
+        is_guest: Callable[[Address], bool],
     ) -> None:
         self._limits = limits
         self._output = output
         self._clock = clock
         self._route = route  # Who gets a message now.
+        self._is_guest = is_guest  # Whether a sender came by itself.
         self._letters: dict[MessageId, FailedMessage] = {}
         self._messages: Counter[Address] = Counter()
         self._bytes: Counter[Address] = Counter()
@@ -155,11 +157,23 @@ class DeadLetters:
 
     def _fits(self, letter: FailedMessage) -> bool:
         limits, size = self._limits, len(letter.body)
-        return (
+        return self._fits_guests(letter) and (
             self._messages[letter.sender] < limits.dead_letters_max_messages
             and self._bytes[letter.sender] + size <= limits.dead_letters_max_bytes
             and len(self._letters) < limits.dead_letters_total_max_messages
             and self._total_bytes + size <= limits.dead_letters_total_max_bytes
+        )
+
+    def _fits_guests(self, letter: FailedMessage) -> bool:
+        """Whether guests have room for it: one may be many, and make handlers fail as he likes."""
+        if not self._is_guest(letter.sender):
+            return True
+        guests = [sender for sender in self._messages if self._is_guest(sender)]
+        size_bytes = len(letter.body) + sum(self._bytes[sender] for sender in guests)
+        return (
+            sum(self._messages[sender] for sender in guests)
+            < self._limits.dead_letters_guests_max_messages
+            and size_bytes <= self._limits.dead_letters_guests_max_bytes
         )
 
 

@@ -84,7 +84,9 @@ class Engine:
         self._channels = Channels(self._ledger, limits, self.output, self)
         self._outcomes = Outcomes(self._connections)
         self._line = Line(limits)
-        self.dead_letters = DeadLetters(limits, self.output, self._clock, self._route)
+        self.dead_letters = DeadLetters(
+            limits, self.output, self._clock, self._route, self.is_guest
+        )
         self._slots = Slots(limits.handlers_max)
         self._late: set[int] = set()  # Subscriptions whose handlers need a place.
         self._failed: dict[Address, Pending] = {}  # The last attempt, of those that wait.

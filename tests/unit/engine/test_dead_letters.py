@@ -220,6 +220,19 @@ def test_there_are_bounds_and_what_exceeds_them_is_refused_all_the_same(
         assert 4 in numbers_of(alice)
 
 
+@pytest.mark.parametrize(
+    "bound", [{"dead_letters_guests_max_messages": 2}, {"dead_letters_guests_max_bytes": 8}]
+)
+def test_guests_have_a_share_and_leave_contacts_the_rest(bound: dict[str, int]) -> None:
+    """Many of them may be one, who knows what a handler fails at."""
+    with world_of(replace(LIMITS, **bound)) as world:
+        dead = world.alice.loop.engine.dead_letters
+        for number, sender in enumerate((ALICE, BOB, ALICE, world.bob.address), start=1):
+            dead.bury(replace(failed(number), sender=sender))
+        assert [letter.seq for letter in dead.all().values()] == [1, 2, 4]
+        dead.check()
+
+
 def numbers_of(side: Side) -> list[int]:
     """Return the numbers of the dead letters of a side."""
     found = letters_of(list(letters(side).items()))
