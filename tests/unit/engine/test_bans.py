@@ -60,3 +60,12 @@ def test_what_was_lifted_or_replaced_makes_no_room_twice_and_does_not_pile_up() 
     bans.add(4, 200.0, "")
     bans.check()
     assert list(bans.live(0.0)) == [1, 4]
+
+
+def test_a_ban_that_was_made_longer_does_not_make_room_at_its_first_end() -> None:
+    bans: Bans[int] = Bans(most=2)
+    bans.add(1, 10.0, "")
+    bans.add(1, 90.0, "")
+    bans.add(2, 20.0, "")
+    bans.add(3, 30.0, "")
+    assert list(bans.live(0.0)) == [1, 3]
