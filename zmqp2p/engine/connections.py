@@ -20,8 +20,9 @@ from zmqp2p.engine.conduct import (
 from zmqp2p.engine.dialing import Dialing
 from zmqp2p.engine.door import Door
 from zmqp2p.engine.instant import Instant, Timer
+from zmqp2p.engine.issuing import Issuing
 from zmqp2p.engine.key_change import KeyChange
-from zmqp2p.engine.me import Me
+from zmqp2p.engine.me import Me, Told
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import PATIENT_CODES, PeerManager
 from zmqp2p.engine.reception import Reception
@@ -100,6 +101,7 @@ class Connections:
     door: Door = field(init=False)
     judge: Judge = field(init=False)
     dialing: Dialing = field(init=False)
+    issuing: Issuing = field(init=False)
     _reception: Reception = field(init=False)
     _watch: LinkWatch = field(init=False)
     _keys: KeyChange = field(init=False)
@@ -113,6 +115,7 @@ class Connections:
         self.dialing = Dialing(
             clock, limits, output, peers, self.agenda, self.book.session, self.door.closed_until
         )
+        self.issuing = Issuing(clock, limits, output)
         self._reception = Reception(me, clock, limits, self.book, self.door)
         self._watch = LinkWatch(clock, limits, self.agenda, self.book.sessions)
         self._keys = KeyChange(me, clock, self.agenda, self.links, self.book, self.dialing)
@@ -260,31 +263,31 @@ class Connections:
             self.agenda.schedule(Timer("session", address), session.deadline)
         self.peers.postpone(by_s)
 
-    def renew(self, *, tell: bool) -> None:
-        """There is another record to show; those whom this node dialed are told at once, if asked.
+    def renew(self, whom: Told) -> None:
+        """There is another record to show; ``whom`` of those that are connected to tell at once.
 
-        Those who denied this node may have done so for its last record: they are asked again.
+        By a HELLO where this node dialed, by the answer to one where it listened. Those who denied
+        this node may have done so for its last record: they are asked again.
         """
         for address in self.peers.retry_denied(self.clock.now):
             self.dialing.plan(address)
-        if not tell:
-            return
-        for link in self.links.values():
-            if link.dialed and link.state is LinkState.ESTABLISHED and link.peer is not None:
+        for link in list(self.links.values()):
+            told = whom is Told.ALL or (whom is Told.MOVING and link.former)
+            if not told or link.peer is None:
+                continue
+            if link.dialed:
                 self._greet(link, link.peer)
+            elif link.former:
+                self._ask_who(link)
 
     def rotate(self, record: PeerRecord, grace_s: float) -> None:
         """Move all links to the CURVE key of ``record``; those of the key before may go on so long.
 
-        Each peer is told over the links there are: by a HELLO where this node dialed, by the
-        answer to one where it listened.
+        Each peer is told over the links there are.
         """
         self._end_former()  # Of an earlier rotation.
         self._keys.begin(record, grace_s)
-        for link in self.links.values():
-            if not link.dialed and link.state is LinkState.ESTABLISHED:
-                self._ask_who(link)
-        self.renew(tell=True)
+        self.renew(Told.MOVING)
         for address in self.book.sessions:
             self._keys.move(address)
 
@@ -300,6 +303,7 @@ class Connections:
         self.book.check()
         self.door.check()
         self.judge.check()
+        self.issuing.check()
         for address, session in self.book.sessions.items():
             assert all(self.links[link].peer == address for link in session.links)
             assert self.peers.peer(address).connected == bool(session.links)
@@ -549,6 +553,8 @@ class Connections:
             self.door.tell(_refusal(link, frame.code, frame.reason))
             if peer is not None and frame.code in _LOSS_CODES:
                 self.output.events.append(DataLossDetected(peer, f"the peer says: {frame.reason}"))
+        if frame.code is ByeCode.RECORD_SUPERSEDED and link.dialed and not link.former:
+            self.issuing.refused()
         self.output.closes.append(link.id)
         self._drop(link, why, frame.code)
         if peer is not None and frame.code in _LOSS_CODES:
