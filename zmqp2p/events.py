@@ -24,7 +24,7 @@ class PeerDisconnected:
 
 @dataclass(frozen=True, slots=True)
 class PeerHandedOver:
-    """The application accepted that who was ``old`` is ``new`` now: lists of its own may follow."""
+    """The application accepted that who was ``old`` is ``new``: a policy of its own may follow."""
 
     old: Address
     new: Address

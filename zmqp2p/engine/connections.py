@@ -137,6 +137,7 @@ class Connections:
         """Remember how to reach a peer, and keep a link to it from now on."""
         address = contact.address
         self.book.strangers.discard(address)
+        heir = self.door.lineage.restore(address)
         news = self.peers.learn(contact, wanted=True, now=self.clock.now)
         session = self.book.session(address)
         session.belong(guest=False)
@@ -144,6 +145,8 @@ class Connections:
         if not self.book.keep(session) and news:
             self.book.store_contact(address)
         self.dialing.plan(address)
+        for each in () if heir is None else self.door.lineage.line(heir):
+            self._turn_away(each)
 
     def hand_over(self, old: Address, contact: Contact) -> None:
         """Keep a link to ``contact`` instead of to ``old``, whose session stays as it is.
@@ -155,6 +158,8 @@ class Connections:
             raise UnknownPeer(f"{address_text(old)} was not added, or was handed over before")
         self.book.store_contact(old)
         self.add_contact(contact)
+        self.door.hand_over(old, contact.address)
+        self._turn_away(contact.address)
         self.output.events.append(PeerHandedOver(old, contact.address))
 
     # --- Who may be a peer ----------------------------------------------------------------------
@@ -162,12 +167,14 @@ class Connections:
     def ban(self, address: Address, seconds: float, reason: str) -> None:
         """Keep ``address`` out for so long, from now on."""
         self.door.ban(address, seconds, reason)
-        self._turn_away(address)
+        for each in self.door.lineage.line(address):
+            self._turn_away(each)
 
     def unban(self, address: Address) -> bool:
         """Let ``address`` in again, if the policy does; False if it was not banned."""
         was_banned = self.door.unban(address)
-        self._let_in_again(address)
+        for each in self.door.lineage.line(address):
+            self._let_in_again(each)
         return was_banned
 
     def set_admission(self, admission: Admission) -> None:

@@ -105,6 +105,7 @@ class Engine:
         self._me.record = record
         self._issuing.issued(record.issued_ms)
         self._grace_until = self._clock.now + self._limits.subscribe_grace_s
+        self._connections.door.lineage.load(memory.hand_overs)
         self._connections.load(memory.peers)
         self._ledger.load(memory.signed)
         self._outcomes.load(memory)
