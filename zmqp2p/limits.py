@@ -139,6 +139,8 @@ class Limits:
     # In progress on executors and event loops, of all peers; the rest waits in the inboxes. Dead
     # letters that are redriven are not counted: the application asks for each of them.
     handlers_max: int = 1_024
+    # Events that wait for an event loop (asyncio): 2 MB with the longest reasons. Peers cause some.
+    events_waiting_max: int = 4_096
     # Messages whose handler failed for good, kept for `dead_letters`; full, they are not kept.
     dead_letters_max_messages: int = 1_024  # Of each sender.
     dead_letters_max_bytes: int = 32 * MIB
