@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from zmqp2p.ids import Seq, StreamDigest, StreamId
 from zmqp2p.persistence import (
     DropDeadLetter,
+    DropHandOver,
     DropHold,
+    DropIssued,
     DropMessages,
     DropObjective,
     DropPastStream,
@@ -16,6 +18,7 @@ from zmqp2p.persistence import (
     PutContact,
     PutCursor,
     PutDeadLetter,
+    PutHandOver,
     PutHold,
     PutIncarnation,
     PutIssued,
@@ -35,6 +38,9 @@ from zmqp2p.persistence import (
 _OF_THE_NODE = (
     PutIncarnation,
     PutIssued,
+    DropIssued,
+    PutHandOver,
+    DropHandOver,
     PutChainCursor,
     PutObjective,
     DropObjective,
@@ -56,14 +62,28 @@ def remember(snapshot: Snapshot, writes: Iterable[Write]) -> None:
         match write:
             case PutIncarnation(incarnation):
                 snapshot.incarnation = incarnation
-            case PutIssued(issued_ms):
-                snapshot.issued_ms = issued_ms
+            case PutIssued() | DropIssued() | PutHandOver() | DropHandOver():
+                _remember_identity(snapshot, write)
             case PutChainCursor(block):
                 snapshot.chain_cursor = block
             case PutObjective() | DropObjective() | PutSigned():
                 _remember_channel(snapshot, write)
             case _:
                 _remember_more(snapshot, write)
+
+
+def _remember_identity(
+    snapshot: Snapshot, write: PutIssued | DropIssued | PutHandOver | DropHandOver
+) -> None:
+    match write:
+        case PutIssued(issued_ms):
+            snapshot.issued_ms = sorted({*snapshot.issued_ms, issued_ms})
+        case DropIssued(issued_ms):
+            snapshot.issued_ms = [each for each in snapshot.issued_ms if each != issued_ms]
+        case PutHandOver(old, new):
+            snapshot.hand_overs[old] = new
+        case DropHandOver(old):
+            snapshot.hand_overs.pop(old, None)
 
 
 def _remember_more(snapshot: Snapshot, write: Write) -> None:

@@ -3,6 +3,9 @@
 Asked by address: before a signature is verified, a session made or anything stored, before a dial,
 and of all sessions whenever the answer may have changed. (Whose *channels* to fund is another
 question: see `zmqp2p.policy`.)
+
+Lists follow the hand-overs that the application accepted: who was let in is under his new address
+too, and who was kept out stays out under each. A function is asked for each address alone.
 """
 
 from collections.abc import Callable

@@ -49,6 +49,7 @@ from zmqp2p.node.deliveries import (
     check_handler,
     current_delivery,
 )
+from zmqp2p.node.event_queue import EventQueue
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
 from zmqp2p.node.letters import DeadLetter, letters_of
 from zmqp2p.node.loop import utc_ms
@@ -349,14 +350,26 @@ class P2PService:
     def on_event(self, handler: Callable[[Event], None]) -> Callable[[Event], None]:
         """Call ``handler(event)`` on the event loop with what happens from now on.
 
+        While the loop is busy so many wait as `Limits.events_waiting_max` says. What is more is
+        lost, but for alarms (`DataLossDetected`), and told by an `EventsLost`.
+
         Raises:
             InvalidValue: not callable, or a coroutine function. ServiceClosed: not started.
         """
         check_handler(handler)
         node, loop = self._node, self._loop
 
+        queue = EventQueue(self._options.limits.events_waiting_max)
+
         def forward(event: Event) -> None:
-            loop.call_soon_threadsafe(handler, event)
+            if queue.put(event):
+                loop.call_soon_threadsafe(hand_out)
+
+        def hand_out() -> None:
+            event, more = queue.take()
+            if more:  # Before the handler, which may raise; one at a time, since it may be slow.
+                loop.call_soon(hand_out)
+            handler(event)
 
         node.on_event(forward)
         return handler

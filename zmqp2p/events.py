@@ -24,7 +24,7 @@ class PeerDisconnected:
 
 @dataclass(frozen=True, slots=True)
 class PeerHandedOver:
-    """The application accepted that who was ``old`` is ``new`` now: lists of its own may follow."""
+    """The application accepted that who was ``old`` is ``new``: a policy of its own may follow."""
 
     old: Address
     new: Address
@@ -157,6 +157,17 @@ class ChainFailed:
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class EventsLost:
+    """The event loop was too slow: ``count`` events that came here were not kept for this handler.
+
+    With asyncio only, see `Limits.events_waiting_max`. None of them was a `DataLossDetected` or
+    `SessionForgotten`, unless one of the same peer waited already, or of thousands of peers.
+    """
+
+    count: int
+
+
 Event = (
     PeerConnected
     | PeerDisconnected
@@ -174,4 +185,5 @@ Event = (
     | ChannelRejected
     | CallbackFailed
     | ChainFailed
+    | EventsLost
 )

@@ -37,6 +37,10 @@ ENDPOINT_MAX_BYTES = 200
 PARTICIPANTS_MAX = 255  # uint8 on chain.
 ASSETS_MAX = 32  # Far above use; keeps one state below MESSAGE_MAX_BYTES.
 ALLOCATIONS_MAX = 512  # Per asset; as above.
+# Own records of which it is remembered when they were issued: after a day, whoever's clock was
+# ahead has seen a newer one. Of more of them (each start issues one) some that lie close go.
+ISSUED_KEPT_S = 86_400.0
+ISSUED_MAX = 32
 PAST_STREAMS_MAX = 16  # Per peer, of those given up: each took an operator's decision.
 METADATA_MAX_BYTES = 64 * KIB  # Of an asset or an allocation, and of app data.
 
@@ -47,6 +51,9 @@ METADATA_MAX_BYTES = 64 * KIB  # Of an asset or an allocation, and of app data.
 KEY_GRACE_S = 86_400.0
 # How long, where the new one must wait for its place: time to tell all peers that are there.
 KEY_HANDOVER_S = 2.0
+# How often a peer may make a node issue another record, by saying that it knows a newer one: a
+# signature and a row. What it knows counts for no longer than `clock_skew_max_s` before its time.
+REISSUE_MIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +143,8 @@ class Limits:
     # In progress on executors and event loops, of all peers; the rest waits in the inboxes. Dead
     # letters that are redriven are not counted: the application asks for each of them.
     handlers_max: int = 1_024
+    # Events that wait for an event loop (asyncio): 2 MB with the longest reasons. Peers cause some.
+    events_waiting_max: int = 4_096
     # Messages whose handler failed for good, kept for `dead_letters`; full, they are not kept.
     dead_letters_max_messages: int = 1_024  # Of each sender.
     dead_letters_max_bytes: int = 32 * MIB

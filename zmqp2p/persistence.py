@@ -239,9 +239,31 @@ class PutChainCursor:
 
 @dataclass(frozen=True, slots=True)
 class PutIssued:
-    """The instant of this node's newest own peer record, milliseconds since 1970, UTC."""
+    """A record of this node was issued at that instant, milliseconds since 1970, UTC."""
 
     issued_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropIssued:
+    """It need not be remembered any more that a record was issued at that instant."""
+
+    issued_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutHandOver:
+    """The application accepted that who was ``old`` is ``new`` now."""
+
+    old: Address
+    new: Address
+
+
+@dataclass(frozen=True, slots=True)
+class DropHandOver:
+    """``old`` is itself again."""
+
+    old: Address
 
 
 Write = (
@@ -267,6 +289,9 @@ Write = (
     | PutIncarnation
     | PutChainCursor
     | PutIssued
+    | DropIssued
+    | PutHandOver
+    | DropHandOver
 )
 
 # --- Snapshots ----------------------------------------------------------------------------------
@@ -305,8 +330,9 @@ class Snapshot:
     """Everything a node remembers, as its last commit left it."""
 
     incarnation: int  # Of this run; higher than that of any earlier run on this store.
-    issued_ms: int = 0
     chain_cursor: int = 0
+    issued_ms: list[int] = field(default_factory=list)  # Of this node's records, ascending.
+    hand_overs: dict[Address, Address] = field(default_factory=dict)  # Who is whom now.
     peers: dict[Address, PeerSnapshot] = field(default_factory=dict)
     objectives: dict[ChannelId, bytes] = field(default_factory=dict)
     signed: dict[ChannelId, Signed] = field(default_factory=dict)

@@ -232,7 +232,8 @@ class P2PService:
         """Take ``contact`` for who was the old address of ``statement``; returns the new address.
 
         The node keeps a link to the new address from now on instead of to the old one, over
-        restarts too, and tells it by the event `PeerHandedOver`. Sessions and channels of the old
+        restarts too, and tells it by the event `PeerHandedOver`. Bans, and lists of who may be a
+        peer, hold for both addresses (docs/howto/admission.md). Sessions and channels of the old
         address stay its own. What the old address says about itself afterwards counts no more:
         the first statement accepted is final, unless you `add_peer` it again.
 

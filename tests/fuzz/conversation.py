@@ -29,6 +29,7 @@ from tests.fuzz.script import Script
 from tests.unit.objectives.world import ETHER
 from zmqp2p.codes import RefusalCode, RejectCode
 from zmqp2p.engine.engine import Pending
+from zmqp2p.engine.me import Told
 from zmqp2p.engine.outcomes import message_id
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.errors import LocalError, UnknownMessage
@@ -260,7 +261,7 @@ class Conversation:
         self.sut.begin()
         choice = self.script.below(4)
         if choice < 2:
-            self.sut.engine.renew(RECORD, tell=bool(choice))
+            self.sut.engine.renew(RECORD, Told.ALL if choice else Told.NOBODY)
         else:
             self.sut.engine.rotate(_ROTATED[choice - 2], grace_s=0.5)
         self._turn()

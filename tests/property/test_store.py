@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.memory import OutcomeWrite, remember_outcome
+from tests.memory import OutcomeWrite, remember, remember_outcome
 from zmqp2p.ids import (
     Address,
     ChannelId,
@@ -24,7 +24,9 @@ from zmqp2p.ids import (
 )
 from zmqp2p.persistence import (
     DropDeadLetter,
+    DropHandOver,
     DropHold,
+    DropIssued,
     DropMessages,
     DropObjective,
     DropPastStream,
@@ -38,6 +40,7 @@ from zmqp2p.persistence import (
     PutContact,
     PutCursor,
     PutDeadLetter,
+    PutHandOver,
     PutHold,
     PutIncarnation,
     PutIssued,
@@ -100,7 +103,10 @@ writes = st.one_of(
     *[st.builds(letters_of, message_ids, st.integers(1, 9), texts)] * 2,
     st.builds(DropDeadLetter, message_ids),
     st.builds(PutChainCursor, counters),
-    st.builds(PutIssued, counters),
+    st.builds(PutIssued, numbers),
+    st.builds(DropIssued, numbers),
+    st.builds(PutHandOver, peers, peers),
+    st.builds(DropHandOver, peers),
     st.builds(PutIncarnation, st.integers(0, 2**40)),
 )
 
@@ -109,13 +115,13 @@ class Model:
     """What a store should remember, in plain dicts."""
 
     def __init__(self) -> None:
-        self.node: dict[str, Any] = {"incarnation": NOW_MS, "issued_ms": 0, "chain_cursor": 0}
+        self.node: dict[str, Any] = {"incarnation": NOW_MS, "chain_cursor": 0}
         self.peers: dict[Address, PeerSnapshot] = {}
         self.outboxes: dict[Address, dict[Seq, bytes]] = {}
         self.refusals: dict[Address, dict[Seq, tuple[int, str]]] = {}
         self.objectives: dict[ChannelId, bytes] = {}
         self.signed: dict[ChannelId, Signed] = {}
-        self.outcomes = Snapshot(0)  # What became of messages.
+        self.outcomes = Snapshot(0)  # What became of messages, and what is kept as it comes.
         self.notes: list[int] = []  # The application's table.
 
     def refuses(self, write: Write) -> bool:
@@ -134,13 +140,14 @@ class Model:
         if isinstance(write, OutcomeWrite):
             self._apply_outcome(write)
             return
+        if isinstance(write, PutIssued | DropIssued | PutHandOver | DropHandOver):
+            remember(self.outcomes, [write])
+            return
         match write:
             case PutChainCursor(block):
                 self.node["chain_cursor"] = block
             case PutIncarnation(incarnation):
                 self.node["incarnation"] = incarnation
-            case PutIssued(issued_ms):
-                self.node["issued_ms"] = issued_ms
             case PutObjective(channel, data):
                 self.objectives[channel] = data
             case DropObjective(channel):

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.real.face_world import World
-from tests.real.parties import PATIENCE_S, Journal, Note, numbers_into
-from zmqp2p import HandOver, InvalidValue, LocalError, RecordError, UnknownPeer
+from tests.real.parties import PATIENCE_S, Journal, Note, numbers_into, until
+from tests.real.test_admission import status_of, until_why_not
+from zmqp2p import HandOver, InvalidValue, LocalError, RecordError, UnknownPeer, only_these
 from zmqp2p.events import Event, PeerHandedOver
 
 
@@ -34,6 +35,19 @@ def test_a_peer_follows_to_the_new_address_and_the_old_one_is_still_served(world
     assert (at_carol.entries, at_bob.entries) == ([1], [2])
     with pytest.raises(UnknownPeer):
         alice.accept_hand_over(statement, carol.record)
+
+
+def test_an_allow_list_follows_and_a_ban_too(world: World) -> None:
+    """Bob is on Alice's list; Carol, who he is to be, comes in by that, and goes out with him."""
+    alice, bob = world.pair()
+    alice.set_admission(only_these(bob.address))
+    carol = world.start("carol")
+    carol.add_peer(alice.record)
+    until_why_not(carol, alice.address, "not admitted")
+    alice.accept_hand_over(bob.hand_over(world.identity("carol")), carol.record)
+    until(lambda: status_of(alice, carol.address), lambda status: status.connected)
+    alice.ban(bob.address, 60.0, "too loud")
+    until_why_not(carol, alice.address, "banned: too loud")
 
 
 def test_what_is_no_good_hand_over_is_refused(world: World) -> None:

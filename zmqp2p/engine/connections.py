@@ -20,8 +20,9 @@ from zmqp2p.engine.conduct import (
 from zmqp2p.engine.dialing import Dialing
 from zmqp2p.engine.door import Door
 from zmqp2p.engine.instant import Instant, Timer
+from zmqp2p.engine.issuing import Issuing
 from zmqp2p.engine.key_change import KeyChange
-from zmqp2p.engine.me import Me
+from zmqp2p.engine.me import Me, Told
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import PATIENT_CODES, PeerManager
 from zmqp2p.engine.reception import Reception
@@ -100,6 +101,7 @@ class Connections:
     door: Door = field(init=False)
     judge: Judge = field(init=False)
     dialing: Dialing = field(init=False)
+    issuing: Issuing = field(init=False)
     _reception: Reception = field(init=False)
     _watch: LinkWatch = field(init=False)
     _keys: KeyChange = field(init=False)
@@ -113,6 +115,7 @@ class Connections:
         self.dialing = Dialing(
             clock, limits, output, peers, self.agenda, self.book.session, self.door.closed_until
         )
+        self.issuing = Issuing(clock, limits, output)
         self._reception = Reception(me, clock, limits, self.book, self.door)
         self._watch = LinkWatch(clock, limits, self.agenda, self.book.sessions)
         self._keys = KeyChange(me, clock, self.agenda, self.links, self.book, self.dialing)
@@ -134,6 +137,7 @@ class Connections:
         """Remember how to reach a peer, and keep a link to it from now on."""
         address = contact.address
         self.book.strangers.discard(address)
+        heir = self.door.lineage.restore(address)
         news = self.peers.learn(contact, wanted=True, now=self.clock.now)
         session = self.book.session(address)
         session.belong(guest=False)
@@ -141,6 +145,8 @@ class Connections:
         if not self.book.keep(session) and news:
             self.book.store_contact(address)
         self.dialing.plan(address)
+        for each in () if heir is None else self.door.lineage.line(heir):
+            self._turn_away(each)
 
     def hand_over(self, old: Address, contact: Contact) -> None:
         """Keep a link to ``contact`` instead of to ``old``, whose session stays as it is.
@@ -152,6 +158,8 @@ class Connections:
             raise UnknownPeer(f"{address_text(old)} was not added, or was handed over before")
         self.book.store_contact(old)
         self.add_contact(contact)
+        self.door.hand_over(old, contact.address)
+        self._turn_away(contact.address)
         self.output.events.append(PeerHandedOver(old, contact.address))
 
     # --- Who may be a peer ----------------------------------------------------------------------
@@ -159,12 +167,14 @@ class Connections:
     def ban(self, address: Address, seconds: float, reason: str) -> None:
         """Keep ``address`` out for so long, from now on."""
         self.door.ban(address, seconds, reason)
-        self._turn_away(address)
+        for each in self.door.lineage.line(address):
+            self._turn_away(each)
 
     def unban(self, address: Address) -> bool:
         """Let ``address`` in again, if the policy does; False if it was not banned."""
         was_banned = self.door.unban(address)
-        self._let_in_again(address)
+        for each in self.door.lineage.line(address):
+            self._let_in_again(each)
         return was_banned
 
     def set_admission(self, admission: Admission) -> None:
@@ -260,31 +270,31 @@ class Connections:
             self.agenda.schedule(Timer("session", address), session.deadline)
         self.peers.postpone(by_s)
 
-    def renew(self, *, tell: bool) -> None:
-        """There is another record to show; those whom this node dialed are told at once, if asked.
+    def renew(self, whom: Told) -> None:
+        """There is another record to show; ``whom`` of those that are connected to tell at once.
 
-        Those who denied this node may have done so for its last record: they are asked again.
+        By a HELLO where this node dialed, by the answer to one where it listened. Those who denied
+        this node may have done so for its last record: they are asked again.
         """
         for address in self.peers.retry_denied(self.clock.now):
             self.dialing.plan(address)
-        if not tell:
-            return
-        for link in self.links.values():
-            if link.dialed and link.state is LinkState.ESTABLISHED and link.peer is not None:
+        for link in list(self.links.values()):
+            told = whom is Told.ALL or (whom is Told.MOVING and link.former)
+            if not told or link.peer is None:
+                continue
+            if link.dialed:
                 self._greet(link, link.peer)
+            elif link.former:
+                self._ask_who(link)
 
     def rotate(self, record: PeerRecord, grace_s: float) -> None:
         """Move all links to the CURVE key of ``record``; those of the key before may go on so long.
 
-        Each peer is told over the links there are: by a HELLO where this node dialed, by the
-        answer to one where it listened.
+        Each peer is told over the links there are.
         """
         self._end_former()  # Of an earlier rotation.
         self._keys.begin(record, grace_s)
-        for link in self.links.values():
-            if not link.dialed and link.state is LinkState.ESTABLISHED:
-                self._ask_who(link)
-        self.renew(tell=True)
+        self.renew(Told.MOVING)
         for address in self.book.sessions:
             self._keys.move(address)
 
@@ -300,6 +310,7 @@ class Connections:
         self.book.check()
         self.door.check()
         self.judge.check()
+        self.issuing.check()
         for address, session in self.book.sessions.items():
             assert all(self.links[link].peer == address for link in session.links)
             assert self.peers.peer(address).connected == bool(session.links)
@@ -549,6 +560,8 @@ class Connections:
             self.door.tell(_refusal(link, frame.code, frame.reason))
             if peer is not None and frame.code in _LOSS_CODES:
                 self.output.events.append(DataLossDetected(peer, f"the peer says: {frame.reason}"))
+        if frame.code is ByeCode.RECORD_SUPERSEDED and link.dialed and not link.former:
+            self.issuing.refused()
         self.output.closes.append(link.id)
         self._drop(link, why, frame.code)
         if peer is not None and frame.code in _LOSS_CODES:

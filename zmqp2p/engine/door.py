@@ -8,11 +8,12 @@ import math
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field, replace
 
-from zmqp2p.admission import Admission, everyone, known_peers_only
+from zmqp2p.admission import Admission, AllBut, Only, everyone, known_peers_only
 from zmqp2p.codec import decode
 from zmqp2p.codes import ByeCode
-from zmqp2p.engine.bans import Bans
+from zmqp2p.engine.bans import Ban, Bans
 from zmqp2p.engine.instant import Instant
+from zmqp2p.engine.lineage import Lineage
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import PeerManager
 from zmqp2p.engine.rate import Rates, source_of
@@ -43,6 +44,9 @@ class Defences:
 class Door:
     """Decides who may be a peer, by bans first, then by the node's admission policy.
 
+    A participant that has handed over its address has the same bans under each, and its place on
+    lists; a function is asked for the address alone.
+
     ``keys`` is read where handshakes are answered: keys of peers that were refused not long ago.
     """
 
@@ -51,6 +55,7 @@ class Door:
     output: EngineOutput
     peers: PeerManager
     admission: Admission = everyone
+    lineage: Lineage = field(init=False)
     bans: Bans[Address] = field(init=False)
     keys: Bans[CurveKey] = field(init=False)
     _newcomers: Rates = field(init=False)
@@ -65,6 +70,7 @@ class Door:
 
     def __post_init__(self) -> None:
         limits = self.limits
+        self.lineage = Lineage(self.output)
         self.bans = Bans(limits.bans_max)
         self.keys = Bans(limits.bans_max)
         self._newcomers = Rates(
@@ -80,14 +86,14 @@ class Door:
 
     def why_not(self, address: Address) -> str:
         """Return why ``address`` may not be a peer now; nothing if it may (ADM-1)."""
-        ban = self.bans.ask(address, self.clock.now)
+        ban = self._ban(address)
         if ban is not None:
             return f"banned: {ban.reason}"
         return "" if self._admits(address) else "not admitted by this node's policy"
 
     def closed_until(self, address: Address) -> float | None:
         """Return until when nobody needs to ask for ``address`` again; None if it may come in."""
-        ban = self.bans.ask(address, self.clock.now)
+        ban = self._ban(address)
         if ban is not None:
             return ban.until
         return None if self._admits(address) else math.inf
@@ -103,7 +109,13 @@ class Door:
     def unban(self, address: Address) -> bool:
         """Let ``address`` in again, if the policy does; False if it was not banned."""
         self.keys.clear()
-        return self.bans.lift(address)
+        lifted = [self.bans.lift(each) for each in self.lineage.line(address)]
+        return any(lifted)
+
+    def hand_over(self, old: Address, new: Address) -> None:
+        """Take ``new`` for who was ``old``."""
+        self.keys.clear()
+        self.lineage.hand_over(old, new)
 
     def set_admission(self, admission: Admission) -> None:
         """Decide by ``admission`` from now on."""
@@ -115,14 +127,22 @@ class Door:
 
         Not for ever: the key's owner may be let in one day, and what a callable says may change.
         """
-        ban = self.bans.ask(address, self.clock.now)
+        ban = self._ban(address)
         until = self.clock.now + self.limits.barred_key_s
         self.keys.add(key, until if ban is None else min(ban.until, until), "refused not long ago")
 
+    def _ban(self, address: Address) -> Ban | None:
+        """Return the ban that ends last of those on the participant that ``address`` is."""
+        asked = (self.bans.ask(each, self.clock.now) for each in self.lineage.line(address))
+        return max((ban for ban in asked if ban), key=lambda ban: ban.until, default=None)
+
     def _admits(self, address: Address) -> bool:
+        if isinstance(self.admission, Only):
+            return any(map(self.admission, self.lineage.former(address)))
+        if isinstance(self.admission, AllBut):
+            return all(map(self.admission, self.lineage.line(address)))
         if self.admission is known_peers_only:
-            peer = self.peers.peers.get(address)
-            return peer is not None and peer.wanted
+            return any(map(self._is_known, self.lineage.line(address)))
         try:
             answer: object = self.admission(address)
         except Exception as fault:  # noqa: BLE001  # The application's code; it is told.
@@ -132,6 +152,10 @@ class Door:
             self._admission_failed(f"must return True or False, not {type(answer).__name__}")
             return False
         return answer
+
+    def _is_known(self, address: Address) -> bool:
+        peer = self.peers.peers.get(address)
+        return peer is not None and peer.wanted
 
     def _admission_failed(self, error: str) -> None:
         if self._failures.take(1, self.clock.now):  # Strangers make it be called.
@@ -182,6 +206,7 @@ class Door:
 
     def check(self) -> None:
         """Assert what is bounded here."""
+        self.lineage.check()
         self.bans.check()
         self.keys.check()
         for rates in (self._newcomers, self._answers, self._events):

@@ -19,7 +19,7 @@ from zmqp2p.engine.dead_letters import DeadLetters
 from zmqp2p.engine.door import Defences
 from zmqp2p.engine.instant import Instant
 from zmqp2p.engine.line import MESSAGE_US, SIGNATURE_US, Line, Service
-from zmqp2p.engine.me import Me
+from zmqp2p.engine.me import Me, Told
 from zmqp2p.engine.outcomes import Ended, Outcomes, Waiting
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import Peer, PeerManager, PeerStatus
@@ -33,7 +33,7 @@ from zmqp2p.ids import Address, ChannelId, CurveKey, LinkId, MessageId, Seq, Str
 from zmqp2p.limits import Limits
 from zmqp2p.messages import Envelope, ProtocolMessage, decode_message
 from zmqp2p.objectives.base import Deposit
-from zmqp2p.persistence import FailedMessage, PutIssued, Snapshot
+from zmqp2p.persistence import FailedMessage, Snapshot
 from zmqp2p.records import Contact, PeerRecord
 from zmqp2p.session.inbox import Inbox
 from zmqp2p.session.session import Session
@@ -80,6 +80,8 @@ class Engine:
         self._me = me
         peers = PeerManager(limits, rng)
         self._connections = Connections(self._me, self._clock, limits, rng, self.output, peers)
+        self._issuing = self._connections.issuing
+        self._issuing.load(memory.issued_ms)
         self._ledger = SigningLedger(me.signer, self.output)
         self._channels = Channels(self._ledger, limits, self.output, self)
         self._outcomes = Outcomes(self._connections)
@@ -103,8 +105,9 @@ class Engine:
         memory, self._memory = self._memory, None
         assert memory is not None
         self._me.record = record
-        self.output.writes.append(PutIssued(record.issued_ms))
+        self._issuing.issued(record.issued_ms)
         self._grace_until = self._clock.now + self._limits.subscribe_grace_s
+        self._connections.door.lineage.load(memory.hand_overs)
         self._connections.load(memory.peers)
         self._ledger.load(memory.signed)
         self._outcomes.load(memory)
@@ -146,11 +149,19 @@ class Engine:
         self._outcomes.turn_over()
         return self.output.take()
 
-    def renew(self, record: PeerRecord, *, tell: bool = True) -> None:
-        """Show ``record`` to peers from now on; to those that are connected only to ``tell``."""
-        self.output.writes.append(PutIssued(record.issued_ms))
+    def issue_ms(self) -> int:
+        """Return when this node's next record must be issued, ms since 1970, UTC (REC-8)."""
+        return self._issuing.next_ms()
+
+    def record_is_overtaken(self) -> bool:
+        """Whether peers may know a record of this node that counts more than the one it shows."""
+        return self._issuing.is_overtaken()
+
+    def renew(self, record: PeerRecord, whom: Told) -> None:
+        """Show ``record`` to peers from now on; ``whom`` to tell of those that are connected."""
+        self._issuing.issued(record.issued_ms)
         self._me.record = record
-        self._connections.renew(tell=tell)
+        self._connections.renew(whom)
 
     def hand_over(self, old: Address, contact: Contact) -> None:
         """Keep a link to ``contact`` instead of to ``old``; raises UnknownPeer (HND-3)."""
@@ -161,7 +172,7 @@ class Engine:
 
         After ``grace_s`` seconds nothing of the former key is left.
         """
-        self.output.writes.append(PutIssued(record.issued_ms))
+        self._issuing.issued(record.issued_ms)
         self._connections.rotate(record, grace_s)
 
     def deadline(self) -> float | None:

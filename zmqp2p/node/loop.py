@@ -16,7 +16,7 @@ from zmqp2p.admission import Admission, everyone
 from zmqp2p.chain.base import ChainService
 from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.engine import Engine
-from zmqp2p.engine.me import Me
+from zmqp2p.engine.me import Me, Told
 from zmqp2p.engine.output import Dial, EngineOutput, Watch
 from zmqp2p.errors import Cancelled, EndpointError, InvalidValue, LocalError, P2PError
 from zmqp2p.events import CallbackFailed, ChannelProposed, Event
@@ -132,7 +132,6 @@ class Loop:
         now, now_ms = surroundings.monotonic(), surroundings.utc_ms()
         self._skew_ms = int(parts.limits.clock_skew_max_s * 1000)
         self._clock_offset_ms = now_ms - now * 1000  # Of the wall clock to the steady one.
-        self.record = self._issue(memory.issued_ms, now_ms)
         instance = InstanceId(surroundings.rng.randbytes(INSTANCE_ID_SIZE))
         me = Me(parts.identity, memory.incarnation, instance)
         funding = parts.chain is not None
@@ -142,6 +141,7 @@ class Loop:
         self.handlers = Handlers(self.engine, parts.store, self.desk, later, self._callback_failed)
         self.engine.begin(now, now_ms)
         self.engine.guard(parts.admission, parts.barred)
+        self.record = parts.record_of(self.engine.issue_ms())
         self.engine.start(self.record)
         for peer, known in memory.peers.items():  # Now it is known who is a guest.
             size_bytes = sum(len(body) for _seq, body in known.messages)
@@ -198,11 +198,11 @@ class Loop:
         """
         former = self.record
         both = self._parts.rekey(endpoints)
-        now_ms = self._around.utc_ms()
-        self.record = self._issue(former.issued_ms, now_ms)
+        self.record = self._parts.record_of(self.engine.issue_ms())
         if grace_s is None:
             grace_s = KEY_GRACE_S if both else KEY_HANDOVER_S
-        valid_s = (former.expires_ms - now_ms) / 1000  # Then nobody would take its record any more.
+        # Then nobody would take its record any more.
+        valid_s = (former.expires_ms - self._around.utc_ms()) / 1000
         self.engine.rotate(self.record, grace_s=max(min(grace_s, valid_s), 0.0))
         return self.record
 
@@ -247,25 +247,21 @@ class Loop:
             command()
 
     def _renew_record(self, now: float, now_ms: int) -> None:
-        """Issue a newer record when half of the time is over (REC-7), or the clock was set (REC-8).
+        """Issue a newer record when this one counts no more, or will not soon (REC-7, REC-8)."""
+        whom = self._whom_to_tell(now, now_ms)
+        if whom is not None:
+            self.record = self._parts.record_of(self.engine.issue_ms())
+            self.engine.renew(self.record, whom)
 
-        After the clock was set nobody who is connected is told: a link goes on with the record it
-        began with, whichever of the two times is right.
-        """
+    def _whom_to_tell(self, now: float, now_ms: int) -> Told | None:
+        """Return whom to tell of a newer record; None if none is needed."""
         record, offset_ms = self.record, now_ms - now * 1000
-        was_set = abs(offset_ms - self._clock_offset_ms) > self._skew_ms
-        self._clock_offset_ms = offset_ms if was_set else self._clock_offset_ms
-        if was_set or now_ms >= (record.issued_ms + record.expires_ms) // 2:
-            self.record = self._issue(record.issued_ms, now_ms)
-            self.engine.renew(self.record, tell=not was_set)
-
-    def _issue(self, last_ms: int, now_ms: int) -> PeerRecord:
-        """Return a record newer than the last, unless that was issued in the future (REC-8).
-
-        No clock that is right would take such a one, nor any that is newer than it.
-        """
-        from_future = last_ms > now_ms + self._skew_ms
-        return self._parts.record_of(now_ms if from_future else max(last_ms + 1, now_ms))
+        if abs(offset_ms - self._clock_offset_ms) > self._skew_ms:  # The clock was set.
+            self._clock_offset_ms = offset_ms
+            return Told.NOBODY
+        if self.engine.record_is_overtaken():
+            return Told.MOVING
+        return Told.ALL if now_ms >= (record.issued_ms + record.expires_ms) // 2 else None
 
     def _dial(self, dials: Iterable[Dial]) -> None:
         for dial in dials:

@@ -10,16 +10,20 @@ from zmqp2p.errors import StoreError, StoreForeign, StoreTooNew, StoreTooOld
 from zmqp2p.ids import Address, address_text
 
 APPLICATION_ID = 0x7A703270  # "zp2p", in the file's header: says whose file this is.
-VERSION = 2  # Of the tables below, in the header as user_version. Raise it with every change.
+VERSION = 3  # Of the tables below, in the header as user_version. Raise it with every change.
 
 _TABLES = (
     """CREATE TABLE meta (
         id INTEGER PRIMARY KEY CHECK (id = 1), -- One row.
         owner BLOB NOT NULL CHECK (length(owner) = 20),
         incarnation INTEGER NOT NULL,
-        issued_ms INTEGER NOT NULL DEFAULT 0,
         chain_cursor INTEGER NOT NULL DEFAULT 0
     ) STRICT""",
+    "CREATE TABLE issued (issued_ms INTEGER PRIMARY KEY) STRICT",  # Of this node's records.
+    """CREATE TABLE hand_overs (
+        old BLOB PRIMARY KEY NOT NULL CHECK (length(old) = 20),
+        new BLOB NOT NULL CHECK (length(new) = 20)
+    ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE peers (
         id INTEGER PRIMARY KEY, -- Stands for the 20-byte address in the larger tables.
         address BLOB NOT NULL UNIQUE CHECK (length(address) = 20),

@@ -6,7 +6,9 @@ from zmqp2p.errors import StoreError
 from zmqp2p.ids import Address
 from zmqp2p.persistence import FailedMessage, Held, PastStream, PeerSnapshot, Signed, Snapshot
 
-_META = "SELECT incarnation, issued_ms, chain_cursor FROM meta"
+_META = "SELECT incarnation, chain_cursor FROM meta"
+_ISSUED = "SELECT issued_ms FROM issued ORDER BY issued_ms"
+_HAND_OVERS = "SELECT old, new FROM hand_overs"
 _PEERS = """SELECT id, address, contact, dial, out_stream, acked, acked_digest, in_stream, cursor,
     cursor_digest, in_base, incarnation, instance FROM peers ORDER BY id"""
 _OUTBOX = "SELECT peer, seq, body FROM outbox ORDER BY peer, seq"
@@ -28,8 +30,9 @@ def load(db: sqlite3.Connection, name: str) -> Snapshot:
     Raises:
         StoreError: rows that no version of this package wrote.
     """
-    incarnation, issued_ms, chain_cursor = db.execute(_META).fetchone()
-    snapshot = Snapshot(incarnation, issued_ms, chain_cursor)
+    snapshot = Snapshot(*db.execute(_META).fetchone())
+    snapshot.issued_ms.extend(issued_ms for (issued_ms,) in db.execute(_ISSUED))
+    snapshot.hand_overs.update(db.execute(_HAND_OVERS))
     by_id = _load_peers(db, snapshot.peers)
     try:
         for peer, seq, body in db.execute(_OUTBOX):

@@ -9,7 +9,9 @@ from typing import Any, TypeAlias
 from zmqp2p.ids import Address
 from zmqp2p.persistence import (
     DropDeadLetter,
+    DropHandOver,
     DropHold,
+    DropIssued,
     DropMessages,
     DropObjective,
     DropPastStream,
@@ -19,6 +21,7 @@ from zmqp2p.persistence import (
     PutContact,
     PutCursor,
     PutDeadLetter,
+    PutHandOver,
     PutHold,
     PutIncarnation,
     PutIssued,
@@ -179,7 +182,14 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
     ),
     PutIncarnation: (("UPDATE meta SET incarnation = ?", lambda w, _: (w.incarnation,)),),
     PutChainCursor: (("UPDATE meta SET chain_cursor = ?", lambda w, _: (w.block,)),),
-    PutIssued: (("UPDATE meta SET issued_ms = ?", lambda w, _: (w.issued_ms,)),),
+    PutIssued: (
+        ("INSERT OR REPLACE INTO issued (issued_ms) VALUES (?)", lambda w, _: (w.issued_ms,)),
+    ),
+    DropIssued: (("DELETE FROM issued WHERE issued_ms = ?", lambda w, _: (w.issued_ms,)),),
+    PutHandOver: (
+        ("INSERT OR REPLACE INTO hand_overs (old, new) VALUES (?, ?)", lambda w, _: astuple(w)),
+    ),
+    DropHandOver: (("DELETE FROM hand_overs WHERE old = ?", lambda w, _: (w.old,)),),
 }
 
 

@@ -73,6 +73,7 @@ class Node:
         secret = keccak256(f"{name}/{world.seed}".encode())
         self.identity = Identity.from_secrets(secret, keccak256(secret))
         self.disk = Disk(self._committing, self._committed)
+        self.record: PeerRecord  # The newest that its owner has seen, for others.
         self._loop: Loop | None = None
         self._transport: SimTransport | None = None
         self._commands: deque[Command] = deque()
@@ -93,7 +94,7 @@ class Node:
 
     def add_peer(self, peer: "Node") -> None:
         """Know ``peer``, and keep a link to it; remembered over restarts once it is committed."""
-        record = self._record(peer.identity, peer.endpoint, self._world.utc_ms(peer))
+        record = peer.record
         self._post(Call(lambda engine: engine.add_contact(record)))
 
     def send(self, peer: "Node", message: object) -> Receipt:
@@ -196,7 +197,7 @@ class Node:
             chain=world.chain,  # type: ignore[arg-type]  # Asked by `submit` only.
             policy=approve_all,
             limits=world.limits,
-            record_of=lambda issued_ms: self._record(self.identity, self.endpoint, issued_ms),
+            record_of=self._record_of,
             rekey=self._rekey,
         )
         around = Surroundings(
@@ -205,6 +206,7 @@ class Node:
             lambda: world.utc_ms(self),
         )
         self._loop = Loop(parts, memory, around, self._post, self._submit)
+        self.record = self._loop.record
         self._loop.event_handlers.append(self._on_event)
         self.block = memory.chain_cursor
         world.chain.watch(self)
@@ -245,6 +247,8 @@ class Node:
         handled = list(self._handled)
         self._handled.clear()
         self._world.account.commit(self.address, writes, handled)
+        assert self._loop is not None
+        self.record = self._loop.record
         if self.doom is Doom.AFTER_COMMIT:
             raise Crash
 
@@ -311,9 +315,9 @@ class Node:
     def _on_event(self, event: Event) -> None:
         self.events.append(event)
 
-    def _record(self, identity: Identity, endpoint: str, issued_ms: int) -> PeerRecord:
-        expires_ms = issued_ms + RECORD_LIFETIME_MS
-        return PeerRecord.issue(identity, identity.curve_public, [endpoint], issued_ms, expires_ms)
+    def _record_of(self, issued_ms: int) -> PeerRecord:
+        me, expires_ms = self.identity, issued_ms + RECORD_LIFETIME_MS
+        return PeerRecord.issue(me, me.curve_public, [self.endpoint], issued_ms, expires_ms)
 
 
 class _Run:

@@ -449,3 +449,195 @@ def test_connections_that_were_shut_down_are_told_and_counted() -> None:
         ConnectionsRefused("192.0.2.1", "too many", 6),
     ]
     assert sut.engine.defences().connections == {"too many": 18}
+
+
+# --- Hand-overs ---------------------------------------------------------------------------------
+
+HEIR = SecretKey(b"\x0a" * 32)
+OTHER = SecretKey(b"\x0b" * 32)
+
+
+def with_heir(admission: Admission = everyone) -> Sut:
+    """Return an engine whose application accepted that who was Low is the heir."""
+    sut = guarded(admission)
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW, endpoints=()))
+    sut.turn()
+    hand_over(sut, LOW, HEIR)
+    return sut
+
+
+def hand_over(
+    sut: Sut, old: SecretKey, new: SecretKey, endpoints: tuple[str, ...] = ()
+) -> EngineOutput:
+    """Accept in a turn of its own that who was ``old`` is ``new``."""
+    sut.begin()
+    sut.engine.hand_over(old.address, record_of(new, endpoints=endpoints))
+    return sut.turn()
+
+
+def gets_in(sut: Sut, key: SecretKey, link: int = LINK) -> bool:
+    """Whether ``key``'s owner gets in over a new link."""
+    sut.meet(link, key)
+    return sut.statuses().get(key.address) == "connected"
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("admission", [only_these(LOW.address), known_peers_only])
+def test_the_heir_of_whom_a_list_names_gets_in_and_nobody_else(
+    admission: Admission, restarts: bool
+) -> None:
+    """And so does the former one: its channels are closed under its own address."""
+    sut = with_heir(admission)
+    if restarts:
+        sut = sut.restarted()
+        sut.begin()
+        sut.engine.set_admission(admission)
+        sut.turn()
+    assert gets_in(sut, HEIR, 1)
+    assert gets_in(sut, LOW, 2)
+    assert not gets_in(sut, OTHER, 3)
+
+
+def test_the_heir_of_the_heir_gets_in_too() -> None:
+    sut = with_heir(only_these(LOW.address))
+    hand_over(sut, HEIR, OTHER)
+    assert gets_in(sut, OTHER)
+
+
+def test_a_list_that_names_the_heir_does_not_let_in_whom_he_was() -> None:
+    """The application took the old address from its list: perhaps its key was stolen."""
+    sut = with_heir(only_these(HEIR.address))
+    assert not gets_in(sut, LOW)
+
+
+def test_the_heir_does_not_wait_for_what_was_refused_before() -> None:
+    """His key was refused at the handshake, for a minute."""
+    sut = guarded(only_these(LOW.address))
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW, endpoints=()))
+    sut.turn()
+    assert not gets_in(sut, HEIR, 1)
+    hand_over(sut, LOW, HEIR)
+    assert gets_in(sut, HEIR, 2)
+
+
+@pytest.mark.parametrize("named", [LOW, HEIR])
+def test_nobody_gets_off_a_list_by_a_hand_over(named: SecretKey) -> None:
+    """Neither by becoming another, nor by being again whom he was."""
+    sut = with_heir(all_but_these(named.address))
+    assert not gets_in(sut, HEIR, 1)
+    assert not gets_in(sut, LOW, 2)
+    assert gets_in(sut, OTHER, 3)
+
+
+@pytest.mark.parametrize("banned", [LOW, HEIR])
+@pytest.mark.parametrize("admission", [everyone, known_peers_only, lambda _peer: True])
+def test_nobody_gets_rid_of_a_ban_by_a_hand_over(admission: Admission, banned: SecretKey) -> None:
+    sut = guarded(admission)
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW, endpoints=()))
+    sut.engine.ban(banned.address, 60.0, "floods")
+    sut.turn()
+    hand_over(sut, LOW, HEIR)
+    assert not gets_in(sut, HEIR, 1)
+    assert not gets_in(sut, LOW, 2)
+    sut.turn(later_s=61.0)
+    assert gets_in(sut, HEIR, 3)
+    assert gets_in(sut, LOW, 4)
+
+
+def test_of_two_bans_the_longer_one_counts() -> None:
+    sut = with_heir()
+    ban(sut, LOW, 60.0)
+    ban(sut, HEIR, 30.0)
+    sut.turn(later_s=31.0)
+    assert not gets_in(sut, HEIR)
+    assert sut.engine.defences().bans.keys() == {LOW.address}
+    ban(sut, HEIR, 10.0)
+    door = sut.engine._connections.door  # noqa: SLF001  # It is asked when to dial again.
+    assert door.closed_until(HEIR.address) == pytest.approx(sut.now - 31.0 + 60.0)
+
+
+def test_an_heir_who_gets_in_by_it_is_dialed_at_once() -> None:
+    sut = guarded(only_these(LOW.address))
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW, endpoints=()))
+    sut.turn()
+    output = hand_over(sut, LOW, HEIR, ("tcp://127.0.0.1:9",))
+    assert [dial.peer for dial in output.dials] == [HEIR.address]
+
+
+def test_an_heir_who_was_turned_away_before_is_dialed_at_once() -> None:
+    endpoints = ("tcp://127.0.0.1:9",)
+    sut = guarded(everyone)
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW, endpoints=()))
+    sut.engine.add_contact(record_of(HEIR, endpoints=endpoints))
+    sut.turn()
+    sut.meet(LINK, HEIR, hello_of(HEIR, record_of(HEIR, endpoints=endpoints)))
+    sut.begin()
+    sut.engine.set_admission(only_these(LOW.address))
+    assert sut.turn().closes == [LINK]
+    output = hand_over(sut, LOW, HEIR, endpoints)
+    assert [dial.peer for dial in output.dials] == [HEIR.address]
+
+
+def test_an_heir_is_dialed_at_once_when_the_ban_of_whom_he_was_ends() -> None:
+    sut = guarded(everyone)
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW, endpoints=()))
+    sut.turn()
+    ban(sut, LOW, math.inf)
+    assert hand_over(sut, LOW, HEIR, ("tcp://127.0.0.1:9",)).dials == []
+    assert sut.until(sut.now + 100.0).dials == []
+    sut.begin()
+    sut.engine.unban(LOW.address)
+    assert [dial.peer for dial in sut.turn().dials] == [HEIR.address]
+
+
+@pytest.mark.parametrize("banned", [LOW, HEIR])
+def test_a_ban_ends_the_links_of_both_addresses_and_its_end_lets_both_in(
+    banned: SecretKey,
+) -> None:
+    sut = with_heir()
+    assert gets_in(sut, LOW, 1)
+    assert gets_in(sut, HEIR, 2)
+    assert sorted(ban(sut, banned).closes) == [1, 2]
+    sut.begin()
+    assert sut.engine.unban((HEIR if banned is LOW else LOW).address)
+    assert not sut.engine.unban(LOW.address)
+    sut.turn()
+    assert gets_in(sut, HEIR, 3)
+    assert gets_in(sut, LOW, 4)
+
+
+def test_a_hand_over_by_who_is_banned_ends_the_links_of_his_heir() -> None:
+    sut = guarded(everyone)
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW, endpoints=()))
+    sut.turn()
+    ban(sut, LOW)
+    assert gets_in(sut, HEIR)
+    output = hand_over(sut, LOW, HEIR)
+    assert byes(output) == [(LINK, ByeCode.NOT_ALLOWED)]
+
+
+def test_who_is_itself_again_takes_his_place_with_him() -> None:
+    """HND-3: the application undoes it; those who came by it go."""
+    sut = with_heir(only_these(LOW.address))
+    hand_over(sut, HEIR, OTHER)
+    assert gets_in(sut, HEIR, 1)
+    assert gets_in(sut, OTHER, 2)
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW, endpoints=()))
+    assert sorted(sut.turn().closes) == [1, 2]
+    assert not gets_in(sut, HEIR, 3)
+    assert gets_in(sut, LOW, 4)
+
+
+def test_a_function_is_asked_for_each_address_alone() -> None:
+    """It may know who is whom better than the node: it is the application's."""
+    sut = with_heir(lambda peer: peer == LOW.address)
+    assert not gets_in(sut, HEIR, 1)
+    assert gets_in(sut, LOW, 2)

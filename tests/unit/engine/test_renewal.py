@@ -14,6 +14,7 @@ from tests.engine_world import (
     record_of,
 )
 from tests.frames import OTHER_INSTANCE, UNSAID, progress_of
+from zmqp2p.engine.me import Told
 from zmqp2p.ids import Seq
 from zmqp2p.persistence import PutCursor, PutIssued
 from zmqp2p.wire.frames import Data, Hello, Ping, Pong
@@ -60,7 +61,7 @@ def test_a_newer_record_is_shown_to_those_whom_this_node_dialed() -> None:
     sut.meet(LINK, LOW)
     newer = record_of(MIDDLE, issued_ms=START_MS + HOUR_MS)
     sut.begin()
-    sut.engine.renew(newer)
+    sut.engine.renew(newer, Told.ALL)
     output = sut.turn()
     (hello,) = (f for f in frames_on(output, dialed) if isinstance(f, Hello))
     assert hello.record == newer.encode()
@@ -75,7 +76,7 @@ def test_a_dial_that_has_not_been_answered_is_not_greeted_twice() -> None:
     sut = Sut(MIDDLE)
     dialed = sut.dial(LOW)
     sut.begin()
-    sut.engine.renew(record_of(MIDDLE, issued_ms=START_MS + HOUR_MS))
+    sut.engine.renew(record_of(MIDDLE, issued_ms=START_MS + HOUR_MS), Told.ALL)
     assert frames_on(sut.turn(), dialed) == []
 
 

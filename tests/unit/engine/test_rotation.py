@@ -20,6 +20,7 @@ from tests.engine_world import (
 from tests.frames import OTHER_INSTANCE
 from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import SecretKey
+from zmqp2p.engine.me import Told
 from zmqp2p.engine.output import Dial, EngineOutput
 from zmqp2p.events import LinkRefused, PeerConnected, PeerDisconnected
 from zmqp2p.ids import CurveKey, LinkId
@@ -441,3 +442,72 @@ def test_duplicate_links_of_the_newest_keys_end_as_before() -> None:
     assert mine in sut.done.closes  # Given up: Low has come in meanwhile.
     assert [link for link in output.closes if link == old] == [old]
     assert NEW not in sut.done.closes
+
+
+# --- A record that counts less than another (REC-8) ---------------------------------------------
+
+
+def test_who_is_on_a_link_of_the_former_key_is_told_of_a_record_that_counts() -> None:
+    """It was told of one that it could not take; when that link ends, it has no way back."""
+    sut = dialed_low()
+    dialed = sut.last_link
+    sut.meet(OLD, HIGH)
+    dials = rotate(sut).dials
+    new = sut.last_link - len(dials) + 1 + [dial.peer for dial in dials].index(LOW.address)
+    sut.up(new, curve_of(LOW), dialed=True)
+    sut.hear(new, hello_of(LOW))
+    sut.until(sut.now + 0.3)
+    assert sut.record is not None
+    record = replace_issued(sut.record, sut.key, sut.utc_ms + 5)
+    sut.begin()
+    sut.engine.renew(record, Told.MOVING)
+    output = sut.settle()
+    assert frames_on(output, OLD) == [Who()]
+    (hello,) = hellos(output, dialed)
+    assert hello.extensions == {NEWEST_RECORD: record.encode()}
+    assert frames_on(output, new) == []
+    sut.begin()
+    sut.engine.renew(replace_issued(record, sut.key, sut.utc_ms + 6), Told.NOBODY)
+    assert sut.settle().frames == []
+
+
+def replace_issued(record: PeerRecord, key: SecretKey, issued_ms: int) -> PeerRecord:
+    """Return the same record, issued at another time."""
+    return record_of(key, issued_ms=issued_ms, curve_key=record.curve_key)
+
+
+def test_whoever_knows_a_newer_record_makes_this_node_issue_one() -> None:
+    """It was dialed, and CURVE has proven its key."""
+    sut = Sut(MIDDLE)
+    link = sut.dial(LOW)
+    assert not sut.engine.record_is_overtaken()
+    sut.hear(link, Bye(ByeCode.RECORD_SUPERSEDED, "IDN-4"))
+    assert sut.engine.record_is_overtaken()
+
+
+@pytest.mark.parametrize(
+    "code", [code for code in ByeCode if code is not ByeCode.RECORD_SUPERSEDED]
+)
+def test_no_other_refusal_makes_this_node_issue_a_record(code: ByeCode) -> None:
+    sut = Sut(MIDDLE)
+    sut.hear(sut.dial(LOW), Bye(code, "for a reason"))
+    assert not sut.engine.record_is_overtaken()
+
+
+def test_a_stranger_cannot_make_this_node_issue_a_record() -> None:
+    """He dials it, with or without a HELLO: nothing that is not proven makes a node sign."""
+    sut = Sut(MIDDLE)
+    sut.up(OLD, curve_of(HIGH))
+    sut.hear(OLD, Bye(ByeCode.RECORD_SUPERSEDED, "IDN-4"))
+    sut.meet(NEW, HIGH)
+    sut.hear(NEW, Bye(ByeCode.RECORD_SUPERSEDED, "IDN-4"))
+    assert not sut.engine.record_is_overtaken()
+
+
+def test_that_the_former_key_is_replaced_is_no_news() -> None:
+    """IDN-4: who knows the new one refuses the former, as he must."""
+    sut = dialed_low()
+    dialed = sut.last_link
+    rotate(sut)
+    sut.hear(dialed, Bye(ByeCode.RECORD_SUPERSEDED, "IDN-4"))
+    assert not sut.engine.record_is_overtaken()

@@ -11,7 +11,7 @@ from zmqp2p.engine.output import Watch
 from zmqp2p.events import ChannelProposed, Event
 from zmqp2p.identity import Identity, new_curve_secret
 from zmqp2p.ids import ChannelId
-from zmqp2p.limits import DEFAULT_LIMITS
+from zmqp2p.limits import DEFAULT_LIMITS, REISSUE_MIN_S
 from zmqp2p.messages import encode_message, message
 from zmqp2p.node.build import rekey
 from zmqp2p.node.deliveries import Delivery, Done, Handler, current_delivery
@@ -63,6 +63,7 @@ class Side:
 
     def __init__(self, world: World, name: str) -> None:
         """Start it, listening at an endpoint of its own name."""
+        self.listens = True  # As far as its record says.
         self.astray_s = 0.0  # How far its own wall clock is ahead of the others'.
         self.identity = Identity.generate()
         self.world, self.name = world, name
@@ -97,7 +98,7 @@ class Side:
 
     def record_of(self, issued_ms: int) -> PeerRecord:
         """The record, valid for two days."""
-        key, endpoints = self.identity.curve_public, (self.endpoint,)
+        key, endpoints = self.identity.curve_public, (self.endpoint,) if self.listens else ()
         return PeerRecord.issue(self.identity, key, endpoints, issued_ms, issued_ms + 2 * DAY_MS)
 
     def _rekey(self, _endpoints: object) -> bool:
@@ -132,7 +133,8 @@ def test_a_record_is_renewed_at_half_of_its_life_and_stored_as_issued(world: Wor
     world.alice.turn()
     assert loop.record is second
     world.alice.store.close()
-    assert world.alice.store.open(world.alice.identity.address, 1).issued_ms == second.issued_ms
+    memory = world.alice.store.open(world.alice.identity.address, 1)
+    assert memory.issued_ms == [first.issued_ms, second.issued_ms]
 
 
 def test_a_wall_clock_set_back_does_not_take_the_record_back(world: World) -> None:
@@ -270,6 +272,129 @@ def test_whoever_took_a_record_from_the_future_takes_the_right_one_later(world: 
         assert isinstance(known, PeerRecord)
         assert known == other.loop.record
         assert known.issued_ms <= one.utc_ms()
+
+
+def known_to(side: Side, other: Side) -> PeerRecord:
+    """Return what ``side`` knows of ``other``, and would dial."""
+    book = side.loop.engine._connections.peers  # noqa: SLF001  # Nobody else knows.
+    known = book.peer(other.identity.address).contact
+    assert isinstance(known, PeerRecord)
+    return known
+
+
+def rotate(side: Side) -> PeerRecord:
+    """Give ``side`` another key, with no time for the former one, in a turn of its own."""
+    side.turn()
+    record = side.loop.rotate(None, 0.0)
+    side.turn()
+    return record
+
+
+def test_a_record_that_is_a_little_ahead_is_replaced_though_a_later_one_is_not(
+    world: World,
+) -> None:
+    """REC-8, IDN-4: as under seeds 702518 and 708328 of the simulated rotation.
+
+    Bob takes a record that is 173 s ahead and sees nothing of the next, 45 minutes ahead. When the
+    clock is right and the key replaced again, he must take the new one, and not in 173 s.
+    """
+    alice, bob = world.alice, world.bob
+    alice.astray_s = 173.0
+    restart(alice)
+    meet(world)
+    assert known_to(bob, alice).issued_ms > bob.utc_ms() + 170_000
+    alice.astray_s = 2700.0
+    restart(alice)
+    rotate(alice)
+    settle(world, 1.0)
+    assert not connected(alice)
+    alice.astray_s = 0.0
+    restart(alice)
+    record = rotate(alice)
+    settle(world, 1.0)
+    assert connected(alice)
+    assert known_to(bob, alice) == record
+
+
+def test_a_key_that_was_replaced_while_the_clock_was_behind_is_known_once_it_is_right(
+    world: World,
+) -> None:
+    """REC-8: nobody is asked, and nobody has to wait until the time of the former one has come.
+
+    For the clock that was 100 s behind, the former record lay too far in the future to count.
+    """
+    alice, bob = world.alice, world.bob
+    alice.astray_s = 250.0
+    restart(alice)
+    meet(world)
+    former = known_to(bob, alice)
+    alice.astray_s = -100.0
+    rotate(alice)
+    assert alice.loop.record.issued_ms < former.issued_ms
+    settle(world, 1.0)
+    assert known_to(bob, alice) == former
+    assert not connected(alice)
+    alice.astray_s = 0.0  # Too little for the clock to count as set.
+    settle(world, 1.0)
+    assert alice.loop.record.issued_ms == former.issued_ms + 1
+    assert known_to(bob, alice) == alice.loop.record
+    assert connected(alice)
+
+
+def test_who_cannot_be_dialed_is_told_over_the_link_there_is(world: World) -> None:
+    """REC-8, IDN-5: what it was told at the rotation did not count; it must not be lost for that.
+
+    Its link of the former key goes on for a while, and in that time the clock is set right.
+    """
+    alice, bob = world.alice, world.bob
+    alice.astray_s = 250.0
+    restart(alice)
+    bob.listens = False
+    restart(bob)
+    bob.loop.engine.add_contact(alice.loop.record)
+    world.run()
+    assert connected(bob)
+    former = known_to(bob, alice)
+    alice.astray_s = -100.0
+    alice.turn()
+    alice.loop.rotate(None, 30.0)
+    settle(world, 1.0)
+    assert known_to(bob, alice) == former
+    alice.astray_s = 0.0
+    settle(world, 1.0)
+    assert known_to(bob, alice) == alice.loop.record
+    settle(world, 40.0)  # Beyond the grace.
+    assert connected(bob)
+
+
+def test_a_node_that_remembers_nothing_gets_in_when_the_time_of_its_last_record_has_come(
+    world: World,
+) -> None:
+    """IDN-4: its store is new, its clock was ahead, and its key is another one now.
+
+    Bob says RECORD_SUPERSEDED until it issues another record, which it does once in 30 s.
+    """
+    alice, bob = world.alice, world.bob
+    alice.astray_s = 70.0
+    restart(alice)
+    meet(world)
+    settle(world, 1.0)  # Or the new store would be taken for an old one.
+    former_ms = known_to(bob, alice).issued_ms
+    alice.astray_s = 0.0
+    alice.transport.close()
+    alice.store.close()
+    alice.store = MemoryStore()
+    restart(alice)
+    rotate(alice)
+    alice.loop.engine.add_contact(bob.loop.record)
+    issued = set()
+    while not connected(alice):
+        settle(world, 0.5)
+        issued.add(alice.loop.record.issued_ms)
+        assert alice.utc_ms() < former_ms + 1000 * (REISSUE_MIN_S + 6), "not even then"
+    assert alice.utc_ms() > former_ms
+    assert len(issued) <= 2 + 100 / REISSUE_MIN_S
+    assert max(issued) <= alice.utc_ms()
 
 
 # --- Runs that end ------------------------------------------------------------------------------

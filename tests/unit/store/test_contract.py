@@ -8,7 +8,9 @@ import pytest
 from zmqp2p.errors import LocalError, StoreError, StoreForeign
 from zmqp2p.ids import Address, ChannelId, InstanceId, Seq, StreamDigest, StreamId
 from zmqp2p.persistence import (
+    DropHandOver,
     DropHold,
+    DropIssued,
     DropMessages,
     DropObjective,
     DropRefusals,
@@ -17,6 +19,7 @@ from zmqp2p.persistence import (
     PutChainCursor,
     PutContact,
     PutCursor,
+    PutHandOver,
     PutHold,
     PutIncarnation,
     PutIssued,
@@ -147,13 +150,37 @@ def test_everything_written_of_the_node_is_found_again(store: Store) -> None:
     snapshot = written(
         store,
         PutIssued(NOW_MS + 1),
+        PutIssued(NOW_MS),
+        PutHandOver(BOB, CAROL),
         PutChainCursor(12),
         PutObjective(CHANNEL, b"one"),
         PutObjective(OTHER_CHANNEL, b"two"),
     )
     assert snapshot == Snapshot(
-        NOW_MS + 1, NOW_MS + 1, 12, objectives={CHANNEL: b"one", OTHER_CHANNEL: b"two"}
+        NOW_MS + 1,
+        12,
+        issued_ms=[NOW_MS, NOW_MS + 1],
+        hand_overs={BOB: CAROL},
+        objectives={CHANNEL: b"one", OTHER_CHANNEL: b"two"},
     )
+
+
+def test_what_the_node_need_not_remember_is_forgotten(store: Store) -> None:
+    snapshot = written(
+        store,
+        PutIssued(1),
+        PutIssued(2),
+        PutIssued(2),
+        DropIssued(1),
+        DropIssued(3),
+        PutHandOver(BOB, CAROL),
+        PutHandOver(CAROL, BOB),
+        PutHandOver(CAROL, ALICE),
+        DropHandOver(BOB),
+        DropHandOver(ALICE),
+    )
+    assert snapshot.issued_ms == [2]
+    assert snapshot.hand_overs == {CAROL: ALICE}
 
 
 def test_a_contact_is_replaced(store: Store) -> None:
@@ -296,7 +323,7 @@ def test_what_was_not_committed_is_forgotten(store: Store) -> None:
     store.apply([*messages([2]), *messages([1], CAROL), PutIssued(5)])
     snapshot = reopened(store)
     assert snapshot.peers == {BOB: PeerSnapshot(messages=[(Seq(1), b"body 1")])}
-    assert snapshot.issued_ms == 0
+    assert snapshot.issued_ms == []
 
 
 def test_rollback_forgets_the_open_transaction_only(store: Store) -> None:
@@ -432,7 +459,7 @@ def test_a_message_number_used_twice_is_refused_and_the_turn_cannot_be_committed
     with pytest.raises(StoreError, match="cannot write"):
         store.commit()
     snapshot = reopened(store)
-    assert snapshot.issued_ms == 0
+    assert snapshot.issued_ms == []
     assert snapshot.peers[BOB].messages == [(1, b"body 1")]
 
 

@@ -166,7 +166,7 @@ def test_the_stores_own_statements_are_no_key_for_the_application(store: Store) 
     store.open(OWNER, 1)
     store.apply([PutIssued(5)])
     with pytest.raises(LocalError, match="'meta'"):
-        store.transaction.execute("UPDATE meta SET issued_ms = ?", (0,))
+        store.transaction.execute("UPDATE meta SET chain_cursor = ?", (0,))
     store.apply([PutIssued(6)])
     store.commit()
 
@@ -177,7 +177,7 @@ def test_the_store_goes_on_after_a_refusal(transaction: Transaction, store: Stor
     store.apply([PutIssued(7)])
     store.commit()
     store.close()
-    assert store.open(OWNER, 1).issued_ms == 7
+    assert store.open(OWNER, 1).issued_ms == [7]
 
 
 def test_several_statements_at_once_are_refused(transaction: Transaction) -> None:
