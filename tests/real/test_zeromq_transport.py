@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -463,6 +464,31 @@ def test_a_routing_id_in_use_cannot_be_taken_over(tcp: Network, raw: Raw) -> Non
     assert len(bob.ups) == 1
 
 
+def test_a_routing_id_that_is_free_again_does_not_make_another_the_peer(
+    tcp: Network, raw: Raw
+) -> None:
+    """TRN-3: what the second one sends is not the first's, though his link has not ended yet."""
+    bob = tcp.node(bounds=SocketLimits(grace_s=60.0))
+    endpoint = bob.transport.listen(tcp.endpoint())
+    owner, other = (raw.zmq_socket(zmq.DEALER, bob.key) for _ in range(2))
+    other.curve_secretkey, other.curve_publickey = curve_pair()
+    owner.routing_id = other.routing_id = b"same"
+    owner.connect(endpoint)
+    owner.send(b"mine")
+    run(bob, until=bob.received)
+    owner.close()
+    transport: Any = bob.transport
+    (listener,) = transport._listeners  # noqa: SLF001
+    run(bob, until=lambda: not listener._by_fd)  # noqa: SLF001  # It has heard of the end.
+    other.connect(endpoint)
+    other.send(b"not his")
+    run(bob, until=lambda: len(bob.received()) == 2)
+    first, second = bob.ups
+    assert first.curve_key == raw.key != second.curve_key
+    assert bob.received(first.link) == [(b"mine",)]
+    assert [down.link for down in bob.downs] == [first.link]
+
+
 def test_a_user_id_that_a_peer_gives_itself_is_ignored(null: Network, raw: Raw) -> None:
     bob = null.node()
     endpoint = bob.transport.listen(null.endpoint())
@@ -531,6 +557,20 @@ def test_nobody_is_admitted_while_the_node_does_not_ask_for_news(tcp: Network) -
     alice, bob = tcp.node(bounds=HASTY), tcp.node()
     endpoint = bob.transport.listen(tcp.endpoint())
     assert verdict(alice, endpoint, bob.key)[0] is DownReason.NOT_ZP2P
+
+
+def test_nobody_is_admitted_where_there_is_nobody_to_ask(tcp: Network, raw: Raw) -> None:
+    """Libzmq would let every key in if the domain were not enforced."""
+    alice, bob = tcp.node(), tcp.node()
+    endpoint = bob.transport.listen(tcp.endpoint())
+    made: Any = bob.transport
+    made._zap.close()  # noqa: SLF001
+    elsewhere, reactor = raw.context, made._reactor  # noqa: SLF001
+    made._zap = ZapHandler(elsewhere, reactor, admit_everyone, curve=True)  # noqa: SLF001
+    link = alice.transport.dial(endpoint, bob.key)
+    run(alice, bob, until=lambda: alice.downs or alice.ups)
+    assert [down.link for down in alice.downs] == [link]
+    assert alice.ups == bob.ups == []
 
 
 def storm(endpoint: str) -> None:

@@ -1,14 +1,14 @@
 """The door: who may be a peer, and how little those who may not can make a node do."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from tests.engine_world import HIGH, LOW, MIDDLE, Sut, curve_of, frames_on, hello_of, record_of
 from zmqp2p.admission import Admission, all_but_these, everyone, known_peers_only, only_these
 from zmqp2p.codes import ByeCode
-from zmqp2p.crypto import SecretKey
+from zmqp2p.crypto import SecretKey, Signature
 from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.door import claimed_address
 from zmqp2p.engine.output import EngineOutput
@@ -391,9 +391,20 @@ def test_sources_that_are_made_up_leave_nothing_behind() -> None:
     assert len(output.frames) <= 1
 
 
+@dataclass(frozen=True)
+class Idle:
+    """A signer whom nobody may ask to sign."""
+
+    address: Address
+
+    def sign(self, digest: bytes) -> Signature:
+        raise AssertionError(digest)
+
+
 def test_nothing_that_is_not_proven_makes_a_node_write_dial_or_sign() -> None:
     """Whatever comes before a HELLO is accepted, and however much of it."""
     sut = guarded(all_but_these(HIGH.address))
+    sut.engine._me.signer = Idle(sut.address)  # noqa: SLF001
     forged = replace(hello_of(LOW), record=record_of(LOW).encode()[:-1] + b"\0")
     stale = hello_of(LOW, record_of(LOW, issued_ms=1, lifetime_ms=1))
     stolen = hello_of(LOW)  # Over the key of another.
