@@ -17,6 +17,7 @@ from typing import Any
 from tests.real.hostile.attacker import Task
 from tests.real.hostile.attacks import Attack
 from tests.real.hostile.children import child
+from tests.real.hostile.cores import give_node_its_core, give_way, keep_off_its_core
 from tests.real.hostile.traffic import Traffic
 from tests.real.hostile.victim import Setting
 from tests.real.parties import until, until_connected
@@ -101,8 +102,11 @@ class Arena:
     def __init__(self, folder: Path, stack: ExitStack, **setting: Any) -> None:
         self._folder = folder
         told = Setting(key=str(folder / "victim.key"), store=str(folder / "victim.db"), **setting)
-        self.victim = stack.enter_context(child("tests.real.hostile.victim", told.to_text()))
-        self._attacker = stack.enter_context(child(ATTACKER))  # Starts meanwhile.
+        self.victim = stack.enter_context(
+            child("tests.real.hostile.victim", told.to_text(), place=give_node_its_core)
+        )
+        keep_off_its_core(0)
+        self._attacker = stack.enter_context(child(ATTACKER, place=give_way))  # Starts meanwhile.
         self.record = PeerRecord.parse(self.victim.read())
         alice = P2PService(None, identity=Identity.generate(), security=told.security)
         self.alice = stack.enter_context(alice)
@@ -112,7 +116,10 @@ class Arena:
 
     def control(self, attack: Attack, seconds: float, per_s: float) -> list[float]:
         """Return the latencies while the attack goes on elsewhere, on a socket that swallows."""
-        with child("tests.real.hostile.sink") as sink, child(ATTACKER) as attacker:
+        with (
+            child("tests.real.hostile.sink", place=give_way) as sink,
+            child(ATTACKER, place=give_way) as attacker,
+        ):
             attacker.ask(Task(attack.name, sink.read(), seconds).to_line())
             attacker.tell("go")
             latencies = self.traffic.during(seconds, per_s)
