@@ -159,7 +159,7 @@ class Loop:
         for command in commands:
             self._run(command)
         engine.tick()
-        self._deliver()
+        self._deliver(now)
         self.settle()
 
     def patience_s(self) -> float | None:
@@ -224,16 +224,24 @@ class Loop:
 
     # --- Inside ---------------------------------------------------------------------------------
 
-    def _deliver(self) -> None:
-        """Let handlers have what waits, for a while: others wait for this turn's acks."""
+    def _deliver(self, began_at: float) -> None:
+        """Let handlers have what waits, for a while: others wait for the acks of this turn.
+
+        Where others are connected, what was read for it since ``began_at`` is part of that while;
+        but a quarter is left whatever was read.
+        """
         engine, limits, monotonic = self.engine, self._parts.limits, self._around.monotonic
         at = monotonic()
-        until = at + (limits.turn_shared_max_s if engine.shared else limits.turn_max_s)
+        until = at + limits.turn_max_s
+        if engine.shared:
+            most_s = limits.turn_shared_max_s
+            until = max(began_at + most_s, at + most_s / 4)
         for pending in engine.deliveries(limits.turn_max_messages):
+            read_at = monotonic()
             if pending is not None:
                 self.handlers.deliver(pending)
-            began_at, at = at, monotonic()
-            engine.took(at - began_at)
+            since, at = at, monotonic()
+            engine.took(at - since, read_at - since)
             if at >= until:
                 return
 

@@ -17,8 +17,10 @@ from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.ids import Seq, StreamDigest, StreamId
 from zmqp2p.limits import BODY_MAX_BYTES, PART_MAX_BYTES, Limits
 from zmqp2p.session.parts import Assembly, is_part, reserve_bytes
-from zmqp2p.session.room import MESSAGE_BYTES, InboxRoom
+from zmqp2p.session.room import MESSAGE_BYTES, Allowance, InboxRoom
 from zmqp2p.wire.frames import Refusal
+
+_NOTHING = Allowance(0, 0)
 
 
 class Accepted(Enum):
@@ -66,6 +68,7 @@ class Inbox:
         # How far this node has permitted the peer to go: the number, and the bytes in all. None
         # before it has said anything.
         self._permitted: tuple[int, int] | None = None
+        self._promised = _NOTHING  # Counted in the room, if it is a guest.
         self._total_bytes = 0  # Of all that has come.
         self.barred = False  # Whether a message in parts may not be begun for the present.
         self._queue: deque[Waiting] = deque()
@@ -168,6 +171,7 @@ class Inbox:
     def close(self) -> None:
         """Nothing of it is of use any more: give back its room."""
         self._turn_away(0, 0)
+        self._promise(0, 0)
         self._begin_parts(-self._parts.reserved_bytes)
         self._grow(-self._size_bytes, -self._kept)
 
@@ -200,7 +204,11 @@ class Inbox:
             messages, size_bytes = self._guest_window(messages, size_bytes)
         number, total_bytes = self._permitted or (0, 0)
         number = max(number, self.received + messages)
-        self._permitted = number, max(total_bytes, self._total_bytes + size_bytes)
+        total_bytes = max(total_bytes, self._total_bytes + size_bytes)
+        self._permitted = number, total_bytes
+        if self._guest:
+            ahead_bytes = total_bytes - self._total_bytes + self._size_bytes
+            self._promise(number - self.cursor, ahead_bytes)
         if not self._has_room(*self._turned_away):
             return messages, self._awaited_bytes
         left_bytes = self._room.left_bytes(self._room_bytes, guest=self._guest)
@@ -223,6 +231,7 @@ class Inbox:
             self._room.add(-held[0], -held[1], guest=self._guest)
             self._guest = guest
             self._room.add(*held, guest=guest)
+            self._promise(0, 0)  # Until it is told its window again.
 
     def check(self) -> None:
         """Assert the invariant."""
@@ -282,11 +291,28 @@ class Inbox:
         """Return what a guest may bring while others are connected."""
         limits, parts = self._limits, self._parts
         whole = self.received - self.cursor - self._unkept - parts.count
-        left_bytes = limits.guest_window_bytes - self._size_bytes + parts.reserved_bytes
+        share = self._room.guest_share(
+            self._promised,
+            Allowance(limits.guest_window_messages, limits.guest_window_bytes),
+            Allowance(limits.guest_window_min_messages, limits.guest_window_min_bytes),
+        )
+        left_bytes = share.size_bytes - self._size_bytes + parts.reserved_bytes
         return (
-            min(messages, max(limits.guest_window_messages - whole, 0)),
+            min(messages, max(share.messages - whole, 0)),
             min(size_bytes, max(left_bytes, 0) + self._awaited_bytes),
         )
+
+    def _promise(self, messages: int, size_bytes: int) -> None:
+        """Count in the room what this guest may have here, but not what it got when it was alone.
+
+        For that, what the others may have would be less, until it is used up.
+        """
+        limits = self._limits
+        promised = Allowance(
+            min(messages, limits.guest_window_messages), min(size_bytes, limits.guest_window_bytes)
+        )
+        self._room.promise(self._promised, promised)
+        self._promised = promised
 
     def _permits(self, new: tuple[bytes, ...], size_bytes: int) -> bool:
         """Whether so much was permitted to the peer, now or earlier (WIN-1)."""

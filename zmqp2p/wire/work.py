@@ -12,7 +12,7 @@ from zmqp2p.limits import BATCH_MAX_MESSAGES
 # Microseconds, measured on the project's reference machine (docs/adr/README.md).
 FRAME_US = 25  # Read, decode a small header, take it in.
 HELLO_US = 200  # Recover the signer of a record; answer.
-_BODY_US = 4  # Decode, digest, keep.
+_BODY_US = 2  # Decode, digest, keep.
 _HEADER_BYTES_PER_US = 10  # MessagePack of many small items: the dearest bytes there are.
 _BODY_BYTES_PER_US = 400  # Copied, and hashed for the stream's digest.
 
