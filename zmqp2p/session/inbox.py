@@ -69,6 +69,8 @@ class Inbox:
         # before it has said anything.
         self._permitted: tuple[int, int] | None = None
         self._promised = _NOTHING  # Counted in the room, if it is a guest.
+        # What came last and was not kept, in one go: where it ends, and its bytes.
+        self._ahead = (0, 0)
         self._total_bytes = 0  # Of all that has come.
         self.barred = False  # Whether a message in parts may not be begun for the present.
         self._queue: deque[Waiting] = deque()
@@ -94,6 +96,7 @@ class Inbox:
             Contradiction: they do not follow on what was received before (RES-11).
         """
         if seq > self.received + 1:
+            self._run_ahead(seq, bodies)
             return Accepted.GAP
         new = bodies[self.received + 1 - seq :]
         if not new:
@@ -107,7 +110,9 @@ class Inbox:
             through = seq + len(bodies) - 1
             raise Contradiction(f"message {through} does not follow on what came before it")
         if not self._fits(new, size_bytes):
+            self._run_ahead(Seq(self.received + 1), new)
             return Accepted.FULL
+        self._ahead = (0, 0)
         if self._parts.count or any(map(is_part, new)):
             for body, after in zip(new, digests, strict=True):
                 self._keep(body, after)
@@ -313,6 +318,19 @@ class Inbox:
         )
         self._room.promise(self._promised, promised)
         self._promised = promised
+
+    def _run_ahead(self, seq: Seq, bodies: tuple[bytes, ...]) -> None:
+        """Count what comes and is not kept: of it too, only the window's bytes were permitted.
+
+        From where the sender goes back to, it counts anew (WIN-1).
+        """
+        end, size_bytes = self._ahead
+        if seq < end:
+            size_bytes = 0
+        size_bytes += sum(map(len, bodies))
+        self._ahead = seq + len(bodies), size_bytes
+        if self._permitted is not None and size_bytes > self._permitted[1] - self._total_bytes:
+            raise PeerError("WIN-1", f"{size_bytes} bytes that are ahead exceed the window")
 
     def _permits(self, new: tuple[bytes, ...], size_bytes: int) -> bool:
         """Whether so much was permitted to the peer, now or earlier (WIN-1)."""

@@ -30,7 +30,7 @@ LOAD_TIMES = 1.5
 WARM_S = 0.5
 HEADER = (
     f"{'P95 in ms of':<24} {'quiet':>7} {'load':>7} {'attack':>8} {'times':>6} {'worst':>7} "
-    f"{'RSS MiB':>8} {'file KiB':>8} {'fds':>14} {'cores':>5}"
+    f"{'RSS MiB':>8} {'file KiB':>8} {'fds':>14} {'cores':>9}"
 )
 
 
@@ -66,10 +66,11 @@ def _measure(attack: Attack, options: argparse.Namespace) -> bool:
 def _row(attack: Attack, p95s: tuple[float, float, float], outcome: Outcome) -> str:
     quiet, load, p95 = (1000 * each for each in p95s)
     fds = "/".join(map(str, outcome.descriptors))
+    cores = "/".join(f"{each:.2f}" for each in outcome.cores)
     return (
         f"{attack.name:<24} {quiet:7.2f} {load:7.2f} {p95:8.2f} {p95 / quiet:6.1f} "
         f"{1000 * max(outcome.latencies):7.0f} {outcome.rss_growth_bytes / 2**20:8.1f} "
-        f"{outcome.file_growth_bytes / 2**10:8.0f} {fds:>14} {outcome.cores:5.2f}"
+        f"{outcome.file_growth_bytes / 2**10:8.0f} {fds:>14} {cores:>9}"
     )
 
 

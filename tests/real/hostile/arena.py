@@ -64,7 +64,7 @@ class Outcome:
     rss_growth_bytes: int
     file_growth_bytes: int
     descriptors: tuple[int, int, int]  # Before, at most, and after.
-    cores: float  # That the victim used while it was attacked.
+    cores: tuple[float, float]  # That the victim and the attacker used meanwhile.
     done: dict[str, int]  # By the attacker.
     names: list[str]  # Of the identities with which he was accepted.
     events: dict[str, int]  # Told to the victim's application, by name.
@@ -133,11 +133,15 @@ class Arena:
             attacker = self._attacker
             prepared = attacker.ask(Task(attack.name, str(self.record), seconds).to_line())
             self._prepare(attack, prepared)
-            cpu_s, since = self.victim.cpu_s, monotonic()
+            cpu_s, since = (self.victim.cpu_s, attacker.cpu_s), monotonic()
             attacker.tell("go")
             latencies = self.traffic.during(seconds, per_s)
             done = json.loads(attacker.read())["done"]
-            cores = (self.victim.cpu_s - cpu_s) / (monotonic() - since)
+            took_s = monotonic() - since
+            cores = (
+                (self.victim.cpu_s - cpu_s[0]) / took_s,
+                (attacker.cpu_s - cpu_s[1]) / took_s,
+            )
             report = self.victim.ask("report")  # Its peers may be forgotten later.
             attacker.end()
         after = self._settled(descriptors.first + _slack(attack))

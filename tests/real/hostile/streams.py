@@ -93,12 +93,15 @@ def large_messages(attacker: Attacker) -> Iterator[None]:
     peer = attacker.peer()
     yield
     body = encode_message(Note(0, "x" * (limits.BODY_MAX_BYTES - 20)))
-    begun = 0
+    begun, window_bytes = 0, WINDOW_BYTES
+    if peer.theirs is not None:  # A sink says none.
+        window_bytes = peer.theirs.window_bytes
     while attacker.goes_on():
         for heard in peer.drain():
             if isinstance(heard, Ack | Pong):
-                begun = peer.seq - 1 - heard.progress.ack
-        if (begun + 1) * len(body) <= WINDOW_BYTES and _bulk(peer, body):
+                begun = peer.seq - 1 - heard.progress.received
+                window_bytes = heard.progress.window_bytes
+        if (begun + 1) * len(body) <= window_bytes and _bulk(peer, body):
             begun += 1
             attacker.count("messages")
 

@@ -313,3 +313,50 @@ def test_what_was_processed_is_promised_anew() -> None:
         for _ in range(messages):
             guest.take()
             guest.done()
+
+
+def ahead(inbox: Inbox, seq: int, *bodies: bytes) -> Accepted:
+    """Let ``bodies`` come that do not follow on what came before; their digest is not looked at."""
+    return inbox.accept(Seq(seq), bodies, chain(STREAM))
+
+
+def test_what_is_not_kept_may_come_up_to_the_windows_bytes_too() -> None:
+    """WIN-1: or a peer could pour in what is not kept, and everybody's frames wait behind it."""
+    guest = inbox_in(crowded(), guest=True)
+    guest.window()
+    for seq in range(2, 6):
+        assert ahead(guest, seq, bytes(BODY_MAX_BYTES)) is Accepted.GAP
+    with pytest.raises(PeerError, match="WIN-1"):
+        ahead(guest, 6, b"x")
+
+
+def test_from_where_a_sender_goes_back_to_it_counts_anew() -> None:
+    """After a loss all of the window comes again."""
+    guest = inbox_in(crowded(), guest=True)
+    guest.window()
+    for _ in range(3):
+        for seq in range(2, 6):
+            assert ahead(guest, seq, bytes(BODY_MAX_BYTES)) is Accepted.GAP
+    assert give(guest, b"x") is Accepted.NEW  # What was missing.
+    assert ahead(guest, 9, bytes(BODY_MAX_BYTES)) is Accepted.GAP
+
+
+def test_what_finds_no_room_counts_with_what_follows_it() -> None:
+    room = InboxRoom(40 * MIB, 40 * MIB)
+    room.crowded = True
+    first, second = inbox_in(room, guest=True), inbox_in(room, guest=True)
+    second.window()
+    parts = split(bytes(16 * MIB))
+    assert give(first, parts[0]) is Accepted.NEW
+    assert give(second, parts[0]) is Accepted.FULL
+    permitted = LIMITS.guest_window_bytes // BODY_MAX_BYTES
+    for seq in range(2, permitted + 1):
+        assert ahead(second, seq, parts[1]) is Accepted.GAP
+    with pytest.raises(PeerError, match="WIN-1"):
+        ahead(second, permitted + 1, parts[1])
+
+
+def test_who_was_told_no_window_yet_is_not_held_to_one() -> None:
+    guest = inbox_in(crowded(), guest=True)
+    for seq in range(2, 20):
+        assert ahead(guest, seq, bytes(BODY_MAX_BYTES)) is Accepted.GAP

@@ -24,7 +24,7 @@ def data_of(*bodies: bytes) -> Data:
         (data_of(*[b"x"] * 15), FRAME_US + 30, FRAME_US + 50),
         (data_of(*[b"x"] * 16), FRAME_US + 32, FRAME_US + 50),
         (data_of(*[b"x"] * 256), FRAME_US + 512, FRAME_US + 530),
-        (Bulk(Seq(1), UNSAID, progress_of(), bytes(limits.BODY_MAX_BYTES)), 650, 750),
+        (Bulk(Seq(1), UNSAID, progress_of(), bytes(limits.BODY_MAX_BYTES)), 270, 300),
     ],
     ids=["ack", "one", "fifteen", "sixteen", "batch", "bulk"],
 )
