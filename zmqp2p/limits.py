@@ -104,7 +104,7 @@ class Limits:
     turn_max_s: float = 0.05  # Twice what so many small ones take.
     # While several peers are connected: no one's flood is felt. What was read for the turn counts
     # too, but for a quarter: without it a flood of frames would hold all messages up.
-    turn_shared_max_s: float = 0.002
+    turn_shared_max_s: float = 0.003
     # Of the time, while others are connected, for messages of guests that take longer than a turn
     # to read (20 ms for 128 KiB of small items). They cannot be broken off: so they must be rare.
     guest_reading_share: float = 0.02

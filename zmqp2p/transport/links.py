@@ -25,8 +25,8 @@ TURN_MAX_MESSAGES = 256
 # Of all sockets together. As much as `Limits.turn_max_messages` small ones, which is processed.
 TURN_MAX_WORK_US = 5_000
 # While there are several links: what is read for one, the others wait for.
-TURN_SHARED_MAX_WORK_US = 1_000
-_PORTION_MIN_US = 50  # Two small frames: beyond 20 busy sockets, some wait for the next call.
+TURN_SHARED_MAX_WORK_US = 2_000
+_PORTION_MIN_US = 50  # Two small frames: beyond 40 busy sockets, some wait for the next call.
 
 DONTWAIT = int(zmq.DONTWAIT)
 SNDMORE = int(zmq.DONTWAIT | zmq.SNDMORE)
