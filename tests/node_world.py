@@ -56,6 +56,7 @@ class World:
 
     def __init__(self, limits: Limits = LIMITS, others: tuple[str, ...] = ("bob",)) -> None:
         self.now = 1000.0
+        self.ran_s = 0.0  # How long threads have run, where a test lets them.
         self.network = MemoryNetwork()
         self.alice = Side(self, "alice", limits)
         self.others = [Side(self, name, limits) for name in others]
@@ -130,7 +131,12 @@ class Side:
         )
         memory = self.store.open(self.address, self.utc_ms())
         self.commands.clear()
-        around = Surroundings(seeded(memory.incarnation), lambda: self.world.now, self.utc_ms)
+        around = Surroundings(
+            seeded(memory.incarnation),
+            lambda: self.world.now,
+            self.utc_ms,
+            lambda: self.world.ran_s,
+        )
         work: list[Deposit | Watch] = []
         self.loop = Loop(parts, memory, around, self.commands.append, work.append)
         self.loop.event_handlers.append(self.events.append)
@@ -168,7 +174,7 @@ class Side:
         self.loop.engine.check()
         self.loop.desk.gate.check()
 
-    def send(self, to: "Side", letter: Letter, expires_in_s: float | None = None) -> Receipt:
+    def send(self, to: "Side", letter: object, expires_in_s: float | None = None) -> Receipt:
         """Send a letter in the next turn; an `OutboxGate.enter` that does not wait."""
         deadline_ms = None if expires_in_s is None else self.utc_ms() + round(expires_in_s * 1000)
         body = encode_message(letter, deadline_ms)

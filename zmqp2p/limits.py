@@ -85,10 +85,14 @@ class Limits:
     inbox_total_max_bytes: int = 512 * MIB  # All peers together; and 512 KiB for each.
     # Of that, all peers together that came by themselves: one and the same may be many of them.
     inbox_guests_max_bytes: int = 48 * MIB  # One largest message in parts, and as much for others.
-    # What one of them may have waiting while others are connected. Twenty that fill a window of
-    # 16,384 are a second's work just to take in, and until that is done, everybody's frames wait.
+    # What one of them may have waiting while others are connected, and all together four times as
+    # much: each has a quarter of what is left. Twenty that fill a window of 16,384 are a second's
+    # work just to take in, of 1,024 0.1 s, and until that is done, everybody's frames wait.
     guest_window_messages: int = 1_024  # A turn: enough for 10,000 a second on a way of 100 ms.
     guest_window_bytes: int = 1 * MIB
+    # However many they are. On a way of 100 ms, more than the rate of a guest.
+    guest_window_min_messages: int = 128
+    guest_window_min_bytes: int = 512 * KIB
     # A message in parts keeps others' from beginning: if it comes slower than this, it must go.
     parts_grace_s: float = 2.0
     parts_rate_bytes: float = 256.0 * KIB  # 2 Mbit/s.
@@ -98,7 +102,12 @@ class Limits:
     turn_max_messages: int = 1_024  # Processed per loop turn and commit: bounds ack latency.
     # Nor is one begun after so long: messages may be dear, and handlers slow.
     turn_max_s: float = 0.05  # Twice what so many small ones take.
-    turn_shared_max_s: float = 0.004  # While several peers are connected: no one's flood is felt.
+    # While several peers are connected: no one's flood is felt. What was read for the turn counts
+    # too, but for a quarter: without it a flood of frames would hold all messages up.
+    turn_shared_max_s: float = 0.003
+    # Of the time, while others are connected, for messages of guests that take longer than a turn
+    # to read (20 ms for 128 KiB of small items). They cannot be broken off: so they must be rare.
+    guest_reading_share: float = 0.02
     # What a peer may send (engine/line.py). Beyond it, it has what the others leave: an idle node
     # takes all it can, a busy one serves the others first. Nothing is lost: messages wait.
     guest_rate_messages: float = 1_000.0  # Of a peer that came by itself; 3 % of what a core does.
@@ -204,7 +213,9 @@ class Limits:
     stuck_connections_max: int = 64  # They do not end: a descriptor and 0.1 to 0.5 MB each.
     unread_connections_max: int = 4_096  # They ended, and nothing of them was read: 40 KB, or more.
     listener_renewal_min_s: float = 10.0
-    early_frames_max: int = 64  # Before HELLO: what was under way when a listener forgot a link.
+    # Before HELLO: what was under way when a listener forgot a link. Of 200 connections with 64
+    # each it took half a second to read them, and an honest peer's frames were one in 200.
+    early_frames_max: int = 16
     # WHO and BYE to strangers, 60 bytes each; one source is given a tenth of them.
     stranger_answers_per_s: float = 1_000.0
     refusal_events_per_s: float = 100.0  # LinkRefused; the rest is counted. A source: a tenth.
@@ -227,10 +238,11 @@ class Limits:
         if self.inbox_guests_max_bytes < 2 * self.message_max_bytes + BODY_MAX_BYTES:
             # Half of it is for complete ones: a guest's largest message could never begin.
             raise InvalidValue("inbox_guests_max_bytes", "must be twice message_max_bytes and more")
-        if self.guest_window_bytes < BODY_MAX_BYTES:
-            raise InvalidValue("guest_window_bytes", f"must be {BODY_MAX_BYTES} or more")
-        if self.guest_window_messages < -(-self.message_max_bytes // PART_MAX_BYTES):
-            raise InvalidValue("guest_window_messages", "must be enough for the parts of a message")
+        if self.guest_window_min_bytes < BODY_MAX_BYTES:
+            raise InvalidValue("guest_window_min_bytes", f"must be {BODY_MAX_BYTES} or more")
+        if self.guest_window_min_messages < -(-self.message_max_bytes // PART_MAX_BYTES):
+            name = "guest_window_min_messages"
+            raise InvalidValue(name, "must be enough for the parts of a message")
         if self.ping_interval_s >= self.silence_max_s:
             raise InvalidValue("ping_interval_s", "must be below silence_max_s")
         if self.attempts_max_per_peer < _ATTEMPTS_MIN:
@@ -246,5 +258,7 @@ _ORDERED = {
     "silence_max_s": "silence_slow_max_s",
     "ban_min_s": "ban_max_s",
     "turn_shared_max_s": "turn_max_s",
+    "guest_window_min_messages": "guest_window_messages",
+    "guest_window_min_bytes": "guest_window_bytes",
 }
 DEFAULT_LIMITS = Limits()

@@ -1,5 +1,6 @@
 """Strangers who take what a node has little of: connections, descriptors, memory."""
 
+import errno
 import socket
 import subprocess
 import sys
@@ -115,6 +116,37 @@ def test_a_stranger_who_never_speaks_zmtp_does_not_stay(tcp: Network, strangers:
     silent = connect(strangers, bob.transport.listen(tcp.endpoint()))
     run(bob, until=lambda: turned_away(bob))
     assert drained(silent)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is shut down, again and again")
+def test_a_source_that_connects_too_fast_does_not_get_through_for_a_while(
+    tcp: Network, strangers: ExitStack
+) -> None:
+    """Each connection costs libzmq's one thread, even one that is shut down at once."""
+    bounds = SocketLimits(connects_per_s_per_source=100.0, connects_burst_per_source=2)
+    bob = tcp.node(bounds=bounds)
+    endpoint = bob.transport.listen(tcp.endpoint())
+    flood = [connect(strangers, endpoint, "127.0.0.2") for _ in range(3)]
+    run(bob, until=lambda: turned_away(bob))
+    assert drained(flood[-1])
+    dropped = strangers.enter_context(socket.socket())
+    dropped.bind(("127.0.0.2", 0))
+    dropped.setblocking(False)
+    assert dropped.connect_ex(("127.0.0.1", port_of(endpoint))) == errno.EINPROGRESS
+    other = connect(strangers, endpoint, "127.0.0.3")  # Later, and it is there.
+    assert other.getpeername()
+    with pytest.raises(OSError, match="not connected"):
+        dropped.getpeername()
+    assert turned_away(bob) == [TurnedAway("127.0.0.2", "too fast from one source", 1)]
+    run(bob, until=lambda: connected(dropped))  # TCP has tried again.
+
+
+def connected(stranger: socket.socket) -> bool:
+    """Tell whether its connection is there."""
+    try:
+        return bool(stranger.getpeername())
+    except OSError:
+        return False
 
 
 def test_a_message_without_end_is_cut_off(plain: Network, strangers: ExitStack) -> None:

@@ -98,6 +98,27 @@ def test_a_source_that_comes_too_fast_is_turned_away_before_a_handshake() -> Non
     assert sut.told() == [TurnedAway("mallory", "too fast from one source", 45)]
 
 
+def test_a_source_whose_connections_are_to_blame_may_open_fewer() -> None:
+    """A handshake and what follows cost more than a connection that says nothing."""
+    sut = arrivals(connects_per_s_per_source=10.0, connects_burst_per_source=15)
+    first, _ = come(sut, "mallory", 100.0)
+    assert not sut.is_too_fast("mallory", 100.0)
+    sut.blame(first, 100.0)
+    victims = [come(sut, "mallory", 100.0)[1] for _ in range(10)]
+    assert victims.count(None) == 5
+    assert sut.is_too_fast("mallory", 100.0)
+    assert not sut.is_too_fast("alice", 100.0)
+
+
+def test_who_goes_on_when_it_is_to_leave_is_cut_off_and_to_blame() -> None:
+    """What it was told last has had time to leave by then."""
+    sut = arrivals(connects_per_s_per_source=1.0, connects_burst_per_source=10)
+    flooding, _ = come(sut, "mallory", 0.0)
+    sut.leave(flooding)
+    assert [sut.goes_on(flooding, 0.0) for _ in range(66)] == [False] * 63 + [True, False, False]
+    assert sut.is_too_fast("mallory", 0.0)
+
+
 def test_who_says_nothing_in_time_is_shut_down() -> None:
     """Whether it never finished its handshake, or did and fell silent."""
     sut = arrivals(first_message_s=15.0)

@@ -367,7 +367,9 @@ class Connections:
     def _received(self, link: Link, parts: tuple[bytes, ...]) -> Session | None:
         """The only place where a peer's mistake is caught."""
         try:
-            return self._frame(link, decode_frame(parts))
+            frame = decode_frame(parts)
+            if not self._comes_too_early(link, frame, sum(map(len, parts))):
+                return self._frame(link, frame)
         except Unwelcome as fault:
             self._refuse(link, fault.code, str(fault))
             if fault.code not in (ByeCode.NOT_ALLOWED, ByeCode.TOO_MANY):  # Not its own doing.
@@ -414,15 +416,21 @@ class Connections:
         if not link.controls.take(frames, self.clock.now):
             raise PeerError("RAT-1", "more frames that bring nothing new than anybody needs")
 
+    def _comes_too_early(self, link: Link, frame: Frame, size_bytes: int) -> bool:
+        """Give up a link on which too much comes before HELLO; True if that is so (HEL-9)."""
+        if link.state is LinkState.ESTABLISHED or isinstance(frame, Hello | Bye):
+            return False
+        link.came_early(size_bytes)
+        if link.early <= self.limits.early_frames_max:
+            return False
+        # Without BYE: a dialer that was forgotten amid much traffic comes again at once.
+        why = f"HEL-9: more than {self.limits.early_frames_max} frames before HELLO"
+        self.door.tell(_refusal(link, ByeCode.PROTOCOL_ERROR, why))
+        self.output.closes.append(link.id)
+        self._drop(link, why)
+        return True
+
     def _ask_who(self, link: Link) -> None:
-        link.early += 1
-        if link.early > self.limits.early_frames_max:
-            # Without BYE: a dialer that was forgotten amid much traffic comes again at once.
-            why = f"HEL-9: more than {self.limits.early_frames_max} frames before HELLO"
-            self.door.tell(_refusal(link, ByeCode.PROTOCOL_ERROR, why))
-            self.output.closes.append(link.id)
-            self._drop(link, why)
-            return
         due = self.clock.now >= link.asked_at + _WHO_INTERVAL_S
         if due and self.door.may_answer(link.remote):
             link.asked_at = self.clock.now

@@ -94,6 +94,7 @@ class Engine:
         self._failed: dict[Address, Pending] = {}  # The last attempt, of those that wait.
         self._retries: Agenda[Address] = Agenda()
         self._held: set[Address] = set()  # Wait for their retry.
+        self._rested_at = 0.0  # When guests may send again what takes long to read.
         self._work_left_us = 0.0  # In `deliveries`, as is the next.
         self._service: Service | None = None
         self._grace_until = 0.0  # Until then a message without a subscriber waits for one.
@@ -250,10 +251,19 @@ class Engine:
                     break
             self._end_service()
 
-    def took(self, took_s: float) -> None:
-        """What `deliveries` yielded last took so long: it counts towards its sender's share."""
-        assert self._service is not None
-        self._service.work_us += took_s * 1e6
+    def took(self, took_s: float, reading_s: float = 0.0) -> None:
+        """What `deliveries` yielded last took so long: it counts towards its sender's share.
+
+        ``reading_s`` of it were over before the application had it. A guest that makes others wait
+        by that rests: all such guests together take a small share of the time.
+        """
+        service, limits = self._service, self._limits
+        assert service is not None
+        service.work_us += took_s * 1e6
+        if reading_s > limits.turn_shared_max_s and not service.contact and self.shared:
+            self._rested_at = max(self._rested_at, self._clock.now)
+            self._rested_at += reading_s / limits.guest_reading_share
+            self._hold_until(service.session, self._rested_at)
 
     def _end_service(self) -> None:
         """Put who is served back in line, if it has more: whoever drains may stop at any time."""
@@ -501,6 +511,9 @@ class Engine:
     def _wait(self, session: Session, at: float) -> None:
         """The message in progress waits, and its stream with it, until ``at``."""
         session.inbox.put_back()
+        self._hold_until(session, at)
+
+    def _hold_until(self, session: Session, at: float) -> None:
         self._held.add(session.peer)
         self._retries.schedule(session.peer, at)
 

@@ -43,6 +43,7 @@ class Service:
 
     session: Session
     rank: Rank
+    contact: bool
     messages: int = 0
     size_bytes: int = 0
     work_us: float = 0.0
@@ -169,8 +170,9 @@ class Line:
             return None
         self._at = max(self._at, self._ends.get(rank, 0.0))
         session = lane.pop()
-        self._accounts[session.peer].rank = rank
-        return Service(session, rank)
+        account = self._accounts[session.peer]
+        account.rank = rank
+        return Service(session, rank, account.contact)
 
     def may_go_on(self, service: Service) -> bool:
         """Whether it may have one more: nobody else waits, or all are in excess."""

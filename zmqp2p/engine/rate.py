@@ -36,12 +36,24 @@ class Rates:
 
     def allows(self, source: str, now: float) -> bool:
         """Whether ``source`` may do it once now. What it is refused is not taken from the total."""
-        rate = self._sources.pop(source, None) or Bucket(*self._each)
-        self._sources[source] = rate  # The least recently heard of is forgotten first.
-        if len(self._sources) > _SOURCES_MAX:
-            self._sources.popitem(last=False)
-        return rate.take(1, now) and self._total.take(1, now)
+        return self._of(source).take(1, now) and self._total.take(1, now)
+
+    def charge(self, source: str, times: float, now: float) -> None:
+        """Count it so many times more, whether or not that was allowed."""
+        self._of(source).charge(times, now)
+
+    def is_spent(self, source: str, now: float) -> bool:
+        """Whether ``source`` has had all it may have for now."""
+        rate = self._sources.get(source)
+        return rate is not None and not rate.has(1, now)
 
     def check(self) -> None:
         """Assert the invariant."""
         assert len(self._sources) <= _SOURCES_MAX
+
+    def _of(self, source: str) -> Bucket:
+        rate = self._sources.pop(source, None) or Bucket(*self._each)
+        self._sources[source] = rate  # The least recently heard of is forgotten first.
+        if len(self._sources) > _SOURCES_MAX:
+            self._sources.popitem(last=False)
+        return rate

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from random import Random
-from time import monotonic, time
+from time import monotonic, thread_time, time
 from typing import Any, Generic, TypeVar
 
 from zmqp2p.admission import Admission, everyone
@@ -54,6 +54,7 @@ class Surroundings:
     rng: Random
     monotonic: Callable[[], float] = monotonic
     utc_ms: Callable[[], int] = utc_ms
+    ran_s: Callable[[], float] = thread_time  # How long this thread has run, not waited.
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ class Loop:
         for command in commands:
             self._run(command)
         engine.tick()
-        self._deliver()
+        self._deliver(now)
         self.settle()
 
     def patience_s(self) -> float | None:
@@ -224,16 +225,27 @@ class Loop:
 
     # --- Inside ---------------------------------------------------------------------------------
 
-    def _deliver(self) -> None:
-        """Let handlers have what waits, for a while: others wait for this turn's acks."""
+    def _deliver(self, began_at: float) -> None:
+        """Let handlers have what waits, for a while: others wait for the acks of this turn.
+
+        Where others are connected, what was read for it since ``began_at`` is part of that while;
+        but a quarter is left whatever was read.
+        """
         engine, limits, monotonic = self.engine, self._parts.limits, self._around.monotonic
-        at = monotonic()
-        until = at + (limits.turn_shared_max_s if engine.shared else limits.turn_max_s)
+        at, ran_s = monotonic(), self._around.ran_s()
+        until = at + limits.turn_max_s
+        if engine.shared:
+            most_s = limits.turn_shared_max_s
+            until = max(began_at + most_s, at + most_s / 4)
         for pending in engine.deliveries(limits.turn_max_messages):
+            reading_s = monotonic() - at
+            if reading_s > limits.turn_shared_max_s:  # Or the system let another process run.
+                ran_s, before_s = self._around.ran_s(), ran_s
+                reading_s = min(reading_s, ran_s - before_s)
             if pending is not None:
                 self.handlers.deliver(pending)
-            began_at, at = at, monotonic()
-            engine.took(at - began_at)
+            since, at = at, monotonic()
+            engine.took(at - since, reading_s)
             if at >= until:
                 return
 

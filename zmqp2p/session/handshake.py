@@ -52,6 +52,7 @@ TABLE: dict[tuple[LinkState, Kind], Action] = {
     **{(LinkState.ESTABLISHED, kind): Action.PROCESS for kind in _SESSION_KINDS},
 }
 
+_EARLY_FRAME_BYTES = 4_096  # A frame of so many more counts as one more: 12 are in a full batch.
 _PINGS_MAX = 64  # Unanswered: more than leave within the longest silence.
 
 
@@ -74,7 +75,7 @@ class Link:
     ping_token: int = 0
     pings: dict[int, float] = field(default_factory=dict)  # Unanswered tokens, when they left.
     asked_at: float = float("-inf")  # When WHO was last sent.
-    early: int = 0  # Frames that came before the HELLO.
+    early: int = 0  # Frames that came before the HELLO; a large one counts as several.
     told_at: float = float("-inf")  # When HELLO was last said because of a WHO.
     doubted: bool = False  # Its HELLO was of an older run; it was asked to say it again (RES-3).
     # When messages last came. Their queue is moving, and our acknowledgements may wait behind them;
@@ -86,6 +87,10 @@ class Link:
     controls: Bucket = field(default_factory=lambda: Bucket(inf, inf))
     measured: bool = False  # A round trip was measured since it was established.
     samples_before: int = 0  # What the session had measured before.
+
+    def came_early(self, size_bytes: int) -> None:
+        """Count a frame that came before the HELLO (HEL-9)."""
+        self.early += 1 + size_bytes // _EARLY_FRAME_BYTES
 
     def deadline(self, limits: Limits, silence_s: float, stalled_since: float | None) -> float:
         """When `expired` or `ping_due` may become true."""

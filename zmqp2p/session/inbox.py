@@ -17,8 +17,10 @@ from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.ids import Seq, StreamDigest, StreamId
 from zmqp2p.limits import BODY_MAX_BYTES, PART_MAX_BYTES, Limits
 from zmqp2p.session.parts import Assembly, is_part, reserve_bytes
-from zmqp2p.session.room import MESSAGE_BYTES, InboxRoom
+from zmqp2p.session.room import MESSAGE_BYTES, Allowance, InboxRoom
 from zmqp2p.wire.frames import Refusal
+
+_NOTHING = Allowance(0, 0)
 
 
 class Accepted(Enum):
@@ -66,6 +68,9 @@ class Inbox:
         # How far this node has permitted the peer to go: the number, and the bytes in all. None
         # before it has said anything.
         self._permitted: tuple[int, int] | None = None
+        self._promised = _NOTHING  # Counted in the room, if it is a guest.
+        # What came last and was not kept, in one go: where it ends, and its bytes.
+        self._ahead = (0, 0)
         self._total_bytes = 0  # Of all that has come.
         self.barred = False  # Whether a message in parts may not be begun for the present.
         self._queue: deque[Waiting] = deque()
@@ -91,6 +96,7 @@ class Inbox:
             Contradiction: they do not follow on what was received before (RES-11).
         """
         if seq > self.received + 1:
+            self._run_ahead(seq, bodies)
             return Accepted.GAP
         new = bodies[self.received + 1 - seq :]
         if not new:
@@ -104,7 +110,9 @@ class Inbox:
             through = seq + len(bodies) - 1
             raise Contradiction(f"message {through} does not follow on what came before it")
         if not self._fits(new, size_bytes):
+            self._run_ahead(Seq(self.received + 1), new)
             return Accepted.FULL
+        self._ahead = (0, 0)
         if self._parts.count or any(map(is_part, new)):
             for body, after in zip(new, digests, strict=True):
                 self._keep(body, after)
@@ -168,6 +176,7 @@ class Inbox:
     def close(self) -> None:
         """Nothing of it is of use any more: give back its room."""
         self._turn_away(0, 0)
+        self._promise(0, 0)
         self._begin_parts(-self._parts.reserved_bytes)
         self._grow(-self._size_bytes, -self._kept)
 
@@ -200,7 +209,11 @@ class Inbox:
             messages, size_bytes = self._guest_window(messages, size_bytes)
         number, total_bytes = self._permitted or (0, 0)
         number = max(number, self.received + messages)
-        self._permitted = number, max(total_bytes, self._total_bytes + size_bytes)
+        total_bytes = max(total_bytes, self._total_bytes + size_bytes)
+        self._permitted = number, total_bytes
+        if self._guest:
+            ahead_bytes = total_bytes - self._total_bytes + self._size_bytes
+            self._promise(number - self.cursor, ahead_bytes)
         if not self._has_room(*self._turned_away):
             return messages, self._awaited_bytes
         left_bytes = self._room.left_bytes(self._room_bytes, guest=self._guest)
@@ -223,6 +236,7 @@ class Inbox:
             self._room.add(-held[0], -held[1], guest=self._guest)
             self._guest = guest
             self._room.add(*held, guest=guest)
+            self._promise(0, 0)  # Until it is told its window again.
 
     def check(self) -> None:
         """Assert the invariant."""
@@ -282,11 +296,41 @@ class Inbox:
         """Return what a guest may bring while others are connected."""
         limits, parts = self._limits, self._parts
         whole = self.received - self.cursor - self._unkept - parts.count
-        left_bytes = limits.guest_window_bytes - self._size_bytes + parts.reserved_bytes
+        share = self._room.guest_share(
+            self._promised,
+            Allowance(limits.guest_window_messages, limits.guest_window_bytes),
+            Allowance(limits.guest_window_min_messages, limits.guest_window_min_bytes),
+        )
+        left_bytes = share.size_bytes - self._size_bytes + parts.reserved_bytes
         return (
-            min(messages, max(limits.guest_window_messages - whole, 0)),
+            min(messages, max(share.messages - whole, 0)),
             min(size_bytes, max(left_bytes, 0) + self._awaited_bytes),
         )
+
+    def _promise(self, messages: int, size_bytes: int) -> None:
+        """Count in the room what this guest may have here, but not what it got when it was alone.
+
+        For that, what the others may have would be less, until it is used up.
+        """
+        limits = self._limits
+        promised = Allowance(
+            min(messages, limits.guest_window_messages), min(size_bytes, limits.guest_window_bytes)
+        )
+        self._room.promise(self._promised, promised)
+        self._promised = promised
+
+    def _run_ahead(self, seq: Seq, bodies: tuple[bytes, ...]) -> None:
+        """Count what comes and is not kept: of it too, only the window's bytes were permitted.
+
+        From where the sender goes back to, it counts anew (WIN-1).
+        """
+        end, size_bytes = self._ahead
+        if seq < end:
+            size_bytes = 0
+        size_bytes += sum(map(len, bodies))
+        self._ahead = seq + len(bodies), size_bytes
+        if self._permitted is not None and size_bytes > self._permitted[1] - self._total_bytes:
+            raise PeerError("WIN-1", f"{size_bytes} bytes that are ahead exceed the window")
 
     def _permits(self, new: tuple[bytes, ...], size_bytes: int) -> bool:
         """Whether so much was permitted to the peer, now or earlier (WIN-1)."""

@@ -1,11 +1,20 @@
 """The memory for messages that wait to be processed, shared by all peers of a node."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from zmqp2p.limits import BODY_MAX_BYTES
 
 MESSAGE_BYTES = 160  # What a message that waits costs besides its body: small ones are not free.
+_GUESTS_SHARES = 4  # Of what guests may have together while others are connected.
 RESERVED_BYTES = 2 * BODY_MAX_BYTES  # Each peer's own: others cannot keep it from going on.
+
+
+class Allowance(NamedTuple):
+    """How many messages a peer may bring, or have waiting, and of how many bytes in all."""
+
+    messages: int
+    size_bytes: int
 
 
 @dataclass(slots=True)
@@ -33,6 +42,7 @@ class InboxRoom:
         self.crowded = (
             False  # Whether several peers are connected: guests have a small window then.
         )
+        self._promised = Allowance(0, 0)  # To all guests.
         self.waiting: set[object] = set()  # Inboxes that could not begin a message of parts.
 
     @property
@@ -64,6 +74,27 @@ class InboxRoom:
         """Return how much more a peer may bring that has ``own_bytes`` here."""
         left = min(share.most_bytes - share.used_bytes for share in self._shares(guest=guest))
         return max(left, RESERVED_BYTES - own_bytes, 0)
+
+    def promise(self, before: Allowance, now: Allowance) -> None:
+        """A guest that may have had ``before`` here may have ``now``: what waits, and more."""
+        self._promised = Allowance(
+            self._promised.messages + now.messages - before.messages,
+            self._promised.size_bytes + now.size_bytes - before.size_bytes,
+        )
+
+    def guest_share(self, own: Allowance, most: Allowance, least: Allowance) -> Allowance:
+        """Return how much a guest that is promised ``own`` may have here: a part of what is left.
+
+        All guests together may have four times ``most``; each has ``least`` even if none is left.
+        """
+        left = (
+            _GUESTS_SHARES * most.messages - self._promised.messages + own.messages,
+            _GUESTS_SHARES * most.size_bytes - self._promised.size_bytes + own.size_bytes,
+        )
+        return Allowance(
+            max(left[0] // _GUESTS_SHARES, least.messages),
+            max(left[1] // _GUESTS_SHARES, least.size_bytes),
+        )
 
     def _shares(self, *, guest: bool) -> tuple[_Share, ...]:
         return (self._all, self._guests) if guest else (self._all,)

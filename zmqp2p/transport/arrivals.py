@@ -16,6 +16,8 @@ from zmqp2p.wire.link import TurnedAway
 _SHARE = 0.75  # Of all connections that one source may have, where descriptors are few.
 _TOLD_MAX = 64  # Sources told of at a time; what else there is goes under `_OTHERS`.
 _OTHERS = "others"
+_DROPPED_MAX = 64  # More than a batch of acks and PINGs; at line rate they take 2 ms.
+_BLAME = 9.0  # Connections, besides the one. Who is to blame for each has a hundredth of a core.
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +32,7 @@ class Arrival:
     leaving: bool = False  # It is, or will be, shut down: nothing that it still says counts.
     taken_bytes: int = 0  # Of the messages handed over, as they were on the wire.
     routing_id: bytes = b""  # Of the link that was given up.
+    dropped: int = 0  # Messages that came when it was leaving.
     shut_at: float | None = None  # Since when libzmq ought to see that it has ended.
 
 
@@ -71,6 +74,25 @@ class Arrivals:
         if victim is not None:
             self.turn_away(victim, why)
         return victim
+
+    def is_too_fast(self, source: str, now: float) -> bool:
+        """Whether one more connection of ``source`` would come too fast."""
+        return self._rates.is_spent(source, now)
+
+    def blame(self, arrival: Arrival, now: float) -> None:
+        """It was more than a connection costs: its source may open fewer for a while."""
+        self._rates.charge(arrival.source, _BLAME, now)
+
+    def goes_on(self, arrival: Arrival, now: float) -> bool:
+        """A message came over it that is dropped; whether it is to be shut down now for that.
+
+        Till then what was sent to it last has time to leave.
+        """
+        arrival.dropped += 1
+        if arrival.dropped != _DROPPED_MAX:
+            return False
+        self.blame(arrival, now)
+        return True
 
     def prove(self, arrival: Arrival) -> None:
         """A whole message has come over it."""

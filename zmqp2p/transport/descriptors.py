@@ -37,7 +37,7 @@ def descriptors_max() -> int:
 
 def remote_of(fd: int) -> Remote | None:
     """Return what tells the connection of ``fd`` from a later one; None if it is over already."""
-    with _borrowed(fd) as connection:
+    with borrowed(fd) as connection:
         return None if connection is None else _ends(connection)
 
 
@@ -56,7 +56,7 @@ def shut_down(fd: int, remote: Remote) -> bool:
     two system calls in a row, and then another connection is lost, which a session survives. A
     duplicate would exclude that, but to close a duplicate of a file drops SQLite's locks on it.
     """
-    with _borrowed(fd) as connection:
+    with borrowed(fd) as connection:
         if connection is None or _ends(connection) != remote:
             return False
         with contextlib.suppress(OSError):  # The peer was faster.
@@ -71,7 +71,7 @@ def bytes_read(fd: int) -> int:
     """
     if not sys.platform.startswith("linux"):
         return 0
-    with _borrowed(fd) as connection:
+    with borrowed(fd) as connection:
         if connection is None or connection.family == socket.AF_UNIX:
             return 0
         try:
@@ -87,7 +87,7 @@ def bytes_read(fd: int) -> int:
 
 
 @contextlib.contextmanager
-def _borrowed(fd: int) -> Iterator[socket.socket | None]:
+def borrowed(fd: int) -> Iterator[socket.socket | None]:
     """Lend the descriptor as a socket that does not own it; None if it is no open socket."""
     try:
         connection = socket.socket(fileno=fd)

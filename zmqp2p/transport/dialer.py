@@ -117,7 +117,14 @@ class DialedLink:
                 assert_never(change)
 
     def _serve_data(self) -> bool:
-        portion = Portion()
+        ration = self._shared.links.ration
+        if ration.spent:
+            return True
+        portion = ration.portion()
+        return ration.count(portion, left=self._read(portion))
+
+    def _read(self, portion: Portion) -> bool:
+        """Read up to ``portion``; return whether there may be more."""
         while not portion.full:
             try:
                 first = self._fast.receive_frame()

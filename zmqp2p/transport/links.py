@@ -19,10 +19,14 @@ from zmqp2p.transport.reactor import Reactor
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent
 from zmqp2p.wire.work import work_us
 
-# Per socket and call of `wait`, so that no peer starves another: libzmq reads one message from each
-# connection in turn. By the work they will be, too: 256 may be 65,536 bodies, or 64 MiB.
+# Of one socket in one call of `wait`: libzmq reads one message from each connection in turn. By the
+# work they will be, too: 256 may be 65,536 bodies, or 64 MiB.
 TURN_MAX_MESSAGES = 256
-TURN_MAX_WORK_US = 5_000  # As much as `Limits.turn_max_messages` small ones, which is processed.
+# Of all sockets together. As much as `Limits.turn_max_messages` small ones, which is processed.
+TURN_MAX_WORK_US = 5_000
+# While there are several links: what is read for one, the others wait for.
+TURN_SHARED_MAX_WORK_US = 2_000
+_PORTION_MIN_US = 50  # Two small frames: beyond 40 busy sockets, some wait for the next call.
 
 DONTWAIT = int(zmq.DONTWAIT)
 SNDMORE = int(zmq.DONTWAIT | zmq.SNDMORE)
@@ -44,11 +48,12 @@ GONE = SendFailure(DownReason.LOST, "the connection was closed or broke")
 
 
 class Portion:
-    """What one socket has been read in one call of `wait`."""
+    """What one socket may be read in one call of `wait`."""
 
-    __slots__ = ("_messages", "_work_us")
+    __slots__ = ("_messages", "_most_us", "_work_us")
 
-    def __init__(self) -> None:
+    def __init__(self, most_us: int = TURN_MAX_WORK_US) -> None:
+        self._most_us = most_us
         self._messages = self._work_us = 0
 
     def add(self, frames: Sequence[bytes] | None) -> None:
@@ -57,9 +62,47 @@ class Portion:
         self._work_us += 0 if frames is None else work_us(frames)
 
     @property
+    def work_us(self) -> int:
+        """What was read so far will be so much work."""
+        return self._work_us
+
+    @property
     def full(self) -> bool:
         """Whether the rest must wait for the next call."""
-        return self._messages >= TURN_MAX_MESSAGES or self._work_us >= TURN_MAX_WORK_US
+        return self._messages >= TURN_MAX_MESSAGES or self._work_us >= self._most_us
+
+
+class Ration:
+    """What all sockets together may be read in one call of `wait`, and of that each one's share.
+
+    A turn is as long as all that was read for it. So a socket of which more comes than is read has
+    a part of what there is: as many parts are made as there were such sockets in the last call.
+    """
+
+    def __init__(self) -> None:
+        self._left_us = self._share_us = TURN_MAX_WORK_US
+        self._busy = 0
+
+    def renew(self, *, shared: bool) -> None:
+        """Another call of `wait` begins; ``shared``: there are several links."""
+        self._left_us = TURN_SHARED_MAX_WORK_US if shared else TURN_MAX_WORK_US
+        self._share_us = max(self._left_us // max(self._busy, 1), _PORTION_MIN_US)
+        self._busy = 0
+
+    @property
+    def spent(self) -> bool:
+        """Whether all else must wait for the next call."""
+        return self._left_us <= 0
+
+    def portion(self) -> Portion:
+        """Return what the next socket may be read."""
+        return Portion(min(self._share_us, self._left_us))
+
+    def count(self, portion: Portion, *, left: bool) -> bool:
+        """Count what a socket was read; ``left``: there is more of it. Returns that again."""
+        self._left_us -= portion.work_us
+        self._busy += left
+        return left
 
 
 class Link(Protocol):
@@ -86,6 +129,10 @@ class Links:
         self._ids = itertools.count(1)
         self._live: dict[LinkId, Link] = {}
         self.events: list[LinkEvent] = []
+        self.ration = Ration()
+
+    def __len__(self) -> int:
+        return len(self._live)
 
     def new_id(self) -> LinkId:
         """Return an id that was never used."""

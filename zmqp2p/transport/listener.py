@@ -38,12 +38,14 @@ from zmqp2p.transport.links import (
 )
 from zmqp2p.transport.monitor import LISTEN_EVENTS, Monitor
 from zmqp2p.transport.options import apply, descriptor, listener_options, to_ms
+from zmqp2p.transport.turnstile import Turnstile
 from zmqp2p.transport.zap import plain_address
 from zmqp2p.wire.link import DownReason, LinkUp, Received
 
 _DRAIN_MAX_S = 1.0  # A lost link is told by then, even if the socket is never read empty.
 _REBIND_PAUSE_S = 0.001
 _ACCEPTED = int(zmq.EVENT_ACCEPTED)
+_LISTENING = int(zmq.EVENT_LISTENING)
 _GREETED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 # Between two looks at connections, of which each takes 10 us: under 1 % of a core. Meanwhile one
 # can pour in as much as its way carries, on loopback 1 GB/s.
@@ -110,6 +112,7 @@ class Listener:
         self._looking = False  # There is a time for the next look at the connections.
         self._closed = False
         self._clog = Clog(shared.bounds, time.monotonic())
+        self._turnstile = Turnstile()
         self.clogged = False  # It is to be closed and opened again.
         try:
             with ExitStack() as undo:
@@ -207,15 +210,19 @@ class Listener:
         return True
 
     def _serve_data(self) -> bool:
-        left = self._read_portion()
+        ration = self._shared.links.ration
+        if ration.spent:
+            return True
+        portion = ration.portion()
+        left = ration.count(portion, left=self._read(portion))
         if self._looked_at:
             self._judge(drained=not left)
         return left
 
-    def _read_portion(self) -> bool:
+    def _read(self, portion: Portion) -> bool:
+        """Read up to ``portion``; return whether there may be more."""
         receive, receive_frame = self._fast.receive, self._fast.receive_frame
         events, curve = self._shared.links.events, self._shared.curve is not None
-        portion = Portion()
         while not portion.full:
             try:
                 routing_id = receive(DONTWAIT)
@@ -232,6 +239,7 @@ class Listener:
             if frames is None:
                 self._shared.links.drop(link, DownReason.NOT_ZP2P, "more than two frames")
                 if link.arrival is not None:
+                    self._shared.arrivals.blame(link.arrival, time.monotonic())
                     self._shut_down(link.arrival)  # At once: there is no goodbye to wait for.
                 return True  # It was read at some cost: others have their turn.
             if link.arrival is not None:
@@ -254,6 +262,8 @@ class Listener:
             self._shared.links.drop(link, DownReason.LOST, detail)
         leaving = self._leaving.get(routing_id)
         if leaving is not None and leaving.fd == frame.get(zmq.SRCFD):
+            if self._shared.arrivals.goes_on(leaving, time.monotonic()):
+                self._shut_down(leaving)
             return None
         return self._new_link(_First(routing_id, user_id, frame))
 
@@ -290,6 +300,9 @@ class Listener:
             if event == _GREETED:
                 self._clog.greeted()
                 continue
+            if event == _LISTENING:
+                self._turnstile.listens(fd)
+                continue
             self._ended(fd)
             link = self._by_fd.get(fd)
             if link is not None:
@@ -319,7 +332,19 @@ class Listener:
         self._arrivals[fd] = arrival
         victim = self._shared.arrivals.came(arrival, now)
         self._look_later()
+        if victim is arrival and self._shared.arrivals.is_too_fast(source, now):
+            self._shun(source, now)
         return [] if victim is None else [victim]
+
+    def _shun(self, source: str, now: float) -> None:
+        """Have the system drop what else comes of ``source``, for a while."""
+        until = self._turnstile.shun(source, now)
+        if until is not None:
+            self._shared.reactor.call_at(until, self._relent)
+
+    def _relent(self) -> None:
+        if not self._closed:
+            self._turnstile.relent(time.monotonic())
 
     def _shut_down(self, arrival: Arrival) -> None:
         """End a connection of this listener, or another one; not if it has ended."""

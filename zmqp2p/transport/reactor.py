@@ -60,9 +60,14 @@ class Reactor:
         """Call ``call`` once at ``at`` or soon after. Whether it still matters is its business."""
         heapq.heappush(self._timers, (at, next(self._ticket), call))
 
-    def catch_up(self) -> None:
-        """Serve what is marked, once; what then has something left stays marked."""
+    def catch_up(self, enough: Callable[[], bool] = lambda: False) -> None:
+        """Serve what is marked, once; what then has something left stays marked, as the last.
+
+        When there is ``enough``, the others keep their places: next time they are the first.
+        """
         for serve in list(self._ready):
+            if enough():
+                return
             if serve in self._ready:  # Not forgotten by the one before it.
                 del self._ready[serve]
                 self._serve(serve)

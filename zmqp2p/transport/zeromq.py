@@ -203,12 +203,15 @@ class ZmqTransport:
         """Return what has happened, oldest first, waiting up to ``timeout_s`` seconds.
 
         At most 256 messages per dialed link, and per listening endpoint, are read at a time, and
-        fewer if they are much work; what was read empty, and fills at once, is read once more.
+        fewer if they are much work, or of many; what was read empty, and fills at once, is read
+        once more.
         """
         self._check_usable()
         until = None if timeout_s is None else time.monotonic() + timeout_s
+        ration = self._links.ration
         while True:
-            self._reactor.catch_up()
+            ration.renew(shared=len(self._links) > 1)
+            self._reactor.catch_up(lambda: ration.spent)
             self._renew_clogged()
             # What is known already, as of a send that failed, is not held up.
             woken = self._reactor.turn(0.0 if self._links.events else until)

@@ -12,9 +12,9 @@ from zmqp2p.limits import BATCH_MAX_MESSAGES
 # Microseconds, measured on the project's reference machine (docs/adr/README.md).
 FRAME_US = 25  # Read, decode a small header, take it in.
 HELLO_US = 200  # Recover the signer of a record; answer.
-_BODY_US = 4  # Decode, digest, keep.
+_BODY_US = 2  # Decode, digest, keep.
 _HEADER_BYTES_PER_US = 10  # MessagePack of many small items: the dearest bytes there are.
-_BODY_BYTES_PER_US = 400  # Copied, and hashed for the stream's digest.
+_BODY_BYTES_PER_US = 1_000  # Copied, and hashed for the stream's digest.
 
 _HELLO_HEAD = b"\xdc\x00\x10\x02"  # An array of 16, that begins with the kind.
 _ARRAY16, _ARRAY32 = 0xDC, 0xDD

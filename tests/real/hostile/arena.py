@@ -17,6 +17,7 @@ from typing import Any
 from tests.real.hostile.attacker import Task
 from tests.real.hostile.attacks import Attack
 from tests.real.hostile.children import child
+from tests.real.hostile.cores import give_node_its_core, give_way, keep_off_its_core
 from tests.real.hostile.traffic import Traffic
 from tests.real.hostile.victim import Setting
 from tests.real.parties import until, until_connected
@@ -63,7 +64,7 @@ class Outcome:
     rss_growth_bytes: int
     file_growth_bytes: int
     descriptors: tuple[int, int, int]  # Before, at most, and after.
-    cores: float  # That the victim used while it was attacked.
+    cores: tuple[float, float]  # That the victim and the attacker used meanwhile.
     done: dict[str, int]  # By the attacker.
     names: list[str]  # Of the identities with which he was accepted.
     events: dict[str, int]  # Told to the victim's application, by name.
@@ -101,8 +102,11 @@ class Arena:
     def __init__(self, folder: Path, stack: ExitStack, **setting: Any) -> None:
         self._folder = folder
         told = Setting(key=str(folder / "victim.key"), store=str(folder / "victim.db"), **setting)
-        self.victim = stack.enter_context(child("tests.real.hostile.victim", told.to_text()))
-        self._attacker = stack.enter_context(child(ATTACKER))  # Starts meanwhile.
+        self.victim = stack.enter_context(
+            child("tests.real.hostile.victim", told.to_text(), place=give_node_its_core)
+        )
+        keep_off_its_core(0)
+        self._attacker = stack.enter_context(child(ATTACKER, place=give_way))  # Starts meanwhile.
         self.record = PeerRecord.parse(self.victim.read())
         alice = P2PService(None, identity=Identity.generate(), security=told.security)
         self.alice = stack.enter_context(alice)
@@ -112,7 +116,10 @@ class Arena:
 
     def control(self, attack: Attack, seconds: float, per_s: float) -> list[float]:
         """Return the latencies while the attack goes on elsewhere, on a socket that swallows."""
-        with child("tests.real.hostile.sink") as sink, child(ATTACKER) as attacker:
+        with (
+            child("tests.real.hostile.sink", place=give_way) as sink,
+            child(ATTACKER, place=give_way) as attacker,
+        ):
             attacker.ask(Task(attack.name, sink.read(), seconds).to_line())
             attacker.tell("go")
             latencies = self.traffic.during(seconds, per_s)
@@ -126,11 +133,15 @@ class Arena:
             attacker = self._attacker
             prepared = attacker.ask(Task(attack.name, str(self.record), seconds).to_line())
             self._prepare(attack, prepared)
-            cpu_s, since = self.victim.cpu_s, monotonic()
+            cpu_s, since = (self.victim.cpu_s, attacker.cpu_s), monotonic()
             attacker.tell("go")
             latencies = self.traffic.during(seconds, per_s)
             done = json.loads(attacker.read())["done"]
-            cores = (self.victim.cpu_s - cpu_s) / (monotonic() - since)
+            took_s = monotonic() - since
+            cores = (
+                (self.victim.cpu_s - cpu_s[0]) / took_s,
+                (attacker.cpu_s - cpu_s[1]) / took_s,
+            )
             report = self.victim.ask("report")  # Its peers may be forgotten later.
             attacker.end()
         after = self._settled(descriptors.first + _slack(attack))

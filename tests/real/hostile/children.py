@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +68,11 @@ class Child:
 
 
 @contextmanager
-def child(module: str, *words: str) -> Iterator[Child]:
-    """Start ``python -m module words``; it is ended at the end."""
+def child(module: str, *words: str, place: Callable[[int], None]) -> Iterator[Child]:
+    """Start ``python -m module words``; it is ended at the end.
+
+    ``place`` is told its pid before it does anything.
+    """
     made = Child(
         module,
         subprocess.Popen(
@@ -81,6 +84,7 @@ def child(module: str, *words: str) -> Iterator[Child]:
         ),
     )
     try:
+        place(made.process.pid)
         yield made
     finally:
         if made.process.poll() is None:

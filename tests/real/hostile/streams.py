@@ -23,20 +23,27 @@ def _within_window(
     attacker: Attacker, peers: Sequence[Stranger], bodies: tuple[bytes, ...]
 ) -> None:
     """Send batches as fast as the node permits; who is refused lets it know that it heard."""
-    permitted, acked = dict.fromkeys(peers, WINDOW), dict.fromkeys(peers, 0)
+    permitted, acked = {peer: _first_window(peer) for peer in peers}, dict.fromkeys(peers, 0)
     while attacker.goes_on():
         for peer in peers:
             for heard in peer.drain():
                 if isinstance(heard, Ack | Data | Pong | Gap):
                     acked[peer] = heard.progress.ack
                     permitted[peer] = heard.progress.received + heard.progress.window_messages
-            if peer.seq + len(bodies) - 1 > permitted[peer]:
+            left = permitted[peer] - peer.seq + 1
+            if left <= 0:
                 peer.say(Ack(peer.progress(base=acked[peer] + 1)))
                 continue
-            data = peer.data(bodies, base=acked[peer] + 1)
+            batch = bodies[:left]
+            data = peer.data(batch, base=acked[peer] + 1)
             while attacker.goes_on() and not peer.say(data):
                 pass
-            attacker.count("messages", len(bodies))
+            attacker.count("messages", len(batch))
+
+
+def _first_window(peer: Stranger) -> int:
+    """Return what its HELLO permits; a sink says none."""
+    return peer.theirs.window_messages if peer.theirs is not None else WINDOW
 
 
 def _bulk(peer: Stranger, body: bytes) -> bool:
@@ -86,12 +93,15 @@ def large_messages(attacker: Attacker) -> Iterator[None]:
     peer = attacker.peer()
     yield
     body = encode_message(Note(0, "x" * (limits.BODY_MAX_BYTES - 20)))
-    begun = 0
+    begun, window_bytes = 0, WINDOW_BYTES
+    if peer.theirs is not None:  # A sink says none.
+        window_bytes = peer.theirs.window_bytes
     while attacker.goes_on():
         for heard in peer.drain():
             if isinstance(heard, Ack | Pong):
-                begun = peer.seq - 1 - heard.progress.ack
-        if (begun + 1) * len(body) <= WINDOW_BYTES and _bulk(peer, body):
+                begun = peer.seq - 1 - heard.progress.received
+                window_bytes = heard.progress.window_bytes
+        if (begun + 1) * len(body) <= window_bytes and _bulk(peer, body):
             begun += 1
             attacker.count("messages")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from tests.engine_world import HIGH, LOW, MIDDLE, Sut, curve_of, frames_on, hello_of, record_of
+from tests.frames import UNSAID, progress_of
 from zmqp2p.admission import Admission, all_but_these, everyone, known_peers_only, only_these
 from zmqp2p.codes import ByeCode
 from zmqp2p.crypto import SecretKey, Signature
@@ -13,11 +14,11 @@ from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.door import claimed_address
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.events import CallbackFailed, ConnectionsRefused, LinkRefused, PeerDisconnected
-from zmqp2p.ids import Address, CurveKey, LinkId
-from zmqp2p.limits import Limits
+from zmqp2p.ids import Address, CurveKey, LinkId, Seq
+from zmqp2p.limits import BATCH_MAX_BYTES, Limits
 from zmqp2p.persistence import PutIssued
 from zmqp2p.records import PeerRecord
-from zmqp2p.wire.frames import Bye, Hello, Ping, Who
+from zmqp2p.wire.frames import Bye, Data, Hello, Ignored, Ping, Who
 from zmqp2p.wire.link import LinkUp, Received, TurnedAway
 
 LINK = 1
@@ -443,12 +444,39 @@ def test_who_talks_much_before_its_hello_is_cut_off() -> None:
     """HEL-9: without BYE, since it may be a dialer that was forgotten amid much traffic."""
     sut = Sut(MIDDLE)
     sut.up(LINK, curve_of(LOW))
-    output = sut.hear(LINK, *[Ping(number) for number in range(64)])
+    output = sut.hear(LINK, *[Ping(number) for number in range(16)])
     assert output.closes == []
-    output = sut.hear(LINK, Ping(64))
+    output = sut.hear(LINK, Ping(16))
     assert output.closes == [LINK]
     assert byes(output) == []
     assert [event.code for event in refused(output)] == [ByeCode.PROTOCOL_ERROR]
+
+
+def test_a_large_frame_before_hello_counts_as_several() -> None:
+    """HEL-9: a batch of 48 KiB takes as long to read as twelve small frames, and more."""
+    sut = Sut(MIDDLE)
+    sut.up(LINK, curve_of(LOW))
+    batch = Data(Seq(1), UNSAID, progress_of(), (bytes(BATCH_MAX_BYTES - 100),))
+    assert sut.hear(LINK, batch).closes == []
+    assert sut.hear(LINK, batch).closes == [LINK]
+
+
+def test_who_is_dialed_and_only_asks_who_is_there_is_left_soon() -> None:
+    """HEL-9: it may ask, but not for ever; what it says costs as much as a stranger's."""
+    sut = Sut(LOW)
+    link = sut.dial(HIGH)
+    assert sut.hear(link, *[Who()] * 16).closes == []
+    output = sut.hear(link, Ignored(101))  # No frame that may be ignored is free either.
+    assert output.closes == [link]
+    assert byes(output) == []
+    assert [event.peer for event in refused(output)] == [HIGH.address]
+    assert "HEL-9" in sut.statuses()[HIGH.address]
+
+
+def test_after_hello_neither_number_nor_size_is_that_of_a_stranger() -> None:
+    sut = Sut(MIDDLE)
+    sut.meet(LINK, LOW)
+    assert sut.hear(LINK, *[Ping(number) for number in range(100)]).closes == []
 
 
 def test_connections_that_were_shut_down_are_told_and_counted() -> None:

@@ -18,6 +18,7 @@ from zmqp2p.wire.frames import Ack, Bulk, Data
 FLOOD, HONEST = 1, 2
 FLOODER = LOW.address
 ANYBODY = Limits(subscribe_grace_s=0.0)
+SHARE_OF_TWO = 832  # Of 4,096: a quarter of what the other guest was not promised.
 
 
 def data_of(seq: int, *bodies: bytes) -> Data:
@@ -85,6 +86,73 @@ def test_what_a_handler_took_counts_towards_its_senders_share() -> None:
     assert senders.count(FLOODER) <= 6
 
 
+def drained(sut: Sut, reading_s: float) -> list[Address]:
+    """Let a turn of 100 messages pass, of which the flooder's take so long to read."""
+    sut.engine.tick()
+    senders: list[Address] = []
+    for pending in handed(sut, 100):
+        assert pending is not None
+        senders.append(pending.sender)
+        took_s = reading_s if pending.sender == FLOODER else 0.0
+        sut.engine.took(took_s, took_s)
+    sut.settle()
+    return senders
+
+
+def test_a_guest_whose_messages_are_dear_to_read_rests_while_others_are_connected() -> None:
+    """One of 20 ms cannot be broken off: at 2 % of the time, the next comes a second later."""
+    sut = flooded(bodies=10, body=note("x"))
+    sut.take(HONEST, data_of(1, *[note("honest")] * 50))
+    assert drained(sut, reading_s=0.02).count(FLOODER) == 1
+    sut.begin(0.99)
+    assert drained(sut, reading_s=0.02) == []
+    sut.begin(0.01)
+    assert drained(sut, reading_s=0.02) == [FLOODER]
+
+
+def test_guests_that_are_dear_to_read_rest_for_each_other() -> None:
+    """Identities cost nothing: a hundred of them must not take a hundred times the time."""
+    sut = flooded(bodies=10, body=note("x"))
+    sut.take(HONEST, data_of(1, *[note("x")] * 10))
+    served: list[tuple[float, Address]] = []
+    for _ in range(130):
+        sut.begin(0.01)
+        sut.engine.tick()
+        for pending in handed(sut, 100):
+            assert pending is not None
+            served.append((sut.now, pending.sender))
+            sut.engine.took(0.005, 0.005)
+        sut.settle()
+    began_at = served[0][0]
+    assert [round((at - began_at) / 0.25) for at, _ in served] == [0, 0, 1, 2, 3, 4, 5]
+    assert {sender for _, sender in served} == {LOW.address, HIGH.address}
+
+
+@pytest.mark.parametrize(
+    ("reading_s", "contact", "alone"),
+    [(0.002, False, False), (0.02, True, False), (0.02, False, True)],
+    ids=["cheap", "a contact", "alone"],
+)
+def test_nobody_else_rests(*, reading_s: float, contact: bool, alone: bool) -> None:
+    sut = flooded(bodies=0)
+    if contact:
+        sut.engine.add_contact(record_of(LOW))
+    if alone:
+        sut.down(HONEST)
+    sut.begin()
+    sut.take(FLOOD, data_of(1, *[note("x")] * 10))
+    assert drained(sut, reading_s) == [FLOODER] * 10
+
+
+def test_time_that_a_handler_takes_is_not_its_senders_doing() -> None:
+    sut = flooded(bodies=10, body=note("x"))
+    for pending in handed(sut, 100):
+        assert pending is not None
+        sut.engine.took(0.02, 0.0001)
+    sut.begin()
+    assert sut.engine.peer_statuses()[0].waiting == 0
+
+
 def test_messages_that_need_no_handler_are_yielded_as_none() -> None:
     """So whoever has a clock can stop among them, too."""
     sut = flooded(bodies=64)  # As many refusals as may be unheard.
@@ -133,11 +201,11 @@ def test_a_flood_is_served_to_the_end_and_nothing_of_it_is_lost() -> None:
 
 def test_the_window_of_a_flood_is_what_is_left_of_it() -> None:
     """WIN-1: the receiver's window is the brake; what it does not permit is a violation."""
-    sut = flooded(bodies=1_000, body=note("x"))
-    assert window_said(sut) == ANYBODY.guest_window_messages - 1_000
+    sut = flooded(bodies=500, body=note("x"))
+    assert window_said(sut) == SHARE_OF_TWO - 500
     sut.begin()
-    assert sum(1 for _ in handed(sut, 1_200)) == 1_000
-    assert window_said(sut) == ANYBODY.guest_window_messages
+    assert sum(1 for _ in handed(sut, 1_200)) == 500
+    assert window_said(sut) == SHARE_OF_TWO
 
 
 def test_a_guest_beyond_its_rate_has_its_rate_while_others_send_on() -> None:
@@ -166,7 +234,7 @@ def test_a_turn_has_fewer_messages_that_bear_signatures() -> None:
 
 def test_a_guest_that_is_added_has_a_contacts_window() -> None:
     sut = flooded(bodies=1, body=note("x"))
-    assert window_said(sut) == ANYBODY.guest_window_messages - 1
+    assert window_said(sut) == SHARE_OF_TWO - 1
     sut.begin()
     sut.engine.add_contact(record_of(LOW))
     sut.take(FLOOD, data_of(2, note("x")))

@@ -17,3 +17,17 @@ def test_sources_that_are_made_up_are_not_all_remembered() -> None:
     rates.check()
     assert not rates.allows("4999", 0.0)
     assert rates.allows("0", 0.0)  # Forgotten: it is as if it had never come.
+
+
+def test_what_is_charged_besides_is_missing_later() -> None:
+    """Who misbehaves pays for several, and is not forgotten for it."""
+    rates = Rates(each=(1.0, 2), total=(1e9, 1e9))
+    assert not rates.is_spent("mallory", 0.0)  # Never heard of.
+    assert rates.allows("mallory", 0.0)
+    assert not rates.is_spent("mallory", 0.0)
+    rates.charge("mallory", 5.0, 0.0)
+    assert rates.is_spent("mallory", 4.9)
+    assert not rates.allows("mallory", 4.9)
+    assert rates.allows("mallory", 5.0)
+    assert rates.is_spent("mallory", 5.0)
+    assert not rates.is_spent("alice", 5.0)

@@ -1,6 +1,6 @@
 """Turns of a node taken by hand: time is what the test says, and there is no thread."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -462,7 +462,7 @@ def test_a_proposal_that_is_forgotten_in_its_own_turn_needs_no_decision(world: W
 # --- How long a turn is -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("peers", "most_s"), [(1, 0.05), (2, 0.004)])
+@pytest.mark.parametrize(("peers", "most_s"), [(1, 0.05), (2, 0.003)])
 def test_a_turn_begins_no_message_when_its_time_is_over(peers: int, most_s: float) -> None:
     """Acks leave at its end: where others are connected, it is short. The rest comes next turn."""
     names = ("bob", "carol")[:peers]
@@ -485,3 +485,43 @@ def test_a_turn_begins_no_message_when_its_time_is_over(peers: int, most_s: floa
             count = len(handled)
             world.alice.turn()
             assert len(handled) > count
+
+
+@message(7_092)
+@dataclass(frozen=True, slots=True)
+class Dear:
+    """A message of which the reading takes as long as a test says."""
+
+    number: int
+
+    def __post_init__(self) -> None:
+        for take_time in _while_reading:
+            take_time()
+
+
+_while_reading: list[Callable[[], None]] = []
+
+
+@pytest.mark.parametrize(("ran_s", "count"), [(0.02, 1), (0.001, 3)], ids=["dear", "held up"])
+def test_a_guest_rests_for_what_its_message_ran_and_not_for_what_the_machine_does(
+    ran_s: float, count: int
+) -> None:
+    """On a machine that others use too, each message may take 20 ms now and then."""
+    with world_of(others=("bob", "carol")) as world:
+        handled: list[object] = []
+        world.alice.loop.handlers.subscribe(handled.append, None, Dear, None)
+        for number in range(3):
+            world.bob.send(world.alice, Dear(number))
+        world.bob.turn()
+
+        def take_time() -> None:
+            world.now += 0.02
+            world.ran_s += ran_s
+
+        _while_reading.append(take_time)
+        try:
+            for _ in range(10):
+                world.alice.turn()
+        finally:
+            _while_reading.clear()
+        assert len(handled) == count

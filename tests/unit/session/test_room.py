@@ -253,10 +253,110 @@ def test_a_guest_may_go_on_with_a_message_in_parts() -> None:
 
 @pytest.mark.parametrize(
     ("name", "too_small"),
-    [("guest_window_bytes", BODY_MAX_BYTES - 1), ("guest_window_messages", 64)],
+    [("guest_window_min_bytes", BODY_MAX_BYTES - 1), ("guest_window_min_messages", 64)],
 )
 def test_a_guests_window_lets_each_message_through(name: str, too_small: int) -> None:
     """WIN-2: a permitted body, and all parts of a permitted message."""
     with pytest.raises(InvalidValue, match=name):
         Limits(**{name: too_small})
     assert getattr(Limits(**{name: too_small + 1}), name) == too_small + 1
+
+
+def test_guests_that_share_have_less_each_the_more_they_are() -> None:
+    """Twenty that use their windows at once must not be twenty times the work of one."""
+    room = crowded()
+    guests = [inbox_in(room, guest=True) for _ in range(100)]
+    windows = [guest.window() for guest in guests]
+    assert windows[0] == (LIMITS.guest_window_messages, LIMITS.guest_window_bytes)
+    assert windows == sorted(windows, reverse=True)
+    assert windows[-1] == (LIMITS.guest_window_min_messages, LIMITS.guest_window_min_bytes)
+    # Whatever the first of them were promised, it is no more than four had.
+    beyond_least = sum(window[0] - LIMITS.guest_window_min_messages for window in windows)
+    assert beyond_least <= 3 * LIMITS.guest_window_messages
+
+
+def test_what_a_guest_was_promised_is_the_others_when_it_is_gone_or_a_contact() -> None:
+    room = crowded()
+    first, second = inbox_in(room, guest=True), inbox_in(room, guest=True)
+    first.window()
+    second.window()
+    shared = second.window()[0]
+    assert shared < LIMITS.guest_window_messages
+    first.belong(guest=False)
+    assert second.window()[0] == LIMITS.guest_window_messages
+    first.window()  # A contact's is no part of it.
+    assert second.window()[0] == LIMITS.guest_window_messages
+    first.belong(guest=True)
+    first.window()
+    assert second.window()[0] == shared
+    first.close()
+    assert second.window()[0] == LIMITS.guest_window_messages
+
+
+def test_what_a_guest_got_when_it_was_alone_is_not_held_against_the_others() -> None:
+    """It may never use it, and would make their windows small for good."""
+    room = crowded()
+    room.crowded = False
+    first, second = inbox_in(room, guest=True), inbox_in(room, guest=True)
+    assert first.window()[0] == LIMITS.inbox_max_messages
+    room.crowded = True
+    assert second.window()[0] == LIMITS.guest_window_messages * 3 // 4
+
+
+def test_what_was_processed_is_promised_anew() -> None:
+    guest = inbox_in(crowded(), guest=True)
+    for _ in range(10):
+        messages, _size = guest.window()
+        assert messages == LIMITS.guest_window_messages
+        give(guest, *[b"x"] * messages)
+        assert guest.window()[0] == 0
+        for _ in range(messages):
+            guest.take()
+            guest.done()
+
+
+def ahead(inbox: Inbox, seq: int, *bodies: bytes) -> Accepted:
+    """Let ``bodies`` come that do not follow on what came before; their digest is not looked at."""
+    return inbox.accept(Seq(seq), bodies, chain(STREAM))
+
+
+def test_what_is_not_kept_may_come_up_to_the_windows_bytes_too() -> None:
+    """WIN-1: or a peer could pour in what is not kept, and everybody's frames wait behind it."""
+    guest = inbox_in(crowded(), guest=True)
+    guest.window()
+    for seq in range(2, 6):
+        assert ahead(guest, seq, bytes(BODY_MAX_BYTES)) is Accepted.GAP
+    with pytest.raises(PeerError, match="WIN-1"):
+        ahead(guest, 6, b"x")
+
+
+def test_from_where_a_sender_goes_back_to_it_counts_anew() -> None:
+    """After a loss all of the window comes again."""
+    guest = inbox_in(crowded(), guest=True)
+    guest.window()
+    for _ in range(3):
+        for seq in range(2, 6):
+            assert ahead(guest, seq, bytes(BODY_MAX_BYTES)) is Accepted.GAP
+    assert give(guest, b"x") is Accepted.NEW  # What was missing.
+    assert ahead(guest, 9, bytes(BODY_MAX_BYTES)) is Accepted.GAP
+
+
+def test_what_finds_no_room_counts_with_what_follows_it() -> None:
+    room = InboxRoom(40 * MIB, 40 * MIB)
+    room.crowded = True
+    first, second = inbox_in(room, guest=True), inbox_in(room, guest=True)
+    second.window()
+    parts = split(bytes(16 * MIB))
+    assert give(first, parts[0]) is Accepted.NEW
+    assert give(second, parts[0]) is Accepted.FULL
+    permitted = LIMITS.guest_window_bytes // BODY_MAX_BYTES
+    for seq in range(2, permitted + 1):
+        assert ahead(second, seq, parts[1]) is Accepted.GAP
+    with pytest.raises(PeerError, match="WIN-1"):
+        ahead(second, permitted + 1, parts[1])
+
+
+def test_who_was_told_no_window_yet_is_not_held_to_one() -> None:
+    guest = inbox_in(crowded(), guest=True)
+    for seq in range(2, 20):
+        assert ahead(guest, seq, bytes(BODY_MAX_BYTES)) is Accepted.GAP

@@ -1,0 +1,160 @@
+"""Sources whose connects the system drops: the filter, run here step by step, and real sockets."""
+
+import errno
+import ipaddress
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from zmqp2p.transport.turnstile import SHUN_S, SOURCES_MAX, Turnstile, program
+
+SYN, ACK, PUSH = 0x02, 0x10, 0x08
+NETWORK_HEADER = -0x10_0000
+PASSED, DROPPED = 0xFFFF_FFFF, 0
+
+
+def verdict(code: bytes, source: str, flags: int = SYN) -> int:
+    """Run a filter on a segment from ``source``, as the kernel would."""
+    address = ipaddress.ip_address(source)
+    head = bytes([address.version << 4]) + bytes(11 if address.version == 4 else 7)
+    network, segment = head + address.packed, bytes(13) + bytes([flags]) + bytes(6)
+    steps = list(struct.iter_unpack("=HBBI", code))
+    accumulator = at = 0
+    while True:
+        operation, if_true, if_false, operand = steps[at]
+        at += 1
+        signed = operand - (operand >> 31 << 32)
+        data, offset = (network, signed - NETWORK_HEADER) if signed < 0 else (segment, signed)
+        match operation:
+            case 0x30:
+                accumulator = data[offset]
+            case 0x20:
+                accumulator = int.from_bytes(data[offset : offset + 4])
+            case 0x54:
+                accumulator &= operand
+            case 0x74:
+                accumulator >>= operand
+            case 0x15:
+                at += if_true if accumulator == operand else if_false
+            case 0x06:
+                return int(operand)
+            case _:
+                raise AssertionError(f"{operation:#x} is no operation that is used")
+
+
+SHUNNED = ("192.0.2.1", "2001:db8:1:2::/64", "198.51.100.7", "2001:db8:1:3::/64")
+
+
+@pytest.mark.parametrize(
+    ("source", "dropped"),
+    [
+        ("192.0.2.1", True),
+        ("198.51.100.7", True),
+        ("192.0.2.2", False),
+        ("2001:db8:1:2::1", True),
+        ("2001:db8:1:2:ffff:ffff:ffff:ffff", True),
+        ("2001:db8:1:3::1", True),
+        ("2001:db8:1:4::1", False),
+        ("2001:db8:2:2::1", False),
+        ("c000:201::1", False),  # Begins with the bytes of 192.0.2.1.
+    ],
+)
+def test_of_those_that_are_shunned_what_opens_a_connection_is_dropped(
+    source: str, *, dropped: bool
+) -> None:
+    code = program(SHUNNED)
+    assert verdict(code, source) == (DROPPED if dropped else PASSED)
+    for flags in (ACK, ACK | PUSH, SYN | ACK):  # A connection that there is inherits the filter.
+        assert verdict(code, source, flags) == PASSED
+
+
+def test_a_filter_has_room_for_as_many_as_are_shunned() -> None:
+    """Jumps reach 255 steps."""
+    code = program([f"192.0.2.{n}" for n in range(SOURCES_MAX)] + ["2001:db8::/64"])
+    assert verdict(code, f"192.0.2.{SOURCES_MAX - 1}") == DROPPED
+    assert verdict(code, "2001:db8::1") == DROPPED
+    assert verdict(code, "2001:db8:1::1") == PASSED
+    assert verdict(code, "192.0.2.200") == PASSED
+
+
+def test_who_has_no_ip_address_is_not_shunned() -> None:
+    sut = Turnstile()
+    sut.listens(os.open(os.devnull, os.O_RDONLY))
+    assert sut.shun("localhost", 0.0) is None
+    assert sut.shun("", 0.0) is None
+    assert not sut.shunned
+    assert verdict(program(["localhost"]), "127.0.0.1") == PASSED
+
+
+def test_only_so_many_are_shunned_at_a_time_and_each_once() -> None:
+    with closing(socket.socket()) as listening:
+        sut = Turnstile()
+        assert sut.shun("192.0.2.1", 0.0) is None  # It does not listen yet.
+        sut.listens(listening.fileno())
+        assert sut.shun("192.0.2.1", 1.0) == 1.0 + SHUN_S
+        assert sut.shun("192.0.2.1", 1.1) is None
+        until = [sut.shun(f"198.51.100.{n}", 1.1) for n in range(100)]
+        assert sum(each is not None for each in until) == SOURCES_MAX - 1
+        sut.check()
+        sut.relent(1.0 + SHUN_S)
+        assert "192.0.2.1" not in sut.shunned
+        assert len(sut.shunned) == SOURCES_MAX - 1
+        sut.relent(1.1 + SHUN_S)
+        assert not sut.shunned
+
+
+def test_a_socket_that_is_closed_or_no_ip_is_let_be() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        sut = Turnstile()
+        sut.listens(one.fileno())
+        assert sut.shun("192.0.2.1", 0.0) is not None
+    sut.relent(SHUN_S)
+    assert not sut.shunned
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0), backlog=8) as made:
+        made.setblocking(False)
+        yield made
+
+
+def knock(at: socket.socket, source: str) -> socket.socket:
+    """Begin to connect; over loopback that is over at once, or it is dropped."""
+    made = socket.socket()
+    made.bind((source, 0))
+    made.setblocking(False)
+    assert made.connect_ex(at.getsockname()) == errno.EINPROGRESS
+    return made
+
+
+def came(at: socket.socket) -> list[str]:
+    """Return where those come from that have connected."""
+    sources: list[str] = []
+    while True:
+        try:
+            connection, (source, _) = at.accept()
+        except BlockingIOError:
+            return sources
+        with connection:
+            sources.append(source)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="filters are Linux's")
+def test_a_source_that_is_shunned_does_not_get_through_and_others_do(
+    listening: socket.socket,
+) -> None:
+    sut = Turnstile()
+    sut.listens(listening.fileno())
+    sut.shun("127.0.0.2", 0.0)
+    with knock(listening, "127.0.0.2"), knock(listening, "127.0.0.3"):
+        assert came(listening) == ["127.0.0.3"]
+    sut.relent(SHUN_S)
+    with knock(listening, "127.0.0.2"):
+        assert came(listening) == ["127.0.0.2"]

@@ -1,0 +1,131 @@
+"""Sources that connect too fast, and of whom the system itself drops what asks for a connection.
+
+libzmq accepts whoever comes, and each connection costs its one thread, which carries everybody's
+frames, even if it is shut down at once: of a source that never stops this would be all that it
+does. So for a while the SYN segments of such a source are dropped by a filter on the listening
+socket, before there is a connection. To that source it is as if the network had lost them; an
+honest peer at the same address tries again after a second, as TCP does.
+
+A filter is a program of the classic BPF, and needs no privilege. A connection inherits the filter
+of its time; so it only looks at segments that open one. Linux only: elsewhere connections are shut
+down once they are there.
+"""
+
+import contextlib
+import ctypes
+import ipaddress
+import socket
+import struct
+import sys
+from collections.abc import Iterable
+
+from zmqp2p.transport.descriptors import borrowed
+
+SHUN_S = 0.5  # What a rate gains in so long comes in at once: 50 connections, 40 ms of a thread.
+SOURCES_MAX = 64  # Shunned at a time; whoever comes fast besides is shut down.
+
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # On all that Python runs on but SPARC and PA-RISC.
+_FILTER_WORKS = sys.platform == "linux"
+# Operations of the classic BPF (linux/filter.h): load, and, shift, jump if equal, return.
+_LOAD_BYTE, _LOAD_WORD, _AND, _SHIFT, _IF_EQUAL, _RETURN = 0x30, 0x20, 0x54, 0x74, 0x15, 0x06
+_PASS, _DROP = 0xFFFF_FFFF, 0
+_NETWORK_HEADER = -0x10_0000 & 0xFFFF_FFFF  # SKF_NET_OFF; else offsets are from the TCP header on.
+_TCP_FLAGS_AT, _SYN, _SYN_AND_ACK = 13, 0x02, 0x12
+_IPV4_SOURCE_AT, _IPV6_SOURCE_AT = 12, 8
+_IPV6 = 6
+
+_Instruction = tuple[int, int, int, int]  # Operation, jumps if true and if false, operand.
+
+
+class Turnstile:
+    """Who is shunned at one listening socket, and until when. Times are monotonic seconds.
+
+    Invariant: at most `SOURCES_MAX` sources are shunned.
+    """
+
+    def __init__(self) -> None:
+        self._fd: int | None = None  # Of the listening socket.
+        self._until: dict[str, float] = {}
+
+    def listens(self, fd: int) -> None:
+        """The socket listens; ``fd`` is its descriptor."""
+        self._fd = fd
+
+    def shun(self, source: str, now: float) -> float | None:
+        """Have ``source`` be dropped; return when to `relent`. None if that is not possible."""
+        known = source in self._until or _condition(source) is None
+        if self._fd is None or known or len(self._until) >= SOURCES_MAX:
+            return None
+        self._until[source] = now + SHUN_S
+        self._apply(self._fd)
+        return self._until[source]
+
+    def relent(self, now: float) -> None:
+        """Let those whose time is over come again."""
+        over = [source for source, until in self._until.items() if until <= now]
+        for source in over:
+            del self._until[source]
+        if over and self._fd is not None:
+            self._apply(self._fd)
+
+    @property
+    def shunned(self) -> frozenset[str]:
+        """Who is shunned."""
+        return frozenset(self._until)
+
+    def check(self) -> None:
+        """Assert the invariant."""
+        assert len(self._until) <= SOURCES_MAX
+
+    def _apply(self, fd: int) -> None:
+        if not _FILTER_WORKS:
+            return
+        with borrowed(fd) as listening, contextlib.suppress(OSError):  # Or they are shut down.
+            if listening is None or listening.family == socket.AF_UNIX:
+                return
+            if not self._until:
+                listening.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+                return
+            code = program(self._until)
+            buffer = ctypes.create_string_buffer(code)
+            size = len(code) // struct.calcsize("=HBBI")
+            described = struct.pack("HP", size, ctypes.addressof(buffer))
+            listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+
+
+def program(sources: Iterable[str]) -> bytes:
+    """Return the filter that drops the SYN segments of ``sources``, and nothing else."""
+    conditions = [each for each in map(_condition, sources) if each is not None]
+    ipv4 = [step for version, steps in conditions if version != _IPV6 for step in steps]
+    ipv6 = [step for version, steps in conditions if version == _IPV6 for step in steps]
+    steps: list[_Instruction] = [
+        (_LOAD_BYTE, 0, 0, _TCP_FLAGS_AT),
+        (_AND, 0, 0, _SYN_AND_ACK),
+        (_IF_EQUAL, 1, 0, _SYN),
+        (_RETURN, 0, 0, _PASS),
+        (_LOAD_BYTE, 0, 0, _NETWORK_HEADER),
+        (_SHIFT, 0, 0, 4),
+        (_IF_EQUAL, len(ipv4) + 1, 0, _IPV6),
+        *ipv4,
+        (_RETURN, 0, 0, _PASS),
+        *ipv6,
+        (_RETURN, 0, 0, _PASS),
+    ]
+    return b"".join(struct.pack("=HBBI", *step) for step in steps)
+
+
+def _condition(source: str) -> tuple[int, list[_Instruction]] | None:
+    """Return the IP version and the steps that drop ``source``; None if it has no IP address."""
+    try:
+        network = ipaddress.ip_network(source)
+    except ValueError:
+        return None
+    packed = network.network_address.packed
+    first = _IPV4_SOURCE_AT if network.version != _IPV6 else _IPV6_SOURCE_AT
+    words = [int.from_bytes(packed[at : at + 4]) for at in (0, 4)[: network.prefixlen // 32]]
+    steps: list[_Instruction] = []
+    for number, word in enumerate(words):
+        left = 2 * (len(words) - number) - 1  # Steps after this comparison.
+        steps.append((_LOAD_WORD, 0, 0, (_NETWORK_HEADER + first + 4 * number) & 0xFFFF_FFFF))
+        steps.append((_IF_EQUAL, 0, left, word))
+    return network.version, [*steps, (_RETURN, 0, 0, _DROP)]
