@@ -48,6 +48,11 @@ class MemoryStore(DatabaseStore):
         super().rollback()
         self._held().undo()
 
+    def check(self) -> None:
+        """Assert the invariant of what is held outside of SQL."""
+        if self._streams is not None:
+            self._streams.check()
+
     def _write(self, opened: Opened, writes: Sequence[Write]) -> None:
         streams = self._held()
         others = [write for write in writes if not streams.take(write)]
