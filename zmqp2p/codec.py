@@ -131,7 +131,8 @@ def _check(value: object, depth: int) -> None:
     if _SCALARS.issuperset(map(type, value)):  # type: ignore[call-overload]  # Most are flat.
         return
     for item in value:  # type: ignore[attr-defined]
-        _check(item, depth - 1)
+        if type(item) not in _SCALARS:
+            _check(item, depth - 1)
 
 
 def _check_keys(keys: Iterable[object]) -> None:

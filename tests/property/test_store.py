@@ -318,7 +318,13 @@ class MemoryMachine(StoreMachine):
 
     def make_store(self) -> Store:
         """Return the store to test, never opened."""
-        return MemoryStore()
+        self.memory = MemoryStore()
+        return self.memory
+
+    @invariant()
+    def what_is_held_outside_of_sql_is_sound(self) -> None:
+        """Of which the rest shows only at the next opening."""
+        self.memory.check()
 
 
 TestSqliteStore = StoreMachine.TestCase

@@ -181,7 +181,7 @@ class Engine:
         if self._line:
             return self._clock.now
         agendas = (self._connections.agenda, self._channels.retries, self._retries)
-        due = [at for at in (agenda.next() for agenda in agendas) if at is not None]
+        due = [at for agenda in agendas if (at := agenda.next()) is not None]
         return min(due, default=None)
 
     def say_goodbye(self) -> None:

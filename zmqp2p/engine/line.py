@@ -36,6 +36,8 @@ class Rank(Enum):
     GUEST = "guest"
     EXCESS = "excess"
 
+    __hash__ = object.__hash__  # Looked up for every message; Enum's own runs in Python.
+
 
 @dataclass(slots=True)
 class Service:

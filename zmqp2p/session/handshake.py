@@ -22,6 +22,8 @@ class LinkState(Enum):
     GREETED = "greeted"  # Dialed from here; our HELLO has left, theirs has not come.
     ESTABLISHED = "established"  # Both HELLOs were accepted.
 
+    __hash__ = object.__hash__  # Looked up for every frame; Enum's own runs in Python.
+
 
 class Action(Enum):
     """What a frame brings about."""

@@ -1,11 +1,16 @@
 """Channel ids and state hashes: Keccak-256 of the ABI encoding."""
 
+from functools import lru_cache
+
 from zmqp2p.crypto import keccak256
 from zmqp2p.ids import ChannelId, StateHash
 from zmqp2p.state.abi import encode_fixed, encode_outcome, encode_state
 from zmqp2p.state.types import FixedPart, Outcome, State, check_channel_id
 
+_CHANNELS_MAX = 256  # Fixed parts whose id is kept; of 255 participants each they take 4 MB.
 
+
+@lru_cache(maxsize=_CHANNELS_MAX)
 def channel_id(fixed: FixedPart) -> ChannelId:
     """Return the channel's id, the hash of its fixed part. No chain id is in it.
 

@@ -32,7 +32,7 @@ class DatabaseStore(ABC):
 
     def __init__(self, name: str) -> None:
         self._name = name  # For messages.
-        self._opened: _Opened | None = None
+        self._opened: Opened | None = None
         self._began = False
         self._marked = False
         self._lost = ""  # Why the open transaction can only be rolled back.
@@ -69,7 +69,7 @@ class DatabaseStore(ABC):
             except _UNSTORABLE as fault:
                 raise self._fault("cannot open", fault) from None
             undo.pop_all()
-        self._opened = _Opened(db, PeerIds(db), Guard())
+        self._opened = Opened(db, PeerIds(db), Guard())
         self._opened.guard.install(db)
         return loaded
 
@@ -81,9 +81,9 @@ class DatabaseStore(ABC):
         """
         if not writes:
             return
-        opened = self._begin()
+        opened = self._usable()
         try:
-            apply_writes(opened.db, opened.ids, writes)
+            self._write(opened, writes)
         except _UNSTORABLE as fault:
             error = self._fault("cannot write", fault)
             self._lost = str(error)
@@ -167,15 +167,25 @@ class DatabaseStore(ABC):
         db.execute("COMMIT")
         return loaded
 
-    def _require_open(self) -> "_Opened":
+    def _write(self, opened: "Opened", writes: Sequence[Write]) -> None:
+        """Carry out ``writes``; a subclass may keep some of them elsewhere."""
+        self._begin()
+        apply_writes(opened.db, opened.ids, writes)
+
+    def _require_open(self) -> "Opened":
         if self._opened is None:
             raise StoreError(f"{self._name}: the store is not open")
         return self._opened
 
-    def _begin(self) -> "_Opened":
+    def _usable(self) -> "Opened":
+        """Return what is open, if the transaction is not lost."""
         opened = self._require_open()
         if self._lost:
             raise StoreError(self._lost)
+        return opened
+
+    def _begin(self) -> "Opened":
+        opened = self._usable()
         if not self._began:
             self._run(opened.db, "BEGIN IMMEDIATE", "cannot begin a transaction")
             self._began = True
@@ -215,7 +225,7 @@ class DatabaseStore(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class _Opened:
+class Opened:
     """What exists while the store is open."""
 
     db: sqlite3.Connection

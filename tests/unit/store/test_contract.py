@@ -570,3 +570,79 @@ def test_a_transaction_handed_out_before_anything_was_written_serves(store: Stor
     early.execute("CREATE TABLE app_x (a)")
     store.commit()
     assert store.transaction.execute("SELECT * FROM app_x") == []
+
+
+def numbers_of(snapshot: Snapshot) -> list[int]:
+    """Return the numbers of the messages to Bob that wait."""
+    return [seq for seq, _body in snapshot.peers[BOB].messages]
+
+
+def test_messages_of_an_earlier_opening_are_dropped_as_any_others(store: Store) -> None:
+    written(store, *messages(range(4, 9)))
+    store.apply([DropMessages(BOB, Seq(6), DIGEST), *messages([9])])
+    store.commit()
+    assert numbers_of(reopened(store)) == [7, 8, 9]
+
+
+def test_of_numbers_with_gaps_those_up_to_the_last_are_dropped(store: Store) -> None:
+    snapshot = written(
+        store, *messages([300, 5, 7]), *messages([2]), DropMessages(BOB, Seq(200), DIGEST)
+    )
+    assert numbers_of(snapshot) == [300]
+
+
+def test_a_number_below_those_that_wait_is_dropped_too(store: Store) -> None:
+    """A store does not mind; only sessions count on."""
+    snapshot = written(
+        store, *messages([5, 6, 7]), *messages([3]), DropMessages(BOB, Seq(4), DIGEST)
+    )
+    assert numbers_of(snapshot) == [5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    "write", [DropMessages(BOB, Seq(2), DIGEST), PutOutStream(BOB, OTHER_STREAM)]
+)
+@pytest.mark.parametrize("to_the_mark", [False, True])
+def test_messages_that_are_gone_come_back_with_the_transaction(
+    store: Store, write: Write, *, to_the_mark: bool
+) -> None:
+    before = PutOutStream(BOB, STREAM), *messages([1, 2, 3]), DropMessages(BOB, Seq(1), DIGEST)
+    written(store, *before)
+    store.savepoint()
+    store.apply([write, *messages([4])])
+    if to_the_mark:
+        store.rollback_to_savepoint()
+    else:
+        store.rollback()
+    store.apply([DropMessages(BOB, Seq(2), OTHER_DIGEST), *messages([4])])
+    store.commit()
+    peer = reopened(store).peers[BOB]
+    assert (peer.out_stream, peer.acked, peer.acked_digest) == (STREAM, 2, OTHER_DIGEST)
+    assert peer.messages == [(3, b"body 3"), (4, b"body 4")]
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_a_mark_is_over_with_its_transaction(store: Store, end: str) -> None:
+    store.open(ALICE, NOW_MS)
+    store.apply(messages([1]))
+    store.savepoint()
+    getattr(store, end)()
+    store.apply(messages([2]))
+    with pytest.raises(LocalError, match="no savepoint"):
+        store.rollback_to_savepoint()
+    store.commit()
+    assert numbers_of(reopened(store))[-1] == 2
+
+
+@pytest.mark.parametrize(
+    "write", [PutMessage(BOB, Seq(2**63), b""), DropMessages(BOB, Seq(2**63), DIGEST)]
+)
+def test_a_number_that_no_column_can_hold_is_a_store_error(store: Store, write: Write) -> None:
+    store.open(ALICE, NOW_MS)
+    with pytest.raises(StoreError, match="cannot write"):
+        store.apply([write])
+
+
+def test_what_was_dropped_before_anything_was_sent_is_remembered(store: Store) -> None:
+    snapshot = written(store, DropMessages(BOB, Seq(7), DIGEST))
+    assert snapshot.peers[BOB] == PeerSnapshot(acked=Seq(7), acked_digest=DIGEST)
