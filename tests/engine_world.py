@@ -11,9 +11,10 @@ from tests.chance import Least
 from tests.frames import INSTANCE, STREAM, UNSAID, honest, honest_hello
 from tests.memory import remember
 from zmqp2p.crypto import SecretKey
-from zmqp2p.engine.engine import Engine, Pending
+from zmqp2p.engine.engine import Engine
 from zmqp2p.engine.me import Me
 from zmqp2p.engine.output import EngineOutput, Watch
+from zmqp2p.engine.pending import Pending
 from zmqp2p.ids import Address, ChannelId, CurveKey, InstanceId, LinkId, Seq, StreamId
 from zmqp2p.limits import Limits
 from zmqp2p.messages import encode_message, message

@@ -3,9 +3,10 @@
 A side can crash between any two steps of a turn and start again on what its store held then.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from tests.chance import seeded
@@ -17,9 +18,10 @@ from zmqp2p.ids import Address, MessageId
 from zmqp2p.limits import Limits
 from zmqp2p.messages import encode_message, message
 from zmqp2p.node.build import rekey
-from zmqp2p.node.deliveries import Delivery, Done, Handler, Runner
+from zmqp2p.node.deliveries import Delivery, Handler
 from zmqp2p.node.loop import Callback, Command, Loop, Parts, Surroundings
 from zmqp2p.node.receipts import Receipt
+from zmqp2p.node.stretches import Runner, Stretch
 from zmqp2p.objectives.base import Deposit
 from zmqp2p.policy import Policy, ask
 from zmqp2p.records import PeerRecord
@@ -27,6 +29,7 @@ from zmqp2p.store import MemoryStore
 from zmqp2p.transport import MemoryNetwork, MemoryTransport
 
 E = TypeVar("E")
+Done = Callable[[BaseException | None], None]
 DAY_MS = 24 * 3600 * 1000
 NAMES = ("alice", "bob", "carol", "dave", "eve")
 LIMITS = Limits(redial_max_s=0.1, handler_attempts=2, subscribe_grace_s=0.01)
@@ -46,9 +49,21 @@ class Elsewhere:
     """A `Runner` whose handlers end when the test says so."""
 
     handed: list[tuple[Delivery, Done]] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
 
-    def __call__(self, _handler: Handler, delivery: Delivery, done: Done) -> None:
-        self.handed.append((delivery, done))
+    def __call__(self, _handler: Handler, stretch: Stretch) -> None:
+        self.stretches.append(stretch)
+        self._begin(stretch)
+
+    def _begin(self, stretch: Stretch) -> None:
+        delivery = stretch.begin()
+        if delivery is not None:
+            self.handed.append((delivery, partial(self._end, stretch)))
+
+    def _end(self, stretch: Stretch, error: BaseException | None) -> None:
+        stretch.end(error)
+        stretch.check()
+        self._begin(stretch)
 
 
 class World:
@@ -173,6 +188,7 @@ class Side:
         self.loop.turn(self.transport.wait(0.0), commands)
         self.loop.engine.check()
         self.loop.desk.gate.check()
+        self.loop.handlers.check()
 
     def send(self, to: "Side", letter: object, expires_in_s: float | None = None) -> Receipt:
         """Send a letter in the next turn; an `OutboxGate.enter` that does not wait."""

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -40,15 +41,8 @@ from zmqp2p.node.build import (
     start_node,
     terms_of,
 )
-from zmqp2p.node.deliveries import (
-    Delivery,
-    Done,
-    Handler,
-    HandlerCancelled,
-    check_coroutine_handler,
-    check_handler,
-    current_delivery,
-)
+from zmqp2p.node.coroutines import Bridge, CoroutineRunner, Iteration
+from zmqp2p.node.deliveries import Delivery, check_coroutine_handler, check_handler
 from zmqp2p.node.event_queue import EventQueue
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
 from zmqp2p.node.letters import DeadLetter, letters_of
@@ -69,8 +63,9 @@ AsyncHandler = Callable[[Delivery], Coroutine[Any, Any, object]]
 class Receipt:
     """What becomes of one message; see `zmqp2p.Receipt`. Belongs to one event loop."""
 
-    def __init__(self, receipt: NodeReceipt) -> None:
+    def __init__(self, receipt: NodeReceipt, bridge: Bridge) -> None:
         self._receipt = receipt
+        self._bridge = bridge
 
     @property
     def peer(self) -> Address:
@@ -104,14 +99,17 @@ class Receipt:
         return repr(self._receipt)
 
     async def _ended(self, timeout_s: float | None) -> None:
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def end(_receipt: NodeReceipt) -> None:
-            loop.call_soon_threadsafe(_set_once, ended)
+            self._bridge.post(partial(_set_once, ended))
 
         self._receipt.add_done_callback(end)
-        await _within(ended, timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await ended
+        except TimeoutError:
+            raise DeliveryTimeout(f"not within {timeout_s:g} s") from None
 
 
 class Channel:
@@ -157,8 +155,9 @@ class P2PService:
         self._started = False
         self._running: Node | None = None
         self._loop: asyncio.AbstractEventLoop
-        self._tasks: set[asyncio.Task[None]] = set()  # Or the loop would let them go.
-        self._iterations: set[_Iteration] = set()
+        self._bridge: Bridge
+        self._run_coroutines: CoroutineRunner
+        self._iterations: set[Iteration] = set()
 
     # --- Life -----------------------------------------------------------------------------------
 
@@ -180,6 +179,8 @@ class P2PService:
             self._started = False
             raise
         self._running = running
+        self._bridge = Bridge(self._loop, running.wake)
+        self._run_coroutines = CoroutineRunner(self._bridge)
         running.ended.add_done_callback(self._node_ended)
         return self
 
@@ -277,26 +278,31 @@ class P2PService:
         timeout_s: float | None = None,
         expires_in_s: float | None = None,
     ) -> Receipt:
-        """Send a message; see `zmqp2p.P2PService.send_message`. Waits only for room."""
+        """Send a message; see `zmqp2p.P2PService.send_message`. Waits only for room.
+
+        It leaves when the event loop next pauses: then one turn of the node serves all of them.
+        """
         check_timeout(timeout_s)
         address = address_of(peer)
         if not self._node.knows(address):
             raise UnknownPeer(f"{address_text(address)} is not known: add_peer first")
         body = encode(message, expires_in_s)
         try:
-            return Receipt(self._node.send(address, body, 0))
+            sent = self._node.send(address, body, 0, wake=False)
         except Backpressure:
             if timeout_s == 0:
                 raise
-        sent = await asyncio.to_thread(self._node.send, address, body, timeout_s)
-        return Receipt(sent)
+            sent = await asyncio.to_thread(self._node.send, address, body, timeout_s)
+        else:
+            self._bridge.wake_node()
+        return Receipt(sent, self._bridge)
 
     async def receipt(self, message_id: MessageId) -> Receipt:
         """Return the receipt of a message of this run or an earlier one.
 
         Raises UnknownMessage and InvalidValue as `zmqp2p.P2PService.receipt`.
         """
-        return Receipt(await _result(self._node.receipt(message_id)))
+        return Receipt(await _result(self._node.receipt(message_id)), self._bridge)
 
     async def on_message(
         self,
@@ -314,8 +320,7 @@ class P2PService:
         """
         check_filter(message_type, channel_id)
         check_coroutine_handler(handler)
-        run = self._run_on_loop
-        await _result(self._node.subscribe(handler, run, message_type, channel_id))
+        await _result(self._node.subscribe(handler, self._run_coroutines, message_type, channel_id))
         return handler
 
     async def messages(
@@ -331,17 +336,14 @@ class P2PService:
         ends.
         """
         check_filter(message_type, channel_id)
-        iteration = _Iteration()
+        node = self._node
+        iteration = Iteration(self._bridge)
         self._iterations.add(iteration)
-        subscribed = self._node.subscribe(
-            iteration.hand_over, self._run_on_loop, message_type, channel_id
-        )
+        subscribed = node.subscribe(_nothing, iteration.add, message_type, channel_id)
         try:
             await _result(subscribed)
-            while (arrival := await iteration.arrived.get()) is not None:
-                delivery, processed = arrival
+            while (delivery := await iteration.next()) is not None:
                 yield delivery
-                _set_once(processed)
         finally:
             self._iterations.discard(iteration)
             subscribed.add_done_callback(self._unsubscribe)  # It may not be done yet.
@@ -460,33 +462,13 @@ class P2PService:
             node = starting.result()
             await _ended(self._loop.run_in_executor(None, node.stop, _STOP_MAX_S))
 
-    def _run_on_loop(self, handler: Handler, delivery: Delivery, done: Done) -> None:
-        """Run a coroutine handler as a task of the user's loop (a `Runner`)."""
-
-        def ended(task: "asyncio.Task[None]") -> None:
-            self._tasks.discard(task)
-            if task.cancelled():  # Before its first step: `_handle` has told nothing.
-                done(HandlerCancelled())
-
-        def start() -> None:
-            task = self._loop.create_task(_handle(handler, delivery, done))
-            self._tasks.add(task)
-            task.add_done_callback(ended)
-
-        try:
-            self._loop.call_soon_threadsafe(start)
-        except RuntimeError:
-            if not self._loop.is_closed():
-                raise
-            # Nobody is left to handle it. It stays in progress here, and waits for the next run.
-
     def _node_ended(self, _ended: "Future[None]") -> None:
         with suppress(RuntimeError):  # The loop is closed: nobody iterates.
             self._loop.call_soon_threadsafe(self._end_iterations)
 
     def _end_iterations(self) -> None:
         for iteration in self._iterations:
-            iteration.arrived.put_nowait(None)
+            iteration.end()
 
     def _unsubscribe(self, subscribed: "Future[int]") -> None:
         if subscribed.exception() is None:
@@ -494,58 +476,8 @@ class P2PService:
                 self._node.unsubscribe(subscribed.result())
 
 
-async def _handle(handler: Handler, delivery: Delivery, done: Done) -> None:
-    """Run a coroutine handler, and tell how it ended."""
-    token = current_delivery.set(delivery)
-    try:
-        await handler(delivery)  # type: ignore[misc]  # Only coroutine handlers get here.
-    except asyncio.CancelledError:
-        done(_cancelled())
-    except BaseException as fault:  # noqa: BLE001  # Judged on the node's thread.
-        done(fault)
-    else:
-        done(None)
-    finally:
-        current_delivery.reset(token)
-
-
-class _Iteration:
-    """One `P2PService.messages`: what has arrived for it, and waits to be processed."""
-
-    def __init__(self) -> None:
-        # None ends it: the service has closed.
-        self.arrived: asyncio.Queue[tuple[Delivery, asyncio.Future[None]] | None] = asyncio.Queue()
-        self._waiting: set[asyncio.Future[None]] = set()
-        self._left = False
-
-    async def hand_over(self, delivery: Delivery) -> None:
-        """Hand on one message, until it is processed; raises HandlerCancelled if it will not be."""
-        if self._left:  # After this task was made, and before it ran.
-            raise HandlerCancelled
-        processed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(processed)
-        self.arrived.put_nowait((delivery, processed))
-        try:
-            await processed
-        except asyncio.CancelledError:
-            raise HandlerCancelled from None
-        finally:
-            self._waiting.discard(processed)
-
-    def leave(self) -> None:
-        """Process nothing more: what waits, and what is still to come, is handed out again."""
-        self._left = True
-        for processed in self._waiting:
-            processed.cancel()
-
-
-def _cancelled() -> Exception:
-    """Return what it means that a handler's task ended as cancelled."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        return HandlerCancelled()
-    # By its own doing. Handed out again at once it would do the same again, for ever.
-    return LocalError("the handler awaited something that was cancelled")
+def _nothing(_delivery: Delivery) -> None:
+    """Stand in for the handler of an iteration, whose body handles the messages."""
 
 
 def _set_once(future: "asyncio.Future[None]") -> None:

@@ -27,6 +27,10 @@ HEADER_MAX_BYTES = 64 * KIB  # A HELLO with a record and the most refusals stays
 # Of a header, and of a batch: 400 and 257 are in use. Those of 64 KiB would take 10 ms to look at.
 HEADER_MAX_ITEMS = 1_024
 FRAME_MAX_BYTES = BODY_MAX_BYTES + 1 * KIB  # ZMQ_MAXMSGSIZE: a body, CURVE's 33 bytes, slack.
+# Handed out together to a handler in an executor or on an event loop, and held twice, as bodies and
+# decoded. Each stretch costs a commit or more; 256 small messages are 1 to 2 ms' work to decode.
+STRETCH_MAX = 256
+STRETCH_MAX_BYTES = 256 * KIB
 REFUSALS_MAX = 64  # Refusals carried at a time; processing pauses when more are unheard.
 ERROR_MAX_BYTES = 1_000  # Of what a handler raised, kept with its dead letter.
 REASON_MAX_BYTES = 200  # A refusal's or goodbye's text.

@@ -42,15 +42,8 @@ from zmqp2p.node.build import (
     start_node,
     terms_of,
 )
-from zmqp2p.node.deliveries import (
-    Delivery,
-    Done,
-    Handler,
-    HandlerCancelled,
-    Runner,
-    check_handler,
-    run_handler,
-)
+from zmqp2p.node.deliveries import Handler, check_handler
+from zmqp2p.node.executors import ExecutorRunner
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
 from zmqp2p.node.letters import DeadLetter, letters_of
 from zmqp2p.node.loop import utc_ms
@@ -399,7 +392,7 @@ class P2PService:
                 executor=executor,
             )
         check_handler(handler)
-        runner = None if executor is None else runner_of(executor)
+        runner = None if executor is None else ExecutorRunner(executor, self._node.wake)
         wait_for(self._node, self._node.subscribe(handler, runner, message_type, channel_id), None)
         return handler
 
@@ -535,20 +528,3 @@ class P2PService:
         """
         check_type("state", state, State)
         return wait_for(self._node, self._node.sign_state(state), None)
-
-
-def runner_of(executor: Executor) -> Runner:
-    """Return a runner that submits handlers to ``executor``."""
-
-    def run(handler: Handler, delivery: Delivery, done: Done) -> None:
-        submitted = executor.submit(run_handler, handler, delivery)
-
-        def ended(future: "Future[BaseException | None]") -> None:
-            if future.cancelled():  # The executor was shut down before it came to this one.
-                done(HandlerCancelled())
-            else:
-                done(future.exception() or future.result())
-
-        submitted.add_done_callback(ended)
-
-    return run

@@ -28,10 +28,10 @@ from tests.fuzz.bounds import Bounds
 from tests.fuzz.script import Script
 from tests.unit.objectives.world import ETHER
 from zmqp2p.codes import RefusalCode, RejectCode
-from zmqp2p.engine.engine import Pending
 from zmqp2p.engine.me import Told
 from zmqp2p.engine.outcomes import message_id
 from zmqp2p.engine.output import EngineOutput
+from zmqp2p.engine.pending import Pending
 from zmqp2p.errors import LocalError, UnknownMessage
 from zmqp2p.events import ChannelProposed
 from zmqp2p.ids import Address, ChannelId, CurveKey, LinkId, MessageId, Seq, StreamId

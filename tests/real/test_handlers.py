@@ -10,8 +10,10 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -248,10 +250,13 @@ def test_messages_of_a_peer_are_handled_one_after_the_other(bench: Bench) -> Non
     assert order.entries == list(range(200))
 
 
-def test_a_kill_in_the_middle_leaves_each_message_handled_once(parties: Parties) -> None:
+@pytest.mark.parametrize("where", ["node", "executor", "coroutine"])
+def test_a_kill_in_the_middle_leaves_each_message_handled_once(
+    where: str, parties: Parties
+) -> None:
     """Kill -9 at an arbitrary point; the rows are what tells, not what anybody remembers."""
     alice = parties.start("alice", store=parties.store("alice"))
-    child = start_receiver(parties, LOOPBACK)
+    child = start_receiver(parties, LOOPBACK, where)
     record = child.stdout.readline().strip()  # type: ignore[union-attr]
     bob = alice.add_peer(record)
     receipts = [alice.send_message(bob, Note(number)) for number in range(2000)]
@@ -262,7 +267,7 @@ def test_a_kill_in_the_middle_leaves_each_message_handled_once(parties: Parties)
         pipe.close()  # type: ignore[union-attr]
     assert not receipts[-1].acked
     (endpoint,) = next(status.endpoints for status in alice.peers())
-    again = start_receiver(parties, endpoint)
+    again = start_receiver(parties, endpoint, where)
     for receipt in receipts:
         receipt.wait(PATIENCE_S)
     again.communicate(timeout=PATIENCE_S)
@@ -270,10 +275,10 @@ def test_a_kill_in_the_middle_leaves_each_message_handled_once(parties: Parties)
     assert kept(parties.store("bob"), "app_seen") == [(number,) for number in range(2000)]
 
 
-def start_receiver(parties: Parties, endpoint: str) -> "subprocess.Popen[str]":
+def start_receiver(parties: Parties, endpoint: str, where: str) -> "subprocess.Popen[str]":
     key = parties.folder / "bob.key"
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.real.receiver", key, parties.store("bob"), endpoint],
+        [sys.executable, "-m", "tests.real.receiver", key, parties.store("bob"), endpoint, where],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
@@ -500,6 +505,27 @@ def test_a_service_can_be_closed_by_a_handler_in_an_executor(parties: Parties) -
     assert not receipt.acked
 
 
+def test_no_handler_begins_in_an_executor_once_the_service_has_closed(parties: Parties) -> None:
+    """Though what follows was handed out with the one that runs."""
+    alice, bob = parties.pair()
+    begun, go_on = Journal[int](), threading.Event()
+
+    def handle(delivery: Delivery) -> None:
+        begun(delivery.message.number)
+        go_on.wait(PATIENCE_S)
+
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(lambda: None).result(PATIENCE_S)
+        receipts = [alice.send_message(bob.address, Note(number)) for number in range(50)]
+        assert receipts[-1].message_id
+        bob.on_message(handle, executor=executor)
+        begun.count(1)
+        bob.close()
+        go_on.set()
+    assert begun.entries == [0]
+    assert not any(receipt.acked for receipt in receipts)
+
+
 # --- Coroutines ---------------------------------------------------------------------------------
 
 
@@ -633,6 +659,48 @@ class WatchedLoop(asyncio.SelectorEventLoop):
         return super().call_soon_threadsafe(*call, **named)
 
 
+def test_coroutines_for_messages_of_a_peer_run_one_after_the_other(aio_bob: AioBob) -> None:
+    """Each in a context of its own, whatever those before it have left in theirs."""
+    marked: ContextVar[int] = ContextVar("marked", default=0)
+    seen: list[tuple[str, int]] = []
+
+    async def handle(delivery: Delivery) -> None:
+        assert marked.get() == 0
+        marked.set(delivery.message.number)
+        seen.append(("begun", delivery.message.number))
+        await asyncio.sleep(0)
+        seen.append(("ended", delivery.message.number))
+
+    aio_bob.run(aio_bob.bob.on_message(handle))
+    receipts = [aio_bob.send(number) for number in range(300)]
+    for receipt in receipts:
+        receipt.wait(PATIENCE_S)
+    assert seen == [(step, number) for number in range(300) for step in ("begun", "ended")]
+
+
+def test_a_message_leaves_a_loop_that_does_not_pause(aio_bob: AioBob) -> None:
+    """The node is woken when the loop pauses, but it is not left asleep for long."""
+    arrived = threading.Event()
+
+    def handle(delivery: Delivery) -> None:
+        if delivery.message.number:
+            arrived.set()
+
+    aio_bob.alice.on_message(handle)
+
+    async def send() -> bool:
+        await aio_bob.bob.add_peer(str(aio_bob.alice.record))
+        receipt = await aio_bob.bob.send_message(aio_bob.alice.address, Note(0))
+        await receipt.wait(PATIENCE_S)
+        until = monotonic() + PATIENCE_S
+        while monotonic() < until and not arrived.is_set():
+            await aio_bob.bob.send_message(aio_bob.alice.address, Note(1))
+            arrived.wait(0.05)  # Holds up the loop, as one should not.
+        return arrived.is_set()
+
+    assert aio_bob.run(send())
+
+
 def test_a_message_for_a_loop_that_is_closed_waits_for_the_next_run(parties: Parties) -> None:
     """Its handler has not failed: nobody is there to run it."""
     loop = WatchedLoop()
@@ -717,7 +785,8 @@ def test_messages_that_wait_in_an_iteration_go_to_the_next_too(
     async def leave(turns: int) -> None:
         messages = aio_bob.bob.messages()
         await anext(messages)
-        while len(aio_bob.bob._tasks) < 2:  # noqa: ASYNC110, SLF001
+        (iteration,) = aio_bob.bob._iterations  # noqa: SLF001
+        while len(iteration._stretches) < 2:  # noqa: ASYNC110, SLF001
             await asyncio.sleep(0)
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -776,26 +845,6 @@ def test_a_filter_that_has_an_iteration_has_no_second(aio_bob: AioBob) -> None:
     aio_bob.send(1)
     aio_bob.send(2)
     assert aio_bob.run(read()) == 3
-
-
-def test_a_message_that_is_withdrawn_from_an_iteration_comes_again(aio_bob: AioBob) -> None:
-    """Somebody cancels all tasks of the loop; the iteration itself goes on."""
-
-    async def read() -> list[int]:
-        seen = []
-        async for delivery in aio_bob.bob.messages():
-            seen.append(delivery.message.number)
-            if len(seen) == 1:
-                for task in aio_bob.bob._tasks:  # noqa: SLF001
-                    task.cancel()
-                await asyncio.sleep(0)
-            if len(seen) == 3:
-                break
-        return seen
-
-    aio_bob.send(1)
-    aio_bob.send(2)
-    assert aio_bob.run(read()) == [1, 1, 2]
 
 
 def test_a_receipt_ends_though_its_handler_does_not(aio_bob: AioBob) -> None:

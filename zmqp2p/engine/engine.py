@@ -6,7 +6,6 @@ the output: first the writes, in one transaction, and only after the commit ever
 
 from collections.abc import Iterable, Iterator
 from random import Random
-from typing import NamedTuple
 
 from zmqp2p.admission import Admission
 from zmqp2p.codes import RefusalCode
@@ -17,12 +16,14 @@ from zmqp2p.engine.conduct import FORGERY_POINTS
 from zmqp2p.engine.connections import Connections
 from zmqp2p.engine.dead_letters import DeadLetters
 from zmqp2p.engine.door import Defences
+from zmqp2p.engine.foresight import Foresight
 from zmqp2p.engine.instant import Instant
 from zmqp2p.engine.line import MESSAGE_US, SIGNATURE_US, Line, Service
 from zmqp2p.engine.me import Me, Told
 from zmqp2p.engine.outcomes import Ended, Outcomes, Waiting
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import Peer, PeerManager, PeerStatus
+from zmqp2p.engine.pending import Pending
 from zmqp2p.engine.redial import Failure
 from zmqp2p.engine.router import MessageRouter, Nobody, Route, ToSubscriber
 from zmqp2p.engine.signing import SigningLedger
@@ -33,37 +34,12 @@ from zmqp2p.ids import Address, ChannelId, CurveKey, LinkId, MessageId, Seq, Str
 from zmqp2p.limits import Limits
 from zmqp2p.messages import Envelope, ProtocolMessage, decode_message
 from zmqp2p.objectives.base import Deposit
-from zmqp2p.persistence import FailedMessage, Snapshot
+from zmqp2p.persistence import Snapshot
 from zmqp2p.records import Contact, PeerRecord
-from zmqp2p.session.inbox import Inbox
 from zmqp2p.session.session import Session
 from zmqp2p.state import FixedPart, Outcome
 from zmqp2p.wire.encoding import clip_reason
 from zmqp2p.wire.link import LinkEvent
-
-
-class Pending(NamedTuple):  # Made for every message: a third of the cost of a frozen dataclass.
-    """A message for the application, in progress until `Engine` is told how it ended."""
-
-    sender: Address
-    seq: Seq
-    body: bytes
-    message: object
-    subscription: int
-    attempt: int  # 1 on the first.
-    inbox: Inbox  # The stream it came on: an answer for a stream that is gone is dropped.
-    late: bool = False  # Its handler ends in a later turn, and has a place among those.
-
-    @property
-    def stream(self) -> StreamId:
-        """The sender's stream."""
-        return self.inbox.stream
-
-    def failed(self, error: str, at_ms: int) -> FailedMessage:
-        """Return it as one whose last attempt failed with ``error``."""
-        return FailedMessage(
-            self.sender, self.stream, self.seq, self.body, self.attempt, error, at_ms
-        )
 
 
 class Engine:
@@ -90,6 +66,7 @@ class Engine:
             limits, self.output, self._clock, self._route, self.is_guest
         )
         self._slots = Slots(limits.handlers_max)
+        self._foresight = Foresight(self.router, limits)
         self._late: set[int] = set()  # Subscriptions whose handlers need a place.
         self._failed: dict[Address, Pending] = {}  # The last attempt, of those that wait.
         self._retries: Agenda[Address] = Agenda()
@@ -294,12 +271,39 @@ class Engine:
         session = self._connections.book.sessions.get(pending.sender)
         return session is not None and session.inbox is pending.inbox
 
-    def complete(self, pending: Pending) -> None:
-        """The application has processed it."""
-        session = self._ended(pending)
-        if session is not None:
-            session.done()
-            self._offer(session)
+    def ahead(self, pending: Pending) -> list[Pending]:
+        """Return what follows on ``pending`` and will go to the same handler after it, whatever.
+
+        It stays in the inbox. Of it only that is in progress which `complete` is told of.
+        """
+        found: list[Pending] = []
+        service = self._service
+        assert service is not None
+        following = iter(()) if self.crowded else self._foresight.following(pending)
+        while (
+            self._work_left_us > 0
+            and self._line.may_look_ahead(service)
+            and (then := next(following, None)) is not None
+        ):
+            self._work_left_us -= service.count(len(then.body))
+            found.append(then)
+        return found
+
+    @property
+    def crowded(self) -> bool:
+        """Whether some wait for a handler's place: none may have more than one message then."""
+        return bool(self._slots.line)
+
+    def complete(self, pending: Pending, then: Pending | None = None) -> None:
+        """The application has processed it; its handler goes on with ``then``, found `ahead`."""
+        session = self._ended(pending, well=True) if then is None else self._still(pending)
+        if session is None:
+            return
+        session.done()
+        if then is not None:
+            seq, _ = session.inbox.take()
+            assert seq == then.seq
+        self._offer(session)
 
     def refuse(self, pending: Pending, code: RefusalCode, reason: str) -> None:
         """The application will never process it."""
@@ -432,6 +436,7 @@ class Engine:
         self._outcomes.check()
         self.dead_letters.check()
         self._slots.check()
+        self._foresight.check()
         self._line.check()
 
     # --- Inside ---------------------------------------------------------------------------------
@@ -539,10 +544,15 @@ class Engine:
         late_s = 0.0 if due_at is None else now - max(due_at, ran_until)
         return late_s if late_s >= limits.silence_max_s / 2 else 0.0
 
-    def _ended(self, pending: Pending) -> Session | None:
-        """Return the session of a message in progress, if its stream is still the one."""
+    def _ended(self, pending: Pending, *, well: bool = False) -> Session | None:
+        """Its handler is done, for now: give its place to others, and return as `_still`."""
         if pending.late:
+            self._foresight.learn(pending.inbox, well=well)
             self._promised(self._slots.leave())
+        return self._still(pending)
+
+    def _still(self, pending: Pending) -> Session | None:
+        """Return the session of a message in progress, if its stream is still the one."""
         session = self._connections.book.sessions.get(pending.sender)
         if session is None or session.inbox is not pending.inbox:
             return None  # A run that is over; its sender may be forgotten (HEL-8).

@@ -180,6 +180,10 @@ class Line:
         """Whether it may have one more: nobody else waits, or all are in excess."""
         return service.work_us < _RUN_US and (service.rank is Rank.EXCESS or not self)
 
+    def may_look_ahead(self, service: Service) -> bool:
+        """Whether what follows may be handed out together: for a while, even if others wait."""
+        return service.work_us < _RUN_US or not self
+
     def end(self, service: Service, now: float) -> None:
         """It was served for now: count what it had. If it has more, offer it again."""
         session = service.session

@@ -86,6 +86,17 @@ class MessageRouter:
             return Nobody(RefusalCode.TYPE_UNKNOWN, f"nobody has subscribed to {name}")
         return ToSubscriber(key)
 
+    def foresee(self, message: object) -> int | None:
+        """Return the subscription that ``message`` will go to when those before it are processed.
+
+        None if that cannot be known: they may change what becomes of a channel's funding. Other
+        subscriptions change it too.
+        """
+        if isinstance(message, ProtocolMessage) and _turn_of(message) <= _POSTFUND_TURN:
+            return None
+        route = self.route(message, ())
+        return route.key if isinstance(route, ToSubscriber) else None
+
     def _route_protocol(self, message: ProtocolMessage, channels: Container[ChannelId]) -> Route:
         channel = message.channel_id
         proposing = isinstance(message, ProposeState)

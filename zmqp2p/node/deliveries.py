@@ -10,13 +10,12 @@ import inspect
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from zmqp2p.engine.dead_letters import Redriven
-from zmqp2p.engine.engine import Pending
 from zmqp2p.engine.outcomes import message_id
+from zmqp2p.engine.pending import Pending
 from zmqp2p.errors import InvalidValue, LocalError
 from zmqp2p.ids import Address, MessageId
 from zmqp2p.node.receipts import Receipt, ReceiptRoom
@@ -81,13 +80,13 @@ class CollectedTransaction:
 class Delivery:
     """One message, handed to the handler that is responsible for it."""
 
-    __slots__ = ("_lock", "_outgoing", "_pending", "room", "transaction")
+    __slots__ = ("_lock", "_outgoing", "handed", "room", "transaction")
 
     def __init__(
-        self, room: ReceiptRoom, pending: Pending | Redriven, transaction: Transaction
+        self, room: ReceiptRoom, handed: Pending | Redriven, transaction: Transaction
     ) -> None:
         self.room = room  # Of the handler's node: another node's messages do not wait for it.
-        self._pending = pending
+        self.handed = handed
         self.transaction = transaction
         self._outgoing: list[Receipt] | None = []  # None when the handler has ended.
         self._lock = threading.Lock()
@@ -95,26 +94,26 @@ class Delivery:
     @property
     def sender(self) -> Address:
         """Who sent it, as the session has authenticated."""
-        return self._pending.sender
+        return self.handed.sender
 
     @property
     def message(self) -> Any:  # Of whatever type was registered for its tag.
         """The decoded message."""
-        return self._pending.message
+        return self.handed.message
 
     @property
     def message_id(self) -> MessageId:
         """Names the message; the sender's receipt has the same."""
-        return message_id(self._pending.stream, self._pending.seq, self._pending.body)
+        return message_id(self.handed.stream, self.handed.seq, self.handed.body)
 
     @property
     def attempt(self) -> int:
         """1 when it is handed out first; more after a handler has failed, in this run."""
-        return self._pending.attempt
+        return self.handed.attempt
 
     def __repr__(self) -> str:
         name = type(self.message).__name__
-        return f"<Delivery {name} {self._pending.seq} from 0x{self.sender.hex()}>"
+        return f"<Delivery {name} {self.handed.seq} from 0x{self.sender.hex()}>"
 
     # --- For the node ---------------------------------------------------------------------------
 
@@ -142,21 +141,6 @@ class Delivery:
 
 
 Handler = Callable[[Delivery], object]
-Done = Callable[[BaseException | None], None]
-Runner = Callable[[Handler, Delivery, Done], None]
-"""Runs a handler elsewhere, soon, and then calls ``done`` with what it raised, on any thread.
-
-Raises if it cannot, as an executor that is shut down does.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """A handler, and where it runs: on the node's thread, or by ``runner``."""
-
-    handler: Handler
-    runner: Runner | None
-
 
 current_delivery: ContextVar[Delivery | None] = ContextVar("current_delivery", default=None)
 """The delivery whose handler runs in this context: what it sends belongs to its transaction."""

@@ -2,26 +2,35 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from zmqp2p.engine.dead_letters import Redriven
-from zmqp2p.engine.engine import Engine, Pending
+from zmqp2p.engine.engine import Engine
+from zmqp2p.engine.pending import Pending
 from zmqp2p.errors import Cancelled, DeliveryError, HandlerFailed, LocalError, RefuseMessage
-from zmqp2p.ids import ChannelId, MessageId
+from zmqp2p.ids import Address, ChannelId, MessageId
 from zmqp2p.node.deliveries import (
     CollectedTransaction,
     Delivery,
     Handler,
     HandlerCancelled,
     ImmediateTransaction,
-    Runner,
-    Subscription,
     run_handler,
 )
 from zmqp2p.node.desk import ReceiptDesk
 from zmqp2p.node.receipts import Receipt
+from zmqp2p.node.stretches import Runner, Stretch
 from zmqp2p.store.base import Store
 
 Handed = Pending | Redriven
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    """A handler, and where it stretches: on the node's thread, or by ``runner``."""
+
+    handler: Handler
+    runner: Runner | None
 
 
 class Handlers:
@@ -35,14 +44,21 @@ class Handlers:
         later: Callable[[Callable[[], None]], None],
         failed: Callable[[str, Exception], None],
     ) -> None:
-        """Run on the node's thread what ``later`` is given; report faults to ``failed``."""
+        """Take up handlers; report faults to ``failed``.
+
+        What ``later`` is given stretches on the node's thread, after what was given before; whoever
+        stretches the handler wakes that.
+        """
         self._engine = engine
         self._store = store
         self._desk = desk
         self._later = later
         self._failed = failed
-        self._subscriptions: dict[int, Subscription] = {}
-        self._running: set[Delivery] = set()  # Here, or on other threads.
+        self._subscriptions: dict[int, _Subscription] = {}
+        self._running: Delivery | None = None  # On this thread.
+        self._stretches: set[Stretch] = set()  # On other threads.
+        self._long: set[Stretch] = set()  # Of those, which may go on after their current message.
+        self._stretch_of: dict[Address, Stretch] = {}  # The latest of each sender.
         self._redrives: dict[MessageId, Future[None]] = {}  # Under way.
         # Redrives that ended in this turn, to be told after its commit.
         self._redriven: list[tuple[Future[None], DeliveryError | None]] = []
@@ -52,33 +68,32 @@ class Handlers:
     ) -> int:
         """Hand the messages that fit to ``handler``; raises InvalidValue."""
         key = self._engine.subscribe(kind, channel, late=runner is not None)
-        self._subscriptions[key] = Subscription(handler, runner)
+        self._subscriptions[key] = _Subscription(handler, runner)
+        self._stop_stretches()  # What goes to whom has changed.
         return key
 
     def unsubscribe(self, key: int) -> None:
         """End a subscription; what its handler has in hand still ends."""
         self._engine.unsubscribe(key)
         self._subscriptions.pop(key, None)
+        self._stop_stretches()
 
     def deliver(self, handed: Handed) -> None:
-        """Hand one message to its handler, here or elsewhere."""
+        """Hand one message to its handler: here, or elsewhere together with those that follow."""
         subscription = self._subscriptions[handed.subscription]
-        handler, runner = subscription.handler, subscription.runner
-        if runner is None:
-            delivery = Delivery(self._desk.room, handed, ImmediateTransaction(self._store))
-            self._running.add(delivery)  # What it sent ends even if its end makes the node fail.
-            self._handled(handed, delivery, run_handler(handler, delivery))
+        if subscription.runner is not None:
+            self._begin(handed, subscription.handler, subscription.runner)
             return
-        delivery = Delivery(self._desk.room, handed, CollectedTransaction())
-        self._running.add(delivery)
-
-        def done(error: BaseException | None) -> None:
-            self._later(lambda: self._handled(handed, delivery, error))
-
-        try:
-            runner(handler, delivery, done)
-        except Exception as fault:  # noqa: BLE001  # The application's executor, or it is shut down.
-            self._handled(handed, delivery, fault)
+        delivery = Delivery(self._desk.room, handed, ImmediateTransaction(self._store))
+        self._running = delivery
+        error = self._outcome(delivery, run_handler(subscription.handler, delivery))
+        if error is None:
+            self._send(delivery)
+            self._complete(handed, None)
+        else:
+            self._undo(delivery)
+            self._fail(handed, error)
+        self._running = None
 
     def redrive(self, letter_id: MessageId, future: "Future[None]") -> None:
         """Hand a dead letter to its handler; end ``future`` when what that did is committed.
@@ -113,24 +128,97 @@ class Handlers:
         waiting = [*self._redrives.values(), *(future for future, _ in self._redriven)]
         self._redriven = [(future, error) for future in waiting]
         self.resolve()
-        return [receipt for delivery in self._running for receipt in delivery.close()]
+        running = [delivery for stretch in self._stretches for delivery in stretch.abandon()]
+        if self._running is not None:
+            running.append(self._running)
+        return [receipt for delivery in running for receipt in delivery.close()]
 
-    def _handled(self, handed: Handed, delivery: Delivery, error: BaseException | None) -> None:
-        """A handler has ended: its effects and the ack go into this turn's transaction."""
-        if isinstance(delivery.transaction, ImmediateTransaction):
-            delivery.transaction.close()
+    def share(self) -> None:
+        """If some wait for a handler's place, let each be free when its handler has ended."""
+        if self._engine.crowded:
+            self._stop_stretches()
+
+    def check(self) -> None:
+        """Assert that the stretches keep their invariant."""
+        for stretch in self._stretches:
+            stretch.check()
+        assert self._stretches.issuperset(self._stretch_of.values())
+        assert self._stretches >= self._long
+
+    def _begin(self, handed: Handed, handler: Handler, runner: Runner) -> None:
+        """Hand a stretch of messages to a handler elsewhere."""
+        together: list[Handed] = [handed]
+        if isinstance(handed, Pending):
+            together += self._engine.ahead(handed)
+        room = self._desk.room
+        stretch = Stretch(
+            [Delivery(room, each, CollectedTransaction()) for each in together], self._tell
+        )
+        self._stretches.add(stretch)
+        if len(together) > 1:
+            self._long.add(stretch)
+        if isinstance(handed, Pending):
+            if handed.sender in self._stretch_of:  # Of a stream that is over.
+                self._stretch_of[handed.sender].stop()
+            self._stretch_of[handed.sender] = stretch
+        try:
+            runner(handler, stretch)
+        except Exception as fault:  # noqa: BLE001  # The application's executor, or it is shut down.
+            stretch.end(fault)
+
+    def _tell(self, stretch: Stretch, error: BaseException | None) -> None:
+        self._later(lambda: self._ended(stretch, error))
+
+    def _ended(self, stretch: Stretch, error: BaseException | None) -> None:
+        """The current message of ``stretch`` has ended elsewhere."""
+        delivery = stretch.current
+        if stretch.failed is None:
+            error = self._outcome(delivery, error)
+            if error is None:
+                self._go_on(stretch, delivery)
+                return
+            stretch.failed = delivery.handed, error
+            stretch.stop()
+        # Or it was begun after one that had ended well there, but not here.
+        self._undo(delivery)
+        if stretch.settle() is None:  # Not before: one of a stream is in progress at a time.
+            self._over(stretch)
+            self._fail(*stretch.failed)
+
+    def _go_on(self, stretch: Stretch, delivery: Delivery) -> None:
+        """The current message of ``stretch`` has ended well: so much for it, and on to the next."""
+        self._send(delivery)
+        then = stretch.settle()
+        if then is None:
+            self._over(stretch)
+        self._complete(delivery.handed, None if then is None else then.handed)
+
+    def _over(self, stretch: Stretch) -> None:
+        self._stretches.discard(stretch)
+        self._long.discard(stretch)
+        if self._stretch_of.get(stretch.sender) is stretch:
+            del self._stretch_of[stretch.sender]
+
+    def _stop_stretches(self) -> None:
+        """Have what was not begun handed out anew."""
+        for stretch in self._long:
+            stretch.stop()
+        self._long.clear()
+
+    def _outcome(self, delivery: Delivery, error: BaseException | None) -> BaseException | None:
+        """Return what came of a message whose handler ended with ``error``; what it wrote is in."""
+        handed, transaction = delivery.handed, delivery.transaction
+        if isinstance(transaction, ImmediateTransaction):
+            transaction.close()
         if error is None and isinstance(handed, Pending) and not self._engine.awaits(handed):
-            # The peer's run or stream is over: it sends this again, or something else instead.
-            error = HandlerCancelled()
-        if error is None:
-            error = self._apply_collected(delivery.transaction)
-        if error is None:
-            for receipt in self._end(delivery):
-                self._desk.send(self._engine, receipt)
-            self._complete(handed)
-        else:
-            self._undo(delivery)
-            self._fail(handed, error)
+            # The peer's stretch or stream is over: it sends this again, or something else instead.
+            return HandlerCancelled()
+        return error if error is not None else self._apply_collected(transaction)
+
+    def _send(self, delivery: Delivery) -> None:
+        """Send what a handler that has ended well has sent."""
+        for receipt in delivery.close():
+            self._desk.send(self._engine, receipt)
 
     def _undo(self, delivery: Delivery) -> None:
         """Take back what a handler that failed has written and sent."""
@@ -138,16 +226,11 @@ class Handlers:
         if isinstance(transaction, ImmediateTransaction) and transaction.used:
             self._store.rollback_to_savepoint()
         undone = Cancelled("the handler that sent it failed")
-        self._desk.unsent([(receipt, undone) for receipt in self._end(delivery)])
+        self._desk.unsent([(receipt, undone) for receipt in delivery.close()])
 
-    def _end(self, delivery: Delivery) -> list[Receipt]:
-        """What the handler wrote is in the transaction, or undone: return what it sent."""
-        self._running.discard(delivery)
-        return delivery.close()
-
-    def _complete(self, handed: Handed) -> None:
+    def _complete(self, handed: Handed, then: Handed | None) -> None:
         if isinstance(handed, Pending):
-            self._engine.complete(handed)
+            self._engine.complete(handed, then)  # type: ignore[arg-type]  # Of the same kind.
             return
         self._engine.dead_letters.remove(handed.message_id)
         self._redriven.append((self._redrives.pop(handed.message_id), None))

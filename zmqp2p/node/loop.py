@@ -119,7 +119,8 @@ class Loop:
     ) -> None:
         """Take up ``memory``.
 
-        ``later`` puts something to do among the commands of a coming turn, from any thread;
+        ``later`` puts something to do among the commands of a coming turn, from any thread, and
+        wakes nobody;
         ``submit`` takes work for the chain.
         """
         self.more = True  # What the engine asks for when it starts is settled in the first turn.
@@ -161,6 +162,7 @@ class Loop:
             self._run(command)
         engine.tick()
         self._deliver(now)
+        self.handlers.share()
         self.settle()
 
     def patience_s(self) -> float | None:

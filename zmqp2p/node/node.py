@@ -20,10 +20,11 @@ from zmqp2p.events import ChainFailed, Event
 from zmqp2p.handover import HandOver
 from zmqp2p.ids import Address, ChannelId, MessageId
 from zmqp2p.node.chain_link import ChainLink
-from zmqp2p.node.deliveries import Handler, Runner, current_delivery
+from zmqp2p.node.deliveries import Handler, current_delivery
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
 from zmqp2p.node.loop import Call, Callback, Command, Loop, Parts, Surroundings, utc_ms
 from zmqp2p.node.receipts import Receipt
+from zmqp2p.node.stretches import Runner
 from zmqp2p.objectives.base import Deposit, Status
 from zmqp2p.persistence import FailedMessage
 from zmqp2p.policy import Proposal, proposal_of
@@ -63,7 +64,7 @@ class Node:
         try:
             rng = Random(os.urandom(32))  # noqa: S311  # Jitter and ids that only must differ.
             around = Surroundings(rng)
-            self._loop = Loop(parts, memory, around, self._post_quietly, self._submit)
+            self._loop = Loop(parts, memory, around, self._leave_quietly, self._submit)
             self._loop.desk.room.node_thread = self._thread
             if parts.chain is not None:
                 self._chain = ChainLink(parts.chain, self, memory.chain_cursor)
@@ -115,7 +116,7 @@ class Node:
     # --- Calls from any thread ------------------------------------------------------------------
 
     def call(self, function: Callable[[Engine], T]) -> "Future[T]":
-        """Run ``function`` on the loop, and have what it changes committed in that turn.
+        """Stretch ``function`` on the loop, and have what it changes committed in that turn.
 
         The future ends after the commit. On the node's own thread it runs at once.
         """
@@ -128,10 +129,13 @@ class Node:
             self._post(call)
         return call.future
 
-    def send(self, peer: Address, body: bytes, timeout_s: float | None) -> Receipt:
+    def send(
+        self, peer: Address, body: bytes, timeout_s: float | None, *, wake: bool = True
+    ) -> Receipt:
         """Send a message: with the running handler's transaction, if there is one.
 
-        Waits up to ``timeout_s`` for room in the outbox; never on the node's own thread.
+        Waits up to ``timeout_s`` for room in the outbox; never on the node's own thread. Without
+        ``wake`` it may wait until somebody calls `wake`.
 
         Raises:
             Backpressure, DeliveryTimeout: see `OutboxGate.enter`.
@@ -149,11 +153,16 @@ class Node:
         if delivery is not None and delivery.room is desk.room and delivery.adopt(receipt):
             return receipt
         try:
-            self._post(receipt)
+            self._post(receipt, wake=wake)
         except ServiceClosed:
             desk.gate.withdraw(peer, len(body))
             raise
         return receipt
+
+    def wake(self) -> None:
+        """Let the node look at what was left for it, if it sleeps."""
+        if self._mailbox and not self._awake:
+            self._parts.transport.wake()
 
     def receipt(self, message_id: MessageId) -> "Future[Receipt]":
         """Return the receipt of a message of this run or an earlier one; or UnknownMessage."""
@@ -369,10 +378,10 @@ class Node:
         if self._stopping or os.getpid() != self._pid:
             raise ServiceClosed("the service is closed") from self._failure
 
-    def _post(self, command: Command) -> None:
+    def _post(self, command: Command, *, wake: bool = True) -> None:
         self._check_open()
         self._mailbox.append(command)
-        if not self._awake:
+        if wake and not self._awake:
             self._parts.transport.wake()
         if self._stopped.is_set():  # It closed meanwhile: nobody may be left waiting.
             self._drain_mailbox()
@@ -382,6 +391,11 @@ class Node:
         if not self._stopping:
             self._mailbox.append(command)
             self._parts.transport.wake()
+
+    def _leave_quietly(self, command: Callback) -> None:
+        """Leave something for the node, which who knows when all is left has to `wake`."""
+        if not self._stopping:
+            self._mailbox.append(command)
 
     def _drain_mailbox(self) -> None:
         """The node is closed: what was posted ends so."""

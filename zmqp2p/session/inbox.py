@@ -6,8 +6,9 @@ only comes after a loss, and then the sender sends the missing ones again and th
 """
 
 from collections import deque
+from collections.abc import Iterator
 from enum import Enum
-from itertools import repeat
+from itertools import islice, repeat
 from typing import NamedTuple
 
 from zmqp2p import limits as bounds
@@ -143,6 +144,13 @@ class Inbox:
         message = self._in_progress = self._queue.popleft()
         self._taken = Seq(self._taken + message.span)
         return self._taken, message.body
+
+    def following(self, most: int) -> Iterator[tuple[Seq, bytes | None]]:
+        """Yield up to ``most`` messages that `take` will return next; they stay where they are."""
+        seq = self._taken
+        for message in islice(self._queue, most):
+            seq = Seq(seq + message.span)
+            yield seq, message.body
 
     def put_back(self) -> None:
         """The message in progress is to be handed out again later."""

@@ -24,8 +24,8 @@ from tests.frames import OTHER_INSTANCE, OTHER_STREAM, STREAM, UNSAID, chain, pr
 from tests.unit.objectives.world import ETHER, exit_of
 from zmqp2p.codes import RefusalCode, RejectCode
 from zmqp2p.crypto import SecretKey
-from zmqp2p.engine.engine import Pending
 from zmqp2p.engine.output import EngineOutput
+from zmqp2p.engine.pending import Pending
 from zmqp2p.errors import InvalidValue, UnknownPeer
 from zmqp2p.events import ChannelFunded, ChannelProposed, ChannelRejected, MessageRefused
 from zmqp2p.ids import ChannelId, Seq, TurnNum

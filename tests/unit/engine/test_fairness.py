@@ -8,8 +8,8 @@ from tests.engine_world import HIGH, LOW, MIDDLE, Note, Other, Sut, frames_on, n
 from tests.frames import UNSAID, progress_of
 from tests.unit.objectives.world import KEYS, TWO_OUTCOME, fixed_of, proposal_of, state_of
 from zmqp2p.crypto import SecretKey
-from zmqp2p.engine.engine import Pending
 from zmqp2p.engine.line import MESSAGE_US
+from zmqp2p.engine.pending import Pending
 from zmqp2p.ids import Address, Seq
 from zmqp2p.limits import KIB, Limits
 from zmqp2p.messages import encode_message

@@ -161,3 +161,15 @@ def test_acceptances_by_type_go_to_their_subscriber() -> None:
     router = router_of((AcceptState, None))
     assert router.route(ACCEPTANCES[2], OURS) == ToSubscriber(1)
     assert isinstance(router.route(REJECTIONS[2], OURS), Nobody)
+
+
+def test_who_takes_a_message_of_a_channels_funding_is_not_known_before() -> None:
+    """What comes before it may begin the channel, or end it."""
+    router = MessageRouter(funding=True)
+    key = router.subscribe(None, None)
+    assert [router.foresee(each) for each in PROPOSALS] == [None, None, key]
+    assert router.foresee(Note("one")) == key
+
+
+def test_what_nobody_takes_is_foreseen_for_nobody() -> None:
+    assert MessageRouter(funding=False).foresee(Note("one")) is None

@@ -8,8 +8,8 @@ import pytest
 
 from tests.frames import chain
 from zmqp2p.codes import RefusalCode
-from zmqp2p.engine.engine import Pending
 from zmqp2p.engine.outcomes import message_id
+from zmqp2p.engine.pending import Pending
 from zmqp2p.errors import InvalidValue, LocalError, RefuseMessage, StoreError
 from zmqp2p.ids import Address, Seq, StreamId
 from zmqp2p.limits import DEFAULT_LIMITS

@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
-from tests.node_world import LIMITS, Elsewhere, Letter, Side, World, world_of
+from tests.node_world import LIMITS, Done, Elsewhere, Letter, Side, World, world_of
 from zmqp2p.errors import Expired, Refused
-from zmqp2p.node.deliveries import Delivery, Done
+from zmqp2p.node.deliveries import Delivery
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.store import MemoryStore
 

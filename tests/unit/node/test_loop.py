@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.chance import seeded
-from tests.node_world import Letter, world_of
+from tests.node_world import Elsewhere, Letter, world_of
 from zmqp2p.engine.output import Watch
 from zmqp2p.events import ChannelProposed, Event
 from zmqp2p.identity import Identity, new_curve_secret
@@ -14,7 +14,7 @@ from zmqp2p.ids import ChannelId
 from zmqp2p.limits import DEFAULT_LIMITS, REISSUE_MIN_S
 from zmqp2p.messages import encode_message, message
 from zmqp2p.node.build import rekey
-from zmqp2p.node.deliveries import Delivery, Done, Handler, current_delivery
+from zmqp2p.node.deliveries import current_delivery
 from zmqp2p.node.loop import Callback, Loop, Parts, Surroundings
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.objectives.base import Deposit
@@ -402,11 +402,8 @@ def test_a_node_that_remembers_nothing_gets_in_when_the_time_of_its_last_record_
 
 def test_what_a_handler_did_for_a_run_that_is_over_counts_for_nothing(world: World) -> None:
     """RES-9: the message comes again, from the peer's new run."""
-    handed: list[tuple[Delivery, Done]] = []
-
-    def elsewhere(_handler: Handler, delivery: Delivery, done: Done) -> None:
-        handed.append((delivery, done))
-
+    elsewhere = Elsewhere()
+    handed = elsewhere.handed
     bob, alice = world.bob, world.alice
     bob.loop.handlers.subscribe(lambda _: None, elsewhere, Count, None)
     bob.store.transaction.execute("CREATE TABLE app_seen (number INTEGER)")

@@ -131,6 +131,15 @@ def test_the_cursor_moves_when_a_message_is_done_not_when_it_is_taken() -> None:
     assert inbox.cursor == 1
 
 
+def test_what_follows_can_be_looked_at_where_it_is() -> None:
+    inbox = inbox_of()
+    accept(inbox, 1, b"a", b"b", b"c")
+    assert list(inbox.following(2)) == [(1, b"a"), (2, b"b")]
+    inbox.take()
+    assert list(inbox.following(9)) == [(2, b"b"), (3, b"c")]
+    inbox.check()
+
+
 def test_a_message_put_back_is_handed_out_again() -> None:
     inbox = inbox_of()
     accept(inbox, 1, b"1", b"2")
