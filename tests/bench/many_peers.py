@@ -22,8 +22,8 @@ from time import process_time, time
 
 from zmqp2p.cli.bench.payloads import Opaque
 from zmqp2p.cli.bench.puppet import Puppet
-from zmqp2p.engine.connections import Me
 from zmqp2p.engine.engine import Engine
+from zmqp2p.engine.me import Me
 from zmqp2p.identity import Identity
 from zmqp2p.ids import InstanceId, LinkId, StreamDigest
 from zmqp2p.limits import Limits
