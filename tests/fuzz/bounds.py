@@ -94,7 +94,8 @@ def _check_held(engine: Engine) -> None:
         assert waiting <= limits.inbox_max_messages
     assert all(_is_whom_it_shows(link, engine) for link in connections.links.values())
     keys = 3 * len(sessions) + len(connections.links)
-    assert len(connections.agenda._heap) <= 4 * keys + 64
+    planned = len(connections.agenda._heap) + len(connections.watch.rounds._agenda._heap)
+    assert planned <= 4 * keys + 64
     deadline = engine.deadline()
     assert deadline is None or deadline >= engine._clock.now
 

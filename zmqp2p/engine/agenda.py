@@ -5,9 +5,12 @@ promise to look: whoever is due says when to look next, and no timer is ever can
 """
 
 import heapq
+from math import ceil, floor, inf
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
+_GRAINS_PER_S = 64  # A power of two: what is rounded to it is exact, and never before its time.
+_ROUND_MIN = 32  # Spreading fewer is not worth it.
 
 
 class Agenda(Generic[K]):
@@ -39,11 +42,49 @@ class Agenda(Generic[K]):
             heapq.heappop(self._heap)
         return None
 
-    def due(self, now: float) -> list[K]:
-        """Remove and return the keys whose instant has come."""
+    def due(self, now: float, most: float = inf) -> list[K]:
+        """Remove and return the keys whose instant has come, the earliest first, up to ``most``."""
         keys: list[K] = []
-        while (at := self.next()) is not None and at <= now:
+        while len(keys) < most and (at := self.next()) is not None and at <= now:
             _, _, key = heapq.heappop(self._heap)
             del self._at[key]
             keys.append(key)
+        return keys
+
+
+class Rounds(Generic[K]):
+    """An agenda for many keys of which none is urgent: they are looked at together, in rounds.
+
+    A round is due 64 times a second. So the thread that sleeps until then wakes up as often for
+    ten thousand links as for a hundred, and what each look brings about is one batch. Keys that
+    came to be due all at once, as after a pause, are spread over several rounds.
+    """
+
+    def __init__(self) -> None:
+        self._agenda: Agenda[K] = Agenda()
+        self._not_before = 0.0  # Not all that were due had their look.
+
+    def schedule(self, key: K, at: float) -> None:
+        """Look at ``key`` in a round at or after ``at``; later than planned changes nothing."""
+        self._agenda.schedule(key, at)
+
+    def next(self) -> float | None:
+        """Return when the next round is."""
+        at = self._agenda.next()
+        return (
+            None if at is None else max(ceil(at * _GRAINS_PER_S) / _GRAINS_PER_S, self._not_before)
+        )
+
+    def due(self, now: float, per_s: float) -> list[K]:
+        """Remove and return the keys whose instant has come; in one round not too many.
+
+        ``per_s`` is how many there are in a second if they are spread well: twice as many may be
+        in a round.
+        """
+        if now < self._not_before:
+            return []
+        most = max(ceil(2 * per_s / _GRAINS_PER_S), _ROUND_MIN)
+        keys = self._agenda.due(now, most)
+        if len(keys) >= most:
+            self._not_before = (floor(now * _GRAINS_PER_S) + 1) / _GRAINS_PER_S
         return keys

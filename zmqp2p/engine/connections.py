@@ -46,7 +46,7 @@ from zmqp2p.session.bucket import Bucket
 from zmqp2p.session.handshake import TABLE, Action, Link, LinkState
 from zmqp2p.session.resume import Hold
 from zmqp2p.session.session import Session
-from zmqp2p.wire.encoding import decode_frame
+from zmqp2p.wire.encoding import decode_frame, encode_frame
 from zmqp2p.wire.frames import (
     NEWEST_RECORD,
     Ack,
@@ -103,7 +103,7 @@ class Connections:
     dialing: Dialing = field(init=False)
     issuing: Issuing = field(init=False)
     _reception: Reception = field(init=False)
-    _watch: LinkWatch = field(init=False)
+    watch: LinkWatch = field(init=False)
     _keys: KeyChange = field(init=False)
     _answers: dict[LinkId, Address] = field(default_factory=dict)  # HELLOs due at the turn's end.
 
@@ -117,7 +117,7 @@ class Connections:
         )
         self.issuing = Issuing(clock, limits, output)
         self._reception = Reception(me, clock, limits, self.book, self.door)
-        self._watch = LinkWatch(clock, limits, self.agenda, self.book.sessions)
+        self.watch = LinkWatch(clock, limits, self.book.sessions)
         self._keys = KeyChange(me, clock, self.agenda, self.links, self.book, self.dialing)
 
     # --- Loading and contacts -------------------------------------------------------------------
@@ -222,22 +222,22 @@ class Connections:
 
     def tick(self) -> None:
         """Look at everything whose time has come."""
+        for link_id in self.watch.due(len(self.links)):
+            self._tick_link(link_id)
         for timer in self.agenda.due(self.clock.now):
-            if timer.what not in ("link", "grace") and timer.key not in self.book.sessions:
+            if timer.what != "grace" and timer.key not in self.book.sessions:
                 continue  # It was forgotten.
             match timer.what:
-                case "link":
-                    self._tick_link(LinkId(timer.key))  # type: ignore[arg-type]
                 case "session":
-                    self._tick_session(Address(timer.key))  # type: ignore[arg-type]
+                    self._tick_session(timer.key)
                 case "parts":
-                    self._tick_parts(Address(timer.key))  # type: ignore[arg-type]
+                    self._tick_parts(timer.key)
                 case "dial":
-                    self.dialing.tick(Address(timer.key))  # type: ignore[arg-type]
+                    self.dialing.tick(timer.key)
                 case "grace":
                     self._tick_grace()
                 case _:
-                    self._end_duplicate(Address(timer.key))  # type: ignore[arg-type]
+                    self._end_duplicate(timer.key)
 
     def settle(self, *, shared: bool) -> None:
         """Put what all touched sessions ask for into the output, and plan their timers.
@@ -352,7 +352,7 @@ class Connections:
         if len(self.links) > self.limits.links_max:
             self._close(link, ByeCode.TOO_MANY, "as many links as this node serves")
             return
-        self._watch.plan(link)
+        self.watch.plan(link)
         if expected is not None:
             self._greet(link, expected)
 
@@ -366,6 +366,8 @@ class Connections:
 
     def _received(self, link: Link, parts: tuple[bytes, ...]) -> Session | None:
         """The only place where a peer's mistake is caught."""
+        if link.echo is not None and self._is_echo(link, parts):
+            return None
         try:
             frame = decode_frame(parts)
             if not self._comes_too_early(link, frame, sum(map(len, parts))):
@@ -380,6 +382,33 @@ class Connections:
             self._refuse(link, ByeCode.PROTOCOL_ERROR, str(fault))
             self.judge.blame(link, VIOLATION_POINTS, str(fault))
         return None
+
+    def _is_echo(self, link: Link, parts: tuple[bytes, ...]) -> bool:
+        """Take in the PONG to the last PING if it says what the one before said; or return False.
+
+        There is nothing else to hear of an idle peer, and of many of them it is much: so it is not
+        decoded, but compared with the encoding of what was decoded before.
+        """
+        assert link.peer is not None
+        assert link.echo is not None
+        session = self.book.sessions[link.peer]
+        awaited = link.ping_token in link.pings and not session.unsettled
+        if not awaited or parts != encode_frame(Pong(link.ping_token, link.echo)):
+            return False
+        self._hear(link, session, link.ping_token)
+        return True
+
+    def _hear(self, link: Link, session: Session, pong: int | None) -> None:
+        """Something came over ``link``; ``pong`` is the token if it was a PONG."""
+        now = self.clock.now
+        link.heard_at = now
+        self.peers.peers[session.peer].last_seen_ms = self.clock.utc_ms
+        if pong is None:
+            link.spoke_at = now
+            return
+        rtt_s = link.answered(pong, now)
+        if rtt_s is not None:
+            session.outbox.timer.sample(rtt_s)
 
     def blame(self, address: Address, points: float, why: str) -> None:
         """A message of ``address`` shows that it does not play by the rules.
@@ -446,15 +475,10 @@ class Connections:
         now = self.clock.now
         assert link.peer is not None
         session = self.book.sessions[link.peer]
-        link.heard_at = now
-        self.peers.peers[link.peer].last_seen_ms = self.clock.utc_ms
+        self._hear(link, session, frame.token if isinstance(frame, Pong) else None)
         if isinstance(frame, Data | Bulk):
             link.moved_at = now
-        timer = session.outbox.timer
-        rtt_s = link.answered(frame.token, now) if isinstance(frame, Pong) else None
-        if rtt_s is not None:
-            timer.sample(rtt_s)
-        before = session.inbox.received
+        timer, before = session.outbox.timer, session.inbox.received
         session.receive(link.id, frame, now)  # type: ignore[arg-type]  # The table lets no other in.
         if isinstance(frame, Data | Bulk):
             self._watch_parts(session)
@@ -462,8 +486,11 @@ class Connections:
                 self._count(link, 1.0)
         if not link.measured and timer.samples > link.samples_before:
             link.measured = True  # The limit of its silence is shorter now.
-            self._watch.plan(link)
-        self.unsettled[link.peer] = session
+            self.watch.plan(link)
+        if isinstance(frame, Pong):
+            link.echo = frame.progress
+        if session.unsettled:
+            self.unsettled[link.peer] = session
         return session
 
     # --- Introductions --------------------------------------------------------------------------
@@ -535,12 +562,12 @@ class Connections:
         now, address = self.clock.now, record.address
         again = link.state is LinkState.ESTABLISHED
         link.state, link.peer = LinkState.ESTABLISHED, address
-        link.heard_at = now
+        link.heard_at = link.spoke_at = now
         if not again:
             # The first PING comes soon: until it is answered, nothing is known of the path.
             link.pinged_at = now - self.limits.ping_interval_s + _FIRST_PING_S
             link.samples_before = session.outbox.timer.samples
-        self._watch.plan(link)
+        self.watch.plan(link)
         peer = self.peers.peer(address)
         counts = not self._reception.is_from_future(peer.contact)
         if self.peers.learn(record, wanted=False, now=now, known_counts=counts):
@@ -641,7 +668,7 @@ class Connections:
         link = self.links.get(link_id)
         if link is None:
             return
-        why = self._watch.expired(link)
+        why = self.watch.expired(link)
         if why:
             self.output.closes.append(link.id)
             self._drop(link, why)
@@ -649,7 +676,7 @@ class Connections:
         now = self.clock.now
         if link.ping_due(now, self.limits):
             self.output.frames.append((link.id, Ping(link.ping(now))))
-        self._watch.plan(link)
+        self.watch.plan(link)
 
     def _tick_session(self, address: Address) -> None:
         session = self.book.sessions[address]

@@ -157,7 +157,13 @@ class Engine:
         """Return when `tick` has something to do, monotonic seconds; at once if work is left."""
         if self._line:
             return self._clock.now
-        agendas = (self._connections.agenda, self._channels.retries, self._retries)
+        connections = self._connections
+        agendas = (
+            connections.watch.rounds,
+            connections.agenda,
+            self._channels.retries,
+            self._retries,
+        )
         due = [at for agenda in agendas if (at := agenda.next()) is not None]
         return min(due, default=None)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from zmqp2p.ids import Address, LinkId
+from zmqp2p.ids import Address
 
 
 @dataclass(slots=True)
@@ -17,5 +17,5 @@ class Instant:
 class Timer(NamedTuple):  # Made and hashed in every turn: a quarter of a frozen dataclass.
     """What an agenda entry is about."""
 
-    what: str  # link, session, parts, dial, duplicate or grace.
-    key: LinkId | Address  # Of `grace` this node's own address.
+    what: str  # session, parts, dial, duplicate or grace.
+    key: Address  # Of `grace` this node's own address.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from zmqp2p.codes import ByeCode
-from zmqp2p.engine.redial import DialBudgets, Failure, wait_s
+from zmqp2p.engine.redial import DialBudgets, Failure, jittered, wait_s
 from zmqp2p.ids import Address, LinkId
 from zmqp2p.limits import Limits
 from zmqp2p.records import Contact, PeerRecord
@@ -281,7 +281,7 @@ class PeerManager:
         peer.next_dial_at = now + self._jittered(wanted_s)
 
     def _jittered(self, longest_s: float) -> float:
-        return longest_s * (0.5 + 0.5 * self.rng.random())
+        return jittered(longest_s, self.rng)
 
     @staticmethod
     def _replaces(new: Contact, old: Contact | None) -> bool:

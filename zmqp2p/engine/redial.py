@@ -7,6 +7,7 @@ but not as a peer. A peer that says BYE and why is asked again after a fixed whi
 
 from dataclasses import dataclass
 from enum import Enum
+from random import Random
 from typing import assert_never
 
 from zmqp2p.limits import Limits
@@ -44,6 +45,11 @@ def wait_s(failure: Failure, gone_s: float, limits: Limits) -> float:
         case _:
             assert_never(failure)
     return min(wanted_s, limits.redial_max_s)
+
+
+def jittered(longest_s: float, rng: Random) -> float:
+    """Return a wait of half of ``longest_s`` to all of it: peers must not dial in step."""
+    return longest_s * (0.5 + 0.5 * rng.random())
 
 
 class DialBudgets:

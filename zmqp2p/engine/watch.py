@@ -1,10 +1,10 @@
 """The watch over links: when to look at each, and how long it may be silent or make no progress."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from zmqp2p.engine.agenda import Agenda
-from zmqp2p.engine.instant import Instant, Timer
-from zmqp2p.ids import Address
+from zmqp2p.engine.agenda import Rounds
+from zmqp2p.engine.instant import Instant
+from zmqp2p.ids import Address, LinkId
 from zmqp2p.limits import Limits
 from zmqp2p.session.handshake import Link
 from zmqp2p.session.session import Session
@@ -12,18 +12,22 @@ from zmqp2p.session.session import Session
 
 @dataclass(frozen=True, slots=True)
 class LinkWatch:
-    """Plans the timer of each link, and says which has died."""
+    """Says which link to look at now, and which has died."""
 
     clock: Instant
     limits: Limits
-    agenda: Agenda[Timer]
     sessions: dict[Address, Session]
+    rounds: Rounds[LinkId] = field(default_factory=Rounds)
+
+    def due(self, links: int) -> list[LinkId]:
+        """Return which of so many links are to be looked at now; each is to be planned again."""
+        return self.rounds.due(self.clock.now, links / self.limits.ping_interval_s)
 
     def plan(self, link: Link) -> None:
         """Look at ``link`` when there may be something to do."""
         silence_s, stalled_since = self._silence_s(link), self._stalled_since(link)
         at = link.deadline(self.limits, silence_s, stalled_since)
-        self.agenda.schedule(Timer("link", link.id), at)
+        self.rounds.schedule(link.id, at)
 
     def expired(self, link: Link) -> str:
         """Return why ``link`` is given up; empty if it is not."""

@@ -12,7 +12,7 @@ from zmqp2p.ids import Address, CurveKey, LinkId
 from zmqp2p.limits import Limits
 from zmqp2p.records import PeerRecord
 from zmqp2p.session.bucket import Bucket
-from zmqp2p.wire.frames import Kind
+from zmqp2p.wire.frames import Kind, Progress
 
 
 class LinkState(Enum):
@@ -55,6 +55,7 @@ TABLE: dict[tuple[LinkState, Kind], Action] = {
 }
 
 _EARLY_FRAME_BYTES = 4_096  # A frame of so many more counts as one more: 12 are in a full batch.
+_DIALER_WAITS = 0.25  # Of what the least silence limit leaves for an answer.
 _PINGS_MAX = 64  # Unanswered: more than leave within the longest silence.
 
 
@@ -80,6 +81,11 @@ class Link:
     early: int = 0  # Frames that came before the HELLO; a large one counts as several.
     told_at: float = float("-inf")  # When HELLO was last said because of a WHO.
     doubted: bool = False  # Its HELLO was of an older run; it was asked to say it again (RES-3).
+    # When something last came that was no answer to PING: PONG does not put off the next one.
+    spoke_at: float = float("-inf")
+    echo: Progress | None = (
+        None  # What the last PONG said: the next one of an idle peer says it too.
+    )
     # When messages last came. Their queue is moving, and our acknowledgements may wait behind them;
     # a PING says the contrary, that our frames are not heard.
     moved_at: float = float("-inf")
@@ -99,7 +105,7 @@ class Link:
         if self.state is not LinkState.ESTABLISHED:
             return self.opened_at + self.hello_within_s
         dead_at = self._waits_since(stalled_since) + silence_s
-        return min(self._quiet_since() + limits.ping_interval_s, dead_at)
+        return min(self._ping_at(limits), dead_at)
 
     def expired(self, now: float, silence_s: float, stalled_since: float | None) -> str:
         """Return why this link must be given up now, or nothing (LIV-2, LIV-5, HEL-7).
@@ -116,9 +122,8 @@ class Link:
         return f"no progress for {silence_s:g} s" if stalled else ""
 
     def ping_due(self, now: float, limits: Limits) -> bool:
-        """Whether nothing was heard for an interval, since the last PING too (LIV-1)."""
-        due_at = self._quiet_since() + limits.ping_interval_s
-        return self.state is LinkState.ESTABLISHED and now >= due_at
+        """Whether the peer has not spoken for an interval, since the last PING too (LIV-1)."""
+        return self.state is LinkState.ESTABLISHED and now >= self._ping_at(limits)
 
     def ping(self, now: float) -> int:
         """Return the token of the PING that leaves now."""
@@ -145,12 +150,22 @@ class Link:
         """Take note that this node did not run for so long: the peer was not silent (LIV-6)."""
         self.opened_at += by_s
         self.heard_at += by_s
+        self.spoke_at += by_s
         self.greeted_at += by_s
         self.pings.clear()  # Whatever answers them now would measure the pause.
 
-    def _quiet_since(self) -> float:
-        """Since when there is reason to ask; until a round trip is measured, whatever is heard."""
-        return max(self.heard_at, self.pinged_at) if self.measured else self.pinged_at
+    def _ping_at(self, limits: Limits) -> float:
+        """When to ask; until a round trip is measured, whatever is heard.
+
+        Who dialed waits a little longer: the other one asks, and both have heard. Or both would ask
+        each time, since each was quiet as long as the other.
+        """
+        interval_s = limits.ping_interval_s
+        if not self.measured:
+            return self.pinged_at + interval_s
+        if self.dialed:
+            interval_s += (limits.silence_max_s - interval_s) * _DIALER_WAITS
+        return max(self.spoke_at, self.pinged_at) + interval_s
 
     def _waits_since(self, stalled_since: float | None) -> float:
         if stalled_since is None:

@@ -315,6 +315,17 @@ class Session:
 
     # --- Draining -------------------------------------------------------------------------------
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether `settle` may have something to do; after most PONGs it has not."""
+        return bool(
+            self._pongs
+            or self._ack_owed
+            or self._gap_owed
+            or len(self.outbox)
+            or self._stored != (self.inbox.cursor, self.inbox.digest, self._in_base)
+        )
+
     def settle(self, now: float) -> None:
         """Put the cursor and every frame that is due into the output."""
         self.inbox.barred = self._pace.barred(now)

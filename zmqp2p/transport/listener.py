@@ -51,6 +51,7 @@ _GREETED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 # can pour in as much as its way carries, on loopback 1 GB/s.
 _LOOK_S = 0.025
 _LOOK_MAX = 16
+_CLOG_LOOK_S = 1.0  # All connections are counted for it, and nothing of it is urgent.
 
 
 class AcceptedLink:
@@ -114,6 +115,7 @@ class Listener:
         self._clog = Clog(shared.bounds, time.monotonic())
         self._turnstile = Turnstile()
         self.clogged = False  # It is to be closed and opened again.
+        self._count_at = 0.0  # When it is asked next whether it is.
         try:
             with ExitStack() as undo:
                 self._open(endpoint, ports, undo)
@@ -362,15 +364,17 @@ class Listener:
         self._looking = False
         if self._closed:
             return
-        arrivals = self._shared.arrivals
-        late = arrivals.overdue(time.monotonic())
+        arrivals, now = self._shared.arrivals, time.monotonic()
+        late = arrivals.overdue(now)
         for arrival in late:
             self._shut_down(arrival)
         # First what was read, then what is handed over: what comes in between does not mislead.
         self._looked_at = [(each, bytes_read(each.fd)) for each in self._next_to_look_at()]
         self._shared.reactor.mark(self._serve_data)
         self._shared.links.events.extend(arrivals.told())
-        self.clogged = self._clog.is_clogged(self._arrivals.values(), time.monotonic())
+        if now >= self._count_at:
+            self._count_at = now + _CLOG_LOOK_S
+            self.clogged = self._clog.is_clogged(self._arrivals.values(), now)
         self._look_later()
 
     def _judge(self, *, drained: bool) -> None:

@@ -1,6 +1,6 @@
 """One heap for every timer."""
 
-from zmqp2p.engine.agenda import Agenda
+from zmqp2p.engine.agenda import Agenda, Rounds
 
 
 def test_keys_come_due_in_the_order_of_their_instants() -> None:
@@ -73,3 +73,38 @@ def test_keys_of_one_instant_need_no_order_of_their_own() -> None:
     agenda.schedule(one, 1.0)
     agenda.schedule(two, 1.0)
     assert agenda.due(1.0) == [one, two]
+
+
+def test_a_round_is_for_all_that_are_due_by_then() -> None:
+    """The thread wakes for the round, not for each key; what is due is due all the same."""
+    rounds: Rounds[str] = Rounds()
+    assert rounds.next() is None
+    for key, at in (("b", 1.002), ("a", 1.001), ("c", 1.02)):
+        rounds.schedule(key, at)
+    assert rounds.next() == 1.015625
+    assert rounds.due(1.0005, 100.0) == []
+    assert rounds.due(1.001, 100.0) == ["a"]
+    assert rounds.due(1.015625, 100.0) == ["b"]
+    assert rounds.next() == 1.03125
+    assert rounds.due(1.03125, 100.0) == ["c"]
+
+
+def test_keys_that_are_due_all_at_once_are_spread_over_rounds() -> None:
+    """Twice as many in one as come in a second if they are spread well; 32 at least."""
+    rounds: Rounds[int] = Rounds()
+    for key in range(100):
+        rounds.schedule(key, 1.0)
+    assert rounds.due(2.0, 1_280.0) == list(range(40))
+    assert rounds.next() == 2.015625
+    assert rounds.due(2.015, 1_280.0) == []
+    assert rounds.due(2.015625, 1_280.0) == list(range(40, 80))
+    assert rounds.due(2.04, 0.0) == list(range(80, 100))
+    assert rounds.next() is None
+
+
+def test_few_keys_are_not_spread() -> None:
+    rounds: Rounds[int] = Rounds()
+    for key in range(33):
+        rounds.schedule(key, 1.0)
+    assert rounds.due(2.0, 1.0) == list(range(32))
+    assert rounds.due(2.02, 1.0) == [32]

@@ -740,18 +740,57 @@ def measured(key: SecretKey = LOW) -> Sut:
 
 
 def test_a_quiet_link_is_pinged_and_a_silent_one_given_up() -> None:
-    """LIV-1, LIV-2: at 0.5 s and 1.0 s a PING, at 1.5 s the end."""
+    """LIV-1, LIV-2: a PING 0.75 s after the last one, and 1.5 s after the PONG the end."""
     sut = measured()
     start = sut.now
-    assert sut.until(start + 0.499).frames == []
-    assert frames_on(sut.until(start + 0.501), LINK) == [Ping(2)]
-    assert sut.until(start + 0.999).frames == []
-    assert frames_on(sut.until(start + 1.002), LINK) == [Ping(3)]
+    assert sut.until(start + 0.739).frames == []
+    assert frames_on(sut.until(start + 0.76), LINK) == [Ping(2)]
     assert sut.until(start + 1.499).closes == []
     output = sut.until(start + 1.501)
-    assert output.closes == [LINK]
+    assert (output.frames, output.closes) == ([], [LINK])
     assert output.events == [PeerDisconnected(LOW.address, "silent for 1.5 s")]
     assert sut.statuses() == {LOW.address: "silent for 1.5 s"}
+
+
+def test_a_pong_that_says_what_the_last_one_said_is_a_sign_of_life_all_the_same() -> None:
+    """LIV-2: it need not be decoded, and each is one for its own PING only."""
+    sut = measured()
+    for number in range(2, 6):
+        assert frames_on(sut.turn(later_s=0.75), LINK) == [Ping(number)]
+        output = sut.hear(LINK, Pong(number, progress_of()), later_s=0.01)
+        assert (output.frames, output.writes, output.closes) == ([], [], [])
+    status = sut.engine.peer_statuses()[0]
+    assert status.last_seen_ms == sut.utc_ms
+    assert status.rtt_s == pytest.approx(0.01, abs=0.001)
+    heard_at = sut.now
+    assert sut.until(heard_at + 1.499).closes == []
+    assert sut.until(heard_at + 1.501).closes == [LINK]
+
+
+def test_a_pong_that_says_something_new_is_taken_in_after_many_that_do_not() -> None:
+    """ACK-1, LIV-3: the same PONG is none any more when a message is under way, nor another one."""
+    sut = measured()
+    sut.until(sut.now + 0.76)
+    sut.hear(LINK, Pong(2, progress_of()), later_s=0.01)
+    sut.until(sut.now + 0.76)
+    sut.engine.send(LOW.address, note("hello"))
+    sut.turn()
+    sut.hear(LINK, Pong(3, progress_of(ack=1)), later_s=0.01)
+    assert sut.engine.unacked() == 0
+    sut.until(sut.now + 0.76)
+    output = sut.hear(LINK, Pong(4, progress_of(ack=9)))
+    assert byes(output) == [(LINK, ByeCode.PROTOCOL_ERROR)]
+
+
+def test_a_pong_that_nobody_asked_for_counts_though_it_says_nothing_new() -> None:
+    """RAT-1: who repeats the last one is not taken for an idle peer."""
+    sut = middle(Limits(control_rate_frames=1.0, control_burst_frames=60.0))
+    sut.meet(LINK, LOW)
+    sut.until(sut.now + 0.02)
+    closes: list[LinkId] = []
+    for _ in range(60):
+        closes += sut.hear(LINK, Pong(1, progress_of())).closes
+    assert closes == [LINK]
 
 
 def test_whatever_is_heard_is_a_sign_of_life() -> None:
@@ -769,7 +808,7 @@ def test_who_came_in_is_pinged_soon_whatever_is_heard() -> None:
     sut = connected()
     assert frames_on(sut.until(sut.now + 0.019), LINK) == []
     assert frames_on(sut.hear(LINK, Ack(progress_of()), later_s=0.002), LINK) == [Ping(1)]
-    assert frames_on(sut.hear(LINK, Ack(progress_of()), later_s=0.501), LINK) == [Ping(2)]
+    assert frames_on(sut.hear(LINK, Ack(progress_of()), later_s=0.751), LINK) == [Ping(2)]
     sut.hear(LINK, Pong(1, progress_of()))
     assert frames_on(sut.until(sut.now + 0.49), LINK) == []
 
@@ -807,7 +846,8 @@ def test_a_round_trip_of_two_seconds_is_no_silence() -> None:
     sut = connected()
     sut.until(sut.now + 2.01)
     sut.meet(2, LOW)
-    sut.until(sut.now + 2.02)
+    sut.turn(later_s=0.02)
+    sut.until(sut.now + 2.0)
     sut.hear(2, Pong(1, progress_of()))
     assert sut.until(sut.now + 17.9).closes == []
     assert sut.until(sut.now + 0.2).closes == [2]
@@ -901,7 +941,7 @@ def test_what_was_not_heard_before_and_after_a_pause_is_silence() -> None:
     """LIV-6: a peer that died meanwhile is noticed in the usual time."""
     sut = measured()
     sut.turn(later_s=10.0)
-    assert sut.until(sut.now + 0.9).closes == []
+    assert sut.until(sut.now + 0.7).closes == []
     assert sut.until(sut.now + 0.2).closes == [LINK]
 
 
@@ -912,7 +952,7 @@ def test_a_node_that_is_always_late_gives_up_the_dead_all_the_same() -> None:
     while not sut.turn(later_s=2.0).closes:
         turns += 1
         assert turns < 10
-    assert turns >= 2
+    assert turns >= 1
 
 
 def test_a_node_that_slept_because_nothing_was_due_has_not_overslept() -> None:
@@ -928,12 +968,12 @@ def test_a_pong_is_a_sign_of_life_and_measures_the_round_trip() -> None:
     """RTO-1: each PING once."""
     sut = connected()
     for number in (1, 2, 3, 4):
-        frames = frames_on(sut.until(sut.now + (0.02 if number == 1 else 0.5)), LINK)
+        frames = frames_on(sut.turn(later_s=0.02 if number == 1 else 0.64), LINK)
         assert frames == [Ping(number)]
         sut.hear(LINK, Pong(number - 1, progress_of()))
         assert sut.engine.peer_statuses()[0].rtt_s == (None if number == 1 else 0.125)
         sut.hear(LINK, Pong(number, progress_of()), later_s=0.125)
-        assert sut.engine.peer_statuses()[0].rtt_s == pytest.approx(0.125)
+        assert sut.engine.peer_statuses()[0].rtt_s == 0.125
 
 
 def test_a_ping_is_answered() -> None:

@@ -91,7 +91,7 @@ def test_only_an_answer_to_an_open_ping_measures_the_round_trip() -> None:
 
     sut.hear(LINK, Pong(0, progress_of()), later_s=0.2)
     assert rtt_s() is None
-    output = sut.turn(later_s=0.5)
+    output = sut.turn(later_s=0.75)
     (ping,) = (f for f in frames_on(output, LINK) if isinstance(f, Ping))
     sut.hear(LINK, Pong(ping.token, progress_of()), later_s=0.125)
     assert rtt_s() == 0.125

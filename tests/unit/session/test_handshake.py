@@ -31,6 +31,7 @@ def link_of(
         state=state,
         opened_at=10.0,
         heard_at=heard_at,
+        spoke_at=heard_at,
         pinged_at=pinged_at,
         greeted_at=10.0,
         hello_within_s=hello_within_s,
@@ -95,6 +96,23 @@ def test_whatever_is_heard_postpones_the_ping() -> None:
     link = link_of(LinkState.ESTABLISHED, heard_at=10.4)
     assert not link.ping_due(10.899, LIMITS)
     assert link.ping_due(10.9, LIMITS)
+
+
+def test_an_answer_does_not_postpone_the_next_ping() -> None:
+    """LIV-1: so that one look at an idle link is enough for each PING."""
+    link = link_of(LinkState.ESTABLISHED, pinged_at=10.5)
+    link.heard_at = 10.6  # A PONG.
+    assert deadline(link) == 11.0
+    assert link.ping_due(11.0, LIMITS)
+
+
+def test_who_dialed_lets_the_other_ask_first() -> None:
+    """LIV-1: or both would ask each time; but nothing is left to the other alone."""
+    link = link_of(LinkState.ESTABLISHED)
+    link.dialed = True
+    assert deadline(link) == 10.75
+    assert not link.ping_due(10.749, LIMITS)
+    assert link.ping_due(10.75, LIMITS)
 
 
 def test_a_silent_link_is_dead_whatever_the_network_says() -> None:

@@ -2,11 +2,12 @@
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zmqp2p.cli.bench.runner import START_MAX_S, WORKER_COMMAND, Progress, Worker
 from zmqp2p.cli.bench.script import BenchFailed, Load, Plan
+from zmqp2p.records import PeerRecord
 
 _DIALS = 256  # At a time: all at once would fill the backlog, and measure the kernel's retries.
 _BATCH_MESSAGES = 10  # From each peer, when all send.
@@ -23,6 +24,7 @@ class Activity:
     """What one real peer that sends finds: as fast as it can, and at 500 messages a second."""
 
     rate: float
+    cpu_us: float  # Of the node, for each message, above what it uses when it is idle.
     paced_p50_ms: float
     paced_p95_ms: float
 
@@ -36,7 +38,11 @@ class Scale:
     accept_p95_ms: float  # of one peer. `_DIALS` dial at a time.
     kib_each: float  # Resident memory of the node for each peer, all connected and measured.
     idle_cpu: float  # Share of a core that the node uses when there is nothing but liveness.
-    all_rate: float  # Messages a second of all peers together.
+    all_rate: float  # Messages a second of all peers together,
+    all_p50_ms: float  # and when half of them, and the last one, had their batch acked.
+    all_max_ms: float
+    restarted_s: float  # From a restarted node's listening until it has answered every HELLO;
+    restarted_p50_ms: float  # and half of them.
     alone: Activity  # Of a real peer before the others come,
     among: Activity  # and among them.
 
@@ -71,7 +77,14 @@ def measure_peers(
             return worker
 
         progress("starting")
-        node = start(Plan("zmqp2p", "receive"))
+        plan = Plan(
+            "zmqp2p",
+            "receive",
+            peers=peers,
+            store=str(folder / "node.db"),
+            key=str(folder / "node.key"),
+        )
+        node = start(plan)
         contact = str(node.answer(START_MAX_S)["ready"])
         sender = start(Plan("zmqp2p", "send", contact=contact))
         swarm = start(Plan("zmqp2p", "swarm", contact=contact, peers=peers))
@@ -79,7 +92,7 @@ def measure_peers(
         swarm.answer(START_MAX_S + _PEER_START_S * peers)
         progress("one peer alone")
         sender.run(_WARM_UP)
-        alone = _activity(sender)
+        alone = _activity(sender, node, 0.0)
         before = node.usage()
         progress(f"{peers} peers connect")
         accepted = swarm.run(Load(messages=1, window=_DIALS, timeout_s=timeout_s))
@@ -89,12 +102,23 @@ def measure_peers(
         time.sleep(idle_s)
         idle_cpu = (node.usage().cpu_s - connected.cpu_s) / idle_s
         progress("one peer among them")
-        among = _activity(sender)
+        among = _activity(sender, node, idle_cpu)
         progress("all peers send")
         batch = Load(messages=_BATCH_MESSAGES, window=peers, timeout_s=timeout_s)
-        rates = [peers * _BATCH_MESSAGES / swarm.run(batch).elapsed_s for _ in range(_ROUNDS)]
-        _check(node, swarm, peers)
-        for worker in (sender, swarm, node):
+        sent = sorted((swarm.run(batch) for _ in range(_ROUNDS)), key=lambda one: one.elapsed_s)
+        all_sent = sent[_ROUNDS // 2]
+        _check(node, swarm, peers, _ROUNDS)
+        sender.end()
+        progress("the node is restarted")
+        node.child.end()
+        ended = time.monotonic()
+        node = start(replace(plan, endpoint=PeerRecord.parse(contact).endpoints[0]))
+        node.answer(START_MAX_S)
+        outage_s = time.monotonic() - ended
+        back = swarm.run(Load(messages=1, window=peers, timeout_s=timeout_s, outage_s=outage_s))
+        swarm.run(batch)
+        _check_restarted(node, swarm, peers)
+        for worker in (swarm, node):
             worker.end()
     return Scale(
         peers=peers,
@@ -102,24 +126,36 @@ def measure_peers(
         accept_p95_ms=accepted.p95_ms,
         kib_each=(connected.resident_bytes - before.resident_bytes) / _KIB / peers,
         idle_cpu=idle_cpu,
-        all_rate=sorted(rates)[_ROUNDS // 2],
+        all_rate=peers * _BATCH_MESSAGES / all_sent.elapsed_s,
+        all_p50_ms=all_sent.p50_ms,
+        all_max_ms=all_sent.max_ms,
+        restarted_s=back.elapsed_s,
+        restarted_p50_ms=back.p50_ms,
         alone=alone,
         among=among,
     )
 
 
-def _activity(sender: Worker) -> Activity:
-    rates = []
-    for _ in range(_ROUNDS):
-        outcome = sender.run(_ACTIVE)
-        rates.append(outcome.messages / outcome.elapsed_s)
+def _activity(sender: Worker, node: Worker, idle_cpu: float) -> Activity:
+    since, began = node.usage().cpu_s, time.monotonic()
+    outcomes = [sender.run(_ACTIVE) for _ in range(_ROUNDS)]
+    used_s = node.usage().cpu_s - since - idle_cpu * (time.monotonic() - began)
+    rates = sorted(outcome.messages / outcome.elapsed_s for outcome in outcomes)
     paced = sender.run(_PACED)
-    return Activity(sorted(rates)[_ROUNDS // 2], paced.p50_ms, paced.p95_ms)
+    cpu_us = used_s / (_ROUNDS * _ACTIVE.messages) * 1e6
+    return Activity(rates[_ROUNDS // 2], cpu_us, paced.p50_ms, paced.p95_ms)
 
 
-def _check(node: Worker, swarm: Worker, peers: int) -> None:
+def _check_restarted(node: Worker, swarm: Worker, peers: int) -> None:
+    usage, faults = node.usage(), swarm.usage().faults
+    expected = _BATCH_MESSAGES * peers
+    if usage.received != expected or faults:
+        raise BenchFailed(f"restarted: {usage.received} of {expected} received, {faults} faults")
+
+
+def _check(node: Worker, swarm: Worker, peers: int, batches: int) -> None:
     active = _WARM_UP.messages + 2 * (_ROUNDS * _ACTIVE.messages + _PACED.messages)
-    expected = active + _ROUNDS * _BATCH_MESSAGES * peers
+    expected = active + batches * _BATCH_MESSAGES * peers
     usage, faults = node.usage(), swarm.usage().faults
     if usage.received != expected or usage.faults or faults:
         raise BenchFailed(

@@ -13,6 +13,7 @@ from zmqp2p.cli.bench.script import BenchFailed, Load, Outcome, Plan
 from zmqp2p.events import ChannelFunded, Event
 from zmqp2p.identity import Identity
 from zmqp2p.ids import ZERO_ADDRESS, Address
+from zmqp2p.limits import DEFAULT_LIMITS, Limits
 from zmqp2p.node.deliveries import Delivery
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.policy import approve_all
@@ -29,7 +30,8 @@ class _Running:
     def __init__(self, plan: Plan, endpoint: str | None) -> None:
         self._plan = plan
         self._endpoint = endpoint
-        self._identity = Identity.generate()
+        key = plan.key
+        self._identity = Identity.generate() if key is None else Identity.load_or_create(key)
         self._stack = ExitStack()
         self._p2p: P2PService
 
@@ -45,6 +47,7 @@ class _Running:
             policy=approve_all,
             security="curve" if plan.secure else "none",
             advertise=None if plan.advertise is None else [plan.advertise],
+            limits=Limits(newcomers_burst=max(plan.peers, DEFAULT_LIMITS.newcomers_burst)),
         )
         self._stack.callback(self._p2p.close, _CLOSE_MAX_S)
         return self

@@ -5,103 +5,39 @@ PING and send DATA, all by one ROUTER: to the node under test each looks like an
 resend nothing: on loopback to a node that lives nothing is lost, and what is makes the bench fail.
 """
 
-import os
+import heapq
 import resource
 import threading
-import time
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from random import Random
 from time import perf_counter
 from typing import Self
 
 import zmq
 
 from zmqp2p.cli.bench.figures import outcome_of
-from zmqp2p.cli.bench.payloads import Opaque
+from zmqp2p.cli.bench.puppet import Puppet
 from zmqp2p.cli.bench.script import BenchFailed, Load, Outcome, Plan
-from zmqp2p.crypto import next_digest
+from zmqp2p.engine.redial import Failure, jittered
+from zmqp2p.engine.redial import wait_s as wait_s_of
 from zmqp2p.errors import PeerError
-from zmqp2p.identity import Identity
-from zmqp2p.ids import INSTANCE_ID_SIZE, STREAM_ID_SIZE, InstanceId, Seq, StreamDigest, StreamId
-from zmqp2p.messages import encode_message
+from zmqp2p.ids import StreamDigest
+from zmqp2p.limits import DEFAULT_LIMITS
 from zmqp2p.records import PeerRecord
 from zmqp2p.transport.options import make_context
 from zmqp2p.wire.encoding import decode_frame, encode_frame
 from zmqp2p.wire.frames import (
-    VERSION,
     Ack,
     Data,
     Frame,
     Hello,
     Ping,
     Pong,
-    Progress,
 )
 
 _TICK_MS = 20  # How soon an order is seen.
 _DRAIN_FRAMES = 1_000
-_RECORD_LIFE_MS = 3_600_000
-_WINDOW = (1_000, 1_000_000)  # Nothing is sent to these peers.
-_ROUTE_BYTES = 5  # libzmq's own routing ids have as many and begin with 0: these do not.
-
-
-@dataclass(slots=True)
-class _Peer:
-    """One peer: it has sent, and been acked, everything up to a number of its stream."""
-
-    identity: Identity
-    route: bytes
-    stream: StreamId
-    digest: StreamDigest  # Of its stream after the last that it sent.
-    theirs: StreamDigest = StreamDigest(b"")  # Of the node's stream, of which nothing has come.
-    sent: int = 0
-    acked: int = 0
-    began: float = 0.0  # When it dialed, or sent what is not acked.
-    waits: bool = False
-    instance: InstanceId = field(default_factory=lambda: InstanceId(os.urandom(INSTANCE_ID_SIZE)))
-
-    def hello(self) -> Hello:
-        """Return what it says first: nobody has met it before."""
-        now_ms = int(time.time() * 1000)
-        key = self.identity.curve_public
-        record = PeerRecord.issue(self.identity, key, (), now_ms, now_ms + _RECORD_LIFE_MS)
-        return Hello(
-            versions=(VERSION,),
-            record=record.encode(),
-            incarnation=1,
-            instance=self.instance,
-            stream=self.stream,
-            base=Seq(1),
-            base_digest=StreamDigest(self.stream),
-            next=Seq(1),
-            seen_stream=StreamId(b""),
-            cursor=Seq(0),
-            seen_digest=StreamDigest(b""),
-            heard=Seq(1),
-            refusals=(),
-            window_messages=_WINDOW[0],
-            window_bytes=_WINDOW[1],
-        )
-
-    def progress(self) -> Progress:
-        """Return how far it is."""
-        return Progress(Seq(self.acked + 1), Seq(0), self.theirs, Seq(0), (), *_WINDOW)
-
-    def batch(self, filler: bytes, count: int) -> Data:
-        """Return its next ``count`` messages."""
-        first = Seq(self.sent + 1)
-        numbers = range(first, first + count)
-        bodies = tuple(encode_message(Opaque(number, filler)) for number in numbers)
-        for body in bodies:
-            self.digest = next_digest(self.digest, body)
-        self.sent += count
-        return Data(first, self.digest, self.progress(), bodies)
-
-
-def _peer(index: int) -> _Peer:
-    stream = StreamId(os.urandom(STREAM_ID_SIZE))
-    route = b"p" + index.to_bytes(_ROUTE_BYTES - 1)
-    return _Peer(Identity.generate(), route, stream, StreamDigest(stream))
+_LIMITS = DEFAULT_LIMITS  # What the peers' nodes would have.
 
 
 class Swarm:
@@ -113,9 +49,12 @@ class Swarm:
     def __init__(self, plan: Plan) -> None:
         self.faults = 0  # Frames that a peer in good standing does not get.
         record = PeerRecord.parse(plan.contact)
-        (self._endpoint,) = record.endpoints
+        (endpoint,) = record.endpoints
+        self._target = endpoint.removeprefix("tcp://")
         self._server_key = record.curve_key
-        self._peers = {peer.route: peer for peer in map(_peer, range(plan.peers))}
+        self._peers = [Puppet.make(index) for index in range(plan.peers)]
+        self._routes: dict[bytes, Puppet] = {}
+        self._rng = Random()  # noqa: S311  # Jitter.
         self._odd = ""  # The first of them.
         self._waiting = 0  # Peers of the order in hand that are not done.
         self._latencies: list[float] = []
@@ -129,10 +68,7 @@ class Swarm:
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self._context = make_context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        for option in (zmq.LINGER, zmq.SNDHWM, zmq.RCVHWM):
-            self._socket.set(option, 0)
-        self._socket.set(zmq.ROUTER_MANDATORY, 1)
+        self._open()
         self._thread.start()
         return self
 
@@ -146,7 +82,7 @@ class Swarm:
         """Connect all peers; from then on let each send ``load.messages`` in one batch.
 
         As many as ``load.window`` do so at a time. Latency is from a peer's dial to the node's
-        HELLO, or from its batch to the ack of all of it.
+        HELLO, or from its batch to the ack of all of it. After an outage: from its end to HELLO.
         """
         self._latencies = []
         self._waiting = len(self._peers)
@@ -167,12 +103,15 @@ class Swarm:
             except Empty:
                 pass
             else:
-                self._begin_all(load)
+                if load.outage_s:
+                    self._redial_all(load.outage_s)
+                else:
+                    self._begin_all(load)
             if self._socket.poll(_TICK_MS):
                 self._drain()
 
     def _begin_all(self, load: Load) -> None:
-        for begun, peer in enumerate(self._peers.values()):
+        for begun, peer in enumerate(self._peers):
             while begun - len(self._latencies) >= load.window and not self._stop:
                 if self._socket.poll(_TICK_MS):
                     self._drain()
@@ -180,30 +119,91 @@ class Swarm:
             self._drain()  # PINGs do not wait until all have begun.
         self._connected = True
 
-    def _begin(self, peer: _Peer, load: Load) -> None:
+    def _begin(self, peer: Puppet, load: Load) -> None:
         peer.began, peer.waits = perf_counter(), True
         if self._connected:
             self._say(peer, peer.batch(bytes(load.size_bytes), load.messages))
             return
+        self._dial(peer)
+
+    def _redial_all(self, outage_s: float) -> None:
+        """Let each dial as a node does that found nobody for so long, and has just lost its link.
+
+        Those dials that were refused meanwhile cost the node nothing, and are only reckoned. While
+        one is not answered others follow, as in `zmqp2p.engine.peers`.
+        """
+        self._socket.close()
+        self._open()
+        began = perf_counter()
+        due: list[tuple[float, int]] = []
+        for peer in self._peers:
+            peer.began, peer.waits, peer.attempts = began, True, 0
+            due.append((began + self._wait_left_s(outage_s), peer.index))
+        heapq.heapify(due)
+        while due and not self._stop:
+            pause_s = max(due[0][0] - perf_counter(), 0.0)
+            if self._socket.poll(min(int(pause_s * 1000), _TICK_MS)):
+                self._drain()
+            while due and due[0][0] <= perf_counter():
+                peer = self._peers[heapq.heappop(due)[1]]
+                if peer.waits and peer.attempts < _LIMITS.attempts_max_per_peer:
+                    self._dial(peer)
+                    wait_s = jittered(wait_s_of(Failure.SILENT, outage_s, _LIMITS), self._rng)
+                    heapq.heappush(due, (perf_counter() + wait_s, peer.index))
+                    self._drain()
+
+    def _wait_left_s(self, outage_s: float) -> float:
+        """Return how long a peer that was refused all the time waits yet, at the outage's end."""
+        gone_s = jittered(wait_s_of(Failure.LOST, 0.0, _LIMITS), self._rng)
+        while gone_s < outage_s:
+            gone_s += jittered(wait_s_of(Failure.REFUSED, gone_s, _LIMITS), self._rng)
+        return gone_s - outage_s
+
+    def _open(self) -> None:
+        self._socket = self._context.socket(zmq.ROUTER)
+        for option in (zmq.LINGER, zmq.SNDHWM, zmq.RCVHWM):
+            self._socket.set(option, 0)
+        self._socket.set(zmq.ROUTER_MANDATORY, 1)
         self._socket.set(zmq.CURVE_SERVERKEY, self._server_key)
+        self._routes.clear()
+
+    def _dial(self, peer: Puppet) -> None:
+        route = peer.route(peer.attempts)
+        self._routes[route] = peer
         self._socket.set(zmq.CURVE_PUBLICKEY, peer.identity.curve_public)
         self._socket.set(zmq.CURVE_SECRETKEY, peer.identity.curve_secret)
-        self._socket.set(zmq.CONNECT_ROUTING_ID, peer.route)
-        self._socket.connect(self._endpoint)
+        self._socket.set(zmq.CONNECT_ROUTING_ID, route)
+        self._socket.connect(self._endpoint(peer, peer.attempts))
+        peer.attempts += 1
+        peer.link = route
         self._say(peer, peer.hello())
+
+    def _endpoint(self, peer: Puppet, attempt: int) -> str:
+        return f"tcp://{peer.source(attempt)}:0;{self._target}"
 
     def _drain(self) -> None:
         try:
             for _ in range(_DRAIN_FRAMES):
                 route, *parts = self._socket.recv_multipart(zmq.NOBLOCK)
-                self._take(self._peers[route], decode_frame(parts))
+                peer, frame = self._routes[route], decode_frame(parts)
+                if isinstance(frame, Hello) and peer.waits:
+                    self._keep(peer, route)
+                if route == peer.link or peer.waits:
+                    self._take(peer, frame)
         except zmq.Again:
             pass
         except PeerError as fault:
             self.faults += 1
             self._odd = self._odd or str(fault)
 
-    def _take(self, peer: _Peer, frame: Frame) -> None:
+    def _keep(self, peer: Puppet, route: bytes) -> None:
+        """The node has answered on one of its connections: end the others."""
+        peer.link = route
+        for attempt in range(peer.attempts):
+            if peer.route(attempt) != route:
+                self._socket.disconnect(self._endpoint(peer, attempt))
+
+    def _take(self, peer: Puppet, frame: Frame) -> None:
         match frame:
             case Hello():
                 peer.theirs = StreamDigest(frame.stream)
@@ -218,7 +218,7 @@ class Swarm:
                 self.faults += 1
                 self._odd = self._odd or str(frame)
 
-    def _finish(self, peer: _Peer) -> None:
+    def _finish(self, peer: Puppet) -> None:
         if peer.waits:
             peer.waits = False
             self._latencies.append(perf_counter() - peer.began)
@@ -226,5 +226,5 @@ class Swarm:
             if not self._waiting:
                 self._done.set()
 
-    def _say(self, peer: _Peer, frame: Frame) -> None:
-        self._socket.send_multipart((peer.route, *encode_frame(frame)))
+    def _say(self, peer: Puppet, frame: Frame) -> None:
+        self._socket.send_multipart((peer.link, *encode_frame(frame)))
