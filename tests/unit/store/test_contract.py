@@ -646,3 +646,9 @@ def test_a_number_that_no_column_can_hold_is_a_store_error(store: Store, write: 
 def test_what_was_dropped_before_anything_was_sent_is_remembered(store: Store) -> None:
     snapshot = written(store, DropMessages(BOB, Seq(7), DIGEST))
     assert snapshot.peers[BOB] == PeerSnapshot(acked=Seq(7), acked_digest=DIGEST)
+
+
+def test_a_number_that_was_dropped_may_be_given_again(store: Store) -> None:
+    snapshot = written(store, DropMessages(BOB, Seq(5), DIGEST), *messages([3]))
+    assert numbers_of(snapshot) == [3]
+    assert snapshot.peers[BOB].acked == 5
