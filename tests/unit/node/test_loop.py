@@ -406,21 +406,21 @@ def test_a_turn_is_short_while_others_wait_for_theirs(shared: bool) -> None:
     handled = []
 
     def handler(_delivery: Delivery) -> None:
-        handled.append(world.now)
-        world.now += 0.001
+        handled.append(made.now)
+        made.now += 0.001
 
-    with world_of(others=("bob", "carol") if shared else ("bob",)) as world:
-        world.alice.handle(handler)
-        alice = world.alice.loop.record
-        for other in world.others:
+    with world_of(others=("bob", "carol") if shared else ("bob",)) as made:
+        made.alice.handle(handler)
+        alice = made.alice.loop.record
+        for other in made.others:
             other.loop.engine.add_contact(alice)
-        world.run()
+        made.run()
         for number in range(200):
-            world.bob.send(world.alice, Letter(number))
+            made.bob.send(made.alice, Letter(number))
         most = []
         while len(handled) < 200:
             before = len(handled)
-            world.run(1)
+            made.run(1)
             most.append(len(handled) - before)
     limit_s = DEFAULT_LIMITS.turn_shared_max_s if shared else DEFAULT_LIMITS.turn_max_s
     assert max(most) == pytest.approx(limit_s / 0.001, abs=1)
