@@ -27,6 +27,7 @@ from zmqp2p.transport.arrivals import Arrivals
 from zmqp2p.transport.endpoints import listen_ports, parse_listen
 from zmqp2p.transport.links import Links, Shared
 from zmqp2p.transport.listener import Listener
+from zmqp2p.transport.monitor import LISTEN_EVENTS, Monitor
 from zmqp2p.transport.options import make_context
 from zmqp2p.transport.probe import WRONG_KEY, GreetingProbe
 from zmqp2p.transport.reactor import Reactor
@@ -580,6 +581,25 @@ def storm(endpoint: str) -> None:
         with socket.socket() as stranger:
             stranger.connect(("127.0.0.1", port))
             stranger.send(b"GET / HTTP/1.1\r\n\r\n")
+
+
+def test_a_stranger_causes_two_events_and_no_more(raw: Raw) -> None:
+    """Of some 2,000 unread ones libzmq's thread stops: a turn may take a while."""
+    reactor = Reactor()
+    watched = raw.zmq_socket(zmq.ROUTER)
+    monitor = Monitor(raw.context, reactor, watched, LISTEN_EVENTS)
+    port = watched.bind_to_random_port("tcp://127.0.0.1", 10_000, 32_000)
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port)) as stranger:
+            stranger.send(b"GET / HTTP/1.1\r\n\r\n")
+    told: list[int] = []
+    give_up_at = time.monotonic() + 10.0
+    while told.count(int(zmq.EVENT_DISCONNECTED)) < 20:
+        assert time.monotonic() < give_up_at
+        told += [event for event, _ in monitor.drain()]
+    assert len(told) == 40
+    monitor.close()
+    reactor.close()
 
 
 def test_a_storm_of_strangers_does_not_stop_the_node(tcp: Network) -> None:

@@ -455,3 +455,31 @@ def test_a_crash_while_the_file_is_replaced_leaves_one_of_the_two_keys(
     assert Identity.load(path).curve_secret in {CURVE_SECRET, FRESH}
     for left in path.parent.iterdir():
         assert stat.S_IMODE(left.stat().st_mode) == 0o600
+
+
+def test_a_key_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power loss leaves an empty file, or none, where the only key was."""
+    told: list[str] = []
+    synced, replaced, linked = os.fsync, os.replace, os.link
+
+    def fsync(descriptor: int) -> None:
+        told.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        synced(descriptor)
+
+    def replace(source: Path, target: Path) -> None:
+        told.append("named")
+        replaced(source, target)
+
+    def link(source: Path, target: Path) -> None:
+        told.append("named")
+        linked(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(os, "link", link)
+    identity = Identity.from_secrets(SECRET, CURVE_SECRET)
+    identity.save(path)
+    identity.replace_curve_key(FRESH)
+    assert told == ["file", "named", "folder"] * 2

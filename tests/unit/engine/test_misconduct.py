@@ -409,6 +409,9 @@ def test_a_half_message_that_does_not_go_on_makes_room_for_another() -> None:
     assert inbox_of(sut, LOW).assembled_bytes is None
     assert inboxes[HIGH.address].assembled_bytes == PART_MAX_BYTES
     assert codes_on(sut, 2) == []
+    sut.down(2)  # Now there is room, and it may not have it yet.
+    sut.hear(3, first_part())
+    assert inbox_of(sut, LOW).assembled_bytes is None
 
 
 def test_a_half_message_may_take_its_time_while_nobody_waits() -> None:

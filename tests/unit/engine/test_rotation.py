@@ -511,3 +511,22 @@ def test_that_the_former_key_is_replaced_is_no_news() -> None:
     rotate(sut)
     sut.hear(dialed, Bye(ByeCode.RECORD_SUPERSEDED, "IDN-4"))
     assert not sut.engine.record_is_overtaken()
+
+
+def test_a_record_from_the_future_keeps_no_new_key_out() -> None:
+    """REC-8, IDN-4: both clocks were wrong when it was taken; nobody would take it now."""
+    sut = Sut(MIDDLE)
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW, issued_ms=START_MS + 300_001))
+    output = over_new_link(sut, OLD, NEW_KEY, hello_of(LOW, newer(LOW)))
+    assert codes(output) == []
+    assert sut.statuses()[LOW.address] == "connected"
+
+
+def test_a_record_that_is_a_little_ahead_keeps_an_older_key_out() -> None:
+    """It counts with all whose clocks are right."""
+    sut = Sut(MIDDLE)
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW, issued_ms=START_MS + 300_000))
+    output = over_new_link(sut, OLD, NEW_KEY, hello_of(LOW, newer(LOW)))
+    assert codes(output) == [ByeCode.RECORD_SUPERSEDED]
