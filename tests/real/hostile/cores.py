@@ -7,6 +7,9 @@ was is told with the outcome.
 
 import os
 
+# Low, and not the lowest: on a machine that others use too he would do nothing at all.
+ATTACKERS_NICENESS = 10
+
 
 def give_node_its_core(pid: int) -> None:
     """Let process ``pid``, which has just begun, run on the node's core."""
@@ -21,8 +24,7 @@ def keep_off_its_core(pid: int) -> None:
 def give_way(pid: int) -> None:
     """Let process ``pid``, which has just begun, run where the node does not, and after others."""
     keep_off_its_core(pid)
-    if hasattr(os, "SCHED_IDLE"):  # The lowest niceness would let others wait for milliseconds.
-        os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+    os.setpriority(os.PRIO_PROCESS, pid, ATTACKERS_NICENESS)
 
 
 def _cores() -> list[int]:
