@@ -336,6 +336,21 @@ def test_an_iteration_goes_from_peer_to_peer(world: World, rig: Rig) -> None:
     assert [next_of(iteration, rig) for _ in range(6)] == [1, 11, 2, 12, 3, 13]
 
 
+def test_what_is_taken_back_from_the_line_comes_again_and_ends_nothing(
+    world: World, rig: Rig
+) -> None:
+    """Another subscription may change to whom it goes."""
+    iteration = iterate(world, rig)
+    write(world, 1, 2, 3)
+    write(world, 11, by=world.others[1])
+    assert [next_of(iteration, rig) for _ in range(2)] == [1, 11]
+    world.alice.loop.handlers.subscribe(lambda _: None, None, int, None)
+    with pytest.raises(LookupError):
+        next_of(iteration, rig)
+    world.run()
+    assert [next_of(iteration, rig) for _ in range(2)] == [2, 3]
+
+
 @pytest.mark.parametrize("held_up", [False, True])
 def test_an_iteration_lets_others_have_the_loop_once_it_has_been_held_up(
     held_up: bool, world: World, rig: Rig
