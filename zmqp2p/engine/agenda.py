@@ -81,7 +81,7 @@ class Rounds(Generic[K]):
         """Remove and return the keys whose instant has come; in one round not too many.
 
         ``per_s`` is how many there are in a second if they are spread well: twice as many have
-        their look, also if the thread is late for its rounds, or it would fall behind more and more.
+        their look, also if the thread is late for its rounds, or it would fall behind for ever.
         """
         if now < self._not_before:
             return []

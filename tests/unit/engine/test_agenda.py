@@ -109,7 +109,7 @@ def test_who_is_late_for_a_round_looks_at_more() -> None:
     for key in range(1_000):
         rounds.schedule(key, 1.0)
     rounds.due(2.0, 0.0)
-    assert len(rounds.due(2.1, 1_000.0)) == 200
+    assert len(rounds.due(2.125, 1_000.0)) == 250
     assert len(rounds.due(4.0, 1_000.0)) == 500  # A quarter of a second's, and no more.
 
 

@@ -37,6 +37,7 @@ from zmqp2p.wire.frames import (
 
 _TICK_MS = 20  # How soon an order is seen.
 _DRAIN_FRAMES = 1_000
+_RETRY_MS = 250
 _LIMITS = DEFAULT_LIMITS  # What the peers' nodes would have.
 
 
@@ -163,6 +164,9 @@ class Swarm:
         self._socket = self._context.socket(zmq.ROUTER)
         for option in (zmq.LINGER, zmq.SNDHWM, zmq.RCVHWM):
             self._socket.set(option, 0)
+        # A connection that the node ends comes again, later each time, as a node's does.
+        self._socket.set(zmq.RECONNECT_IVL, _RETRY_MS)
+        self._socket.set(zmq.RECONNECT_IVL_MAX, int(_LIMITS.redial_denied_s * 1000))
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
         self._socket.set(zmq.CURVE_SERVERKEY, self._server_key)
         self._routes.clear()
