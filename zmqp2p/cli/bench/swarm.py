@@ -5,6 +5,7 @@ PING and send DATA, all by one ROUTER: to the node under test each looks like an
 resend nothing: on loopback to a node that lives nothing is lost, and what is makes the bench fail.
 """
 
+import contextlib
 import heapq
 import resource
 import threading
@@ -37,7 +38,7 @@ from zmqp2p.wire.frames import (
 
 _TICK_MS = 20  # How soon an order is seen.
 _DRAIN_FRAMES = 1_000
-_RETRY_MS = 250
+_ATTEMPTS_MAX = 100  # Of one peer after an outage, one after the other: a minute and more.
 _LIMITS = DEFAULT_LIMITS  # What the peers' nodes would have.
 
 
@@ -147,7 +148,9 @@ class Swarm:
                 self._drain()
             while due and due[0][0] <= perf_counter():
                 peer = self._peers[heapq.heappop(due)[1]]
-                if peer.waits and peer.attempts < _LIMITS.attempts_max_per_peer:
+                if peer.waits and peer.attempts < _ATTEMPTS_MAX:
+                    if peer.attempts >= _LIMITS.attempts_max_per_peer:
+                        self._end(peer, peer.attempts - _LIMITS.attempts_max_per_peer)
                     self._dial(peer)
                     wait_s = jittered(wait_s_of(Failure.SILENT, outage_s, _LIMITS), self._rng)
                     heapq.heappush(due, (perf_counter() + wait_s, peer.index))
@@ -164,9 +167,7 @@ class Swarm:
         self._socket = self._context.socket(zmq.ROUTER)
         for option in (zmq.LINGER, zmq.SNDHWM, zmq.RCVHWM):
             self._socket.set(option, 0)
-        # A connection that the node ends comes again, later each time, as a node's does.
-        self._socket.set(zmq.RECONNECT_IVL, _RETRY_MS)
-        self._socket.set(zmq.RECONNECT_IVL_MAX, int(_LIMITS.redial_denied_s * 1000))
+        self._socket.set(zmq.RECONNECT_IVL, -1)  # Each dial is a new one, as a node's is.
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
         self._socket.set(zmq.CURVE_SERVERKEY, self._server_key)
         self._routes.clear()
@@ -205,7 +206,11 @@ class Swarm:
         peer.link = route
         for attempt in range(peer.attempts):
             if peer.route(attempt) != route:
-                self._socket.disconnect(self._endpoint(peer, attempt))
+                self._end(peer, attempt)
+
+    def _end(self, peer: Puppet, attempt: int) -> None:
+        with contextlib.suppress(zmq.ZMQError):  # It has ended already.
+            self._socket.disconnect(self._endpoint(peer, attempt))
 
     def _take(self, peer: Puppet, frame: Frame) -> None:
         match frame:
