@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 K = TypeVar("K")
 _GRAINS_PER_S = 64  # A power of two: what is rounded to it is exact, and never before its time.
 _ROUND_MIN = 32  # Spreading fewer is not worth it.
+_ROUND_MAX_S = 0.25  # After a longer time than this, what was missed is spread all the same.
 
 
 class Agenda(Generic[K]):
@@ -63,6 +64,7 @@ class Rounds(Generic[K]):
     def __init__(self) -> None:
         self._agenda: Agenda[K] = Agenda()
         self._not_before = 0.0  # Not all that were due had their look.
+        self._last_at = 0.0  # When `due` was asked last.
 
     def schedule(self, key: K, at: float) -> None:
         """Look at ``key`` in a round at or after ``at``; later than planned changes nothing."""
@@ -78,12 +80,14 @@ class Rounds(Generic[K]):
     def due(self, now: float, per_s: float) -> list[K]:
         """Remove and return the keys whose instant has come; in one round not too many.
 
-        ``per_s`` is how many there are in a second if they are spread well: twice as many may be
-        in a round.
+        ``per_s`` is how many there are in a second if they are spread well: twice as many have
+        their look, also if the thread is late for its rounds, or it would fall behind for ever.
         """
         if now < self._not_before:
             return []
-        most = max(ceil(2 * per_s / _GRAINS_PER_S), _ROUND_MIN)
+        since_s = min(max(now - self._last_at, 1 / _GRAINS_PER_S), _ROUND_MAX_S)
+        self._last_at = now
+        most = max(ceil(2 * per_s * since_s), _ROUND_MIN)
         keys = self._agenda.due(now, most)
         if len(keys) >= most:
             self._not_before = (floor(now * _GRAINS_PER_S) + 1) / _GRAINS_PER_S

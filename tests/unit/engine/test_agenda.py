@@ -92,14 +92,25 @@ def test_a_round_is_for_all_that_are_due_by_then() -> None:
 def test_keys_that_are_due_all_at_once_are_spread_over_rounds() -> None:
     """Twice as many in one as come in a second if they are spread well; 32 at least."""
     rounds: Rounds[int] = Rounds()
+    assert rounds.due(2.0, 1_280.0) == []
     for key in range(100):
         rounds.schedule(key, 1.0)
-    assert rounds.due(2.0, 1_280.0) == list(range(40))
-    assert rounds.next() == 2.015625
-    assert rounds.due(2.015, 1_280.0) == []
-    assert rounds.due(2.015625, 1_280.0) == list(range(40, 80))
-    assert rounds.due(2.04, 0.0) == list(range(80, 100))
+    assert rounds.due(2.015625, 1_280.0) == list(range(40))
+    assert rounds.next() == 2.03125
+    assert rounds.due(2.031, 1_280.0) == []
+    assert rounds.due(2.03125, 1_280.0) == list(range(40, 80))
+    assert rounds.due(2.06, 0.0) == list(range(80, 100))
     assert rounds.next() is None
+
+
+def test_who_is_late_for_a_round_looks_at_more() -> None:
+    """Or a busy node would fall behind, and take its peers for dead that it has not asked."""
+    rounds: Rounds[int] = Rounds()
+    for key in range(1_000):
+        rounds.schedule(key, 1.0)
+    rounds.due(2.0, 0.0)
+    assert len(rounds.due(2.125, 1_000.0)) == 250
+    assert len(rounds.due(4.0, 1_000.0)) == 500  # A quarter of a second's, and no more.
 
 
 def test_few_keys_are_not_spread() -> None:

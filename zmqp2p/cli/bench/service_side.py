@@ -30,8 +30,7 @@ class _Running:
     def __init__(self, plan: Plan, endpoint: str | None) -> None:
         self._plan = plan
         self._endpoint = endpoint
-        key = plan.key
-        self._identity = Identity.generate() if key is None else Identity.load_or_create(key)
+        self._identity = Identity.generate()
         self._stack = ExitStack()
         self._p2p: P2PService
 
