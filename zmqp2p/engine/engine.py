@@ -315,6 +315,7 @@ class Engine:
         """The application will never process it."""
         session = self._ended(pending)
         if session is not None:
+            session.keep()  # It has done something for it, and must not be asked again.
             self._refuse(session, code, reason)
             self._offer(session)
 

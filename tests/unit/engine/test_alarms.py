@@ -347,6 +347,7 @@ def test_who_holds_says_hello_first_so_that_the_other_side_sees_for_itself() -> 
     """RES-7: between engines; both then know what the other has, which `recover` needs."""
     world = Duo(Sut(LOW, links_from=1000), Sut(MIDDLE, links_from=5000))
     low, middle_ = world.suts
+    middle_.engine.subscribe(None, None)
     low.engine.add_contact(record_of(MIDDLE))
     world.run()
     for number in range(3):
