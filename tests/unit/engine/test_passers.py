@@ -362,3 +362,11 @@ def test_what_the_application_has_refused_is_stored() -> None:
     sut.settle()
     memory = sut.memory.peers[LOW.address]
     assert (memory.cursor, len(memory.refusals)) == (1, 1)
+
+
+def test_who_is_forgotten_has_no_account_in_the_line_either() -> None:
+    sut = few()
+    for link, key in enumerate(KEYS):
+        send_refused(sut, 1 + link, key)
+    accounts = sut.engine._line._accounts  # noqa: SLF001  # It shows nowhere else.
+    assert set(accounts) == {key.address for key in KEYS[2:]}
