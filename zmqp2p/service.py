@@ -489,7 +489,7 @@ class P2PService:
         """Agree to a proposed channel: sign it, and deposit when that is safe.
 
         Raises:
-            UnknownChannel: no such proposal. LocalError: it was rejected. InvalidValue: not an id.
+            UnknownChannel: no such proposal. InvalidValue: not an id.
         """
         check_channel_id("channel_id", channel_id)
         approved = self._node.call(lambda engine: engine.channels.approve(channel_id))
@@ -499,8 +499,10 @@ class P2PService:
     def reject(self, channel_id: ChannelId, reason: str = "declined") -> None:
         """Decline a proposed channel; its participants are told ``reason``.
 
+        Nothing of it is kept: proposed again, it is decided again.
+
         Raises:
-            UnknownChannel: no such proposal. LocalError: it was decided already. InvalidValue: not
+            UnknownChannel: no such proposal. LocalError: it was approved already. InvalidValue: not
                 an id, or no text.
         """
         check_channel_id("channel_id", channel_id)

@@ -179,6 +179,8 @@ def _runs() -> Iterator[Case]:
     yield Case("an earlier run, once", "RES-3", (earlier,), ASKED)
     rolled_back = ends(ByeCode.STORE_ROLLED_BACK, "WHO", "HELLO", held=True)
     yield Case("an earlier run, twice", "RES-3", (earlier, earlier), rolled_back)
+    future = hello(incarnation=NOW_MS + 300_001)
+    yield Case("a run of the future", "RES-13", (future,), ends(), ("silent", "known"))
     yield Case("the same run in two places", "RES-4", (hello(instance=bytes(8)),), two)
     yield Case("a base beyond what the node has", "RES-5", (hello(base=3, next=3),), lost)
     behind = knowing(cursor=2)

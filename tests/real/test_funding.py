@@ -200,9 +200,10 @@ def test_what_was_decided_is_decided(parties: Parties, chain: SimulatedChain) ->
     bob.approve(approved.channel_id)  # Once more changes nothing.
     with pytest.raises(LocalError):
         bob.reject(approved.channel_id)
-    with pytest.raises(LocalError):
+    with pytest.raises(UnknownChannel):  # Nothing of it is kept.
         bob.approve(rejected.channel_id)
-    assert bob.channel(rejected.channel_id).status().status is Status.REJECTED
+    with pytest.raises(UnknownChannel):
+        bob.channel(rejected.channel_id).status()
 
 
 def test_a_proposal_waits_over_a_restart(parties: Parties, chain: SimulatedChain) -> None:

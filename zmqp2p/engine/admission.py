@@ -24,7 +24,7 @@ def admit(link: Link, hello: Hello, me: Address, *, utc_ms: int, skew_ms: int) -
     """Return the record that ``hello`` proves.
 
     Raises:
-        Unwelcome: one of HEL-1, REC-1 to REC-4, IDN-1 to IDN-3 does not hold.
+        Unwelcome: one of HEL-1, REC-1 to REC-4, IDN-1 to IDN-3, RES-13 does not hold.
     """
     if VERSION not in hello.versions:
         detail = f"I speak version {VERSION}, you {list(hello.versions)}"
@@ -41,6 +41,11 @@ def admit(link: Link, hello: Hello, me: Address, *, utc_ms: int, skew_ms: int) -
         raise Unwelcome("IDN-2", ByeCode.ADDRESS_MISMATCH, detail)
     if record.address == me:
         raise Unwelcome("IDN-3", ByeCode.DUPLICATE_INSTANCE, "this is my own identity")
+    if hello.incarnation > utc_ms + skew_ms:
+        # It would be remembered, and no later run of this identity ever be accepted (RES-3): so
+        # could a thief of its CURVE key lock the owner out, for longer than he has the key.
+        detail = f"incarnation {hello.incarnation} is later than the present, {utc_ms}"
+        raise Unwelcome("RES-13", ByeCode.PROTOCOL_ERROR, detail)
     return record
 
 

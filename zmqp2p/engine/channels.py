@@ -161,7 +161,7 @@ class Channels:
 
         Raises:
             UnknownChannel: there is none.
-            LocalError: it was rejected, or its participants are more peers than this node serves.
+            LocalError: its participants are more peers than this node serves.
             SignedAlready: another state of it is signed; it still waits for a decision.
         """
         objective = self.get(channel).approve()
@@ -170,23 +170,16 @@ class Channels:
         self._watch(objective)
 
     def reject(self, channel: ChannelId, code: RejectCode, reason: str) -> None:
-        """Decline a proposed channel; all its participants are told.
+        """Decline a proposed channel and forget it; all its participants are told.
+
+        Nothing was signed, and peers must not fill the store with what they propose. Proposed
+        again, it is decided again.
 
         Raises:
             UnknownChannel: there is none.
-            LocalError: it was decided already.
+            LocalError: it was approved already.
         """
         self._crank(self.get(channel).rejected_by_me(code, clip_reason(reason)))
-
-    def decline(self, channel: ChannelId, reason: str) -> None:
-        """Decline at once and forget: nothing was signed, and a peer must not fill the store."""
-        objective = self.get(channel)
-        rejected = objective.rejected_by_me(RejectCode.DECLINED, clip_reason(reason))
-        effects = rejected.crank(self.ledger.draft()).effects
-        self._carry_out(effects, self._mail(effects, rejected))
-        del self.objectives[channel]
-        self._undecided.remove(channel)
-        self.output.writes.append(DropObjective(channel))
 
     def refused(self, peer: Address, body: bytes, refusal: Refusal) -> None:
         """``peer`` refused a message of ours for good; if it was about funding, that fails.
@@ -335,14 +328,11 @@ class Channels:
             raise LocalError("its participants are more peers than this node serves")
 
     def _end_unsigned(self, objective: DirectFund) -> None:
-        """Forget a channel that somebody else rejected before this node signed anything for it.
+        """Forget a channel that was rejected before this node signed anything for it.
 
-        Or two peers could fill the store with channels that they propose and reject.
+        Or peers could fill the store with channels that they propose.
         """
-        if objective.signatures(PREFUND).get(self.ledger.address) is not None:
-            return
-        rejection = objective.rejection
-        if rejection is not None and rejection.by != self.ledger.address:
+        if self.ledger.address not in objective.signatures(PREFUND):
             del self.objectives[objective.channel_id]
             self.output.writes.append(DropObjective(objective.channel_id))
 

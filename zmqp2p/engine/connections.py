@@ -3,6 +3,7 @@
 Every fault of a peer ends here, as a BYE on its link; none goes further up.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import assert_never
@@ -94,6 +95,7 @@ class Connections:
     rng: Random
     output: EngineOutput
     peers: PeerManager
+    forgotten: Callable[[Session], None]  # Told of each session that is dropped.
     links: dict[LinkId, Link] = field(default_factory=dict)
     agenda: Agenda[Timer] = field(default_factory=Agenda)
     unsettled: dict[Address, Session] = field(default_factory=dict)
@@ -109,7 +111,7 @@ class Connections:
 
     def __post_init__(self) -> None:
         me, clock, limits, output, peers = self.me, self.clock, self.limits, self.output, self.peers
-        self.book = SessionBook(limits, self.rng, output, peers)
+        self.book = SessionBook(limits, self.rng, output, peers, self.forgotten)
         self.door = Door(clock, limits, output, peers)
         self.judge = Judge(clock, limits, self.ban, self.door.keys)
         self.dialing = Dialing(

@@ -54,14 +54,16 @@ class Engine:
         self._limits = limits
         self._clock = Instant(0.0, 0)
         self._me = me
+        self._line = Line(limits)
         peers = PeerManager(limits, rng)
-        self._connections = Connections(self._me, self._clock, limits, rng, self.output, peers)
+        self._connections = Connections(
+            self._me, self._clock, limits, rng, self.output, peers, self._line.forget
+        )
         self._issuing = self._connections.issuing
         self._issuing.load(memory.issued_ms)
         self._ledger = SigningLedger(me.signer, self.output)
         self._channels = Channels(self._ledger, limits, self.output, self)
         self._outcomes = Outcomes(self._connections)
-        self._line = Line(limits)
         self.dead_letters = DeadLetters(
             limits, self.output, self._clock, self._route, self.is_guest
         )
@@ -315,6 +317,7 @@ class Engine:
         """The application will never process it."""
         session = self._ended(pending)
         if session is not None:
+            session.keep()  # It has done something for it, and must not be asked again.
             self._refuse(session, code, reason)
             self._offer(session)
 

@@ -83,6 +83,10 @@ class _Lane:
         """Note that so much was done for ``peer``."""
         self._ends[peer] = max(self._at, self._ends.get(peer, 0.0)) + work
 
+    def forget(self, peer: Address) -> None:
+        """Nothing counts any more of what was done for ``peer``, which does not stand here."""
+        self._ends.pop(peer, None)
+
     def take_if(self, ready: Callable[[Session], bool]) -> list[Session]:
         """Take out those for whom ``ready`` holds, in their order."""
         stay: list[tuple[float, int, Session]] = []
@@ -125,7 +129,8 @@ class Line:
     """The sessions with something to process, and the rates of all peers.
 
     Pure: ``now`` is monotonic seconds.
-    Invariant: a session that is `queued` stands in one lane, once, or is served; no other does.
+    Invariant: a session that is `queued` stands in one lane, once, or is served; no other does. It
+    has an account. Whom the node forgets is to be forgotten here too: identities cost nothing.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -199,6 +204,19 @@ class Line:
             if not self._lanes[other].heap:  # It is idle: that is no credit.
                 self._at = max(self._at, self._ends[rank])
 
+    def forget(self, session: Session) -> None:
+        """Nobody knows its peer any more: nothing is kept of it.
+
+        It is not served just now: then a message of it is in progress.
+        """
+        for lane in self._lanes.values():
+            if session.queued:
+                lane.take_if(lambda one: one is session)
+            lane.forget(session.peer)
+        session.queued = False
+        self._accounts.pop(session.peer, None)
+        self._excess.discard(session.peer)
+
     def in_excess(self) -> set[Address]:
         """Return who had more than its rate when it last stood in line."""
         return self._excess
@@ -213,6 +231,8 @@ class Line:
         standing = [session for lane in self._lanes.values() for _, _, session in lane.heap]
         assert len({session.peer for session in standing}) == len(standing)
         assert all(session.queued for session in standing)
+        assert {session.peer for session in standing} <= self._accounts.keys()
+        assert self._excess <= self._accounts.keys()
         assert len(standing) == sum(map(len, self._heaps))
 
     def _rank(self, session: Session, now: float) -> Rank:

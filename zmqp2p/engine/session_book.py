@@ -1,5 +1,6 @@
 """The sessions of a node: with whom, which of them the store knows, and which are forgotten."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -24,6 +25,7 @@ class SessionBook:
     rng: Random
     output: EngineOutput
     peers: PeerManager
+    forgotten: Callable[[Session], None]  # Told of each session that is dropped.
     sessions: dict[Address, Session] = field(default_factory=dict)
     streams: dict[StreamId, Address] = field(default_factory=dict)  # Of the outboxes.
     # Named in a channel, never met: they must not take the places of peers that are there.
@@ -109,6 +111,7 @@ class SessionBook:
         session = self.sessions.pop(gone)
         del self.streams[session.outbox.stream]
         session.inbox.close()
+        self.forgotten(session)
         return gone
 
     def check(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from zmqp2p.admission import Admission, everyone
 from zmqp2p.chain.base import ChainService
+from zmqp2p.codes import RejectCode
 from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.engine import Engine
 from zmqp2p.engine.me import Me, Told
@@ -312,9 +313,9 @@ class Loop:
                 try:
                     channels.approve(event.channel)
                 except LocalError as fault:  # It cannot serve so many peers.
-                    channels.decline(event.channel, str(fault))
+                    channels.reject(event.channel, RejectCode.DECLINED, str(fault))
             elif isinstance(decision, Reject):
-                channels.decline(event.channel, decision.reason)
+                channels.reject(event.channel, RejectCode.DECLINED, decision.reason)
 
     def _ask_policy(self, channel: ChannelId) -> Approve | Reject | None:
         """Return what the policy says; None, and the application is told, if it fails."""

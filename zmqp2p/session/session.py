@@ -124,6 +124,8 @@ class Session:
             self._store_run()
         if self.inbox.stream:
             self._store_cursor()
+        for refusal in self.inbox.refusals:
+            self._store_refusal(refusal)
         if self.held is not None:
             self._output.writes.append(PutHold(self.peer, self.held))
 
@@ -305,11 +307,14 @@ class Session:
         self._ack_owed = True
 
     def refuse(self, code: RefusalCode, reason: str) -> Refusal:
-        """The message taken from the inbox is refused for good (REF-2)."""
-        self.keep()
+        """The message taken from the inbox is refused for good (REF-2).
+
+        That alone is nothing to lose (see `keep`): should the refusal be forgotten before the peer
+        has heard it, the message comes again and is judged again.
+        """
         refusal = self.inbox.refuse(code, reason)
-        write = PutRefusal(self.peer, refusal.seq, code.value, reason)
-        self._output.writes.append(write)
+        if self.kept:
+            self._store_refusal(refusal)
         self._ack_owed = True
         return refusal
 
@@ -390,7 +395,7 @@ class Session:
             # Our base tells them that the refusals were heard (REF-4): they keep only so many.
             self._ack_owed = self._ack_owed or bool(processed.refused)
         heard = Seq(progress.base - 1)
-        if self.inbox.forget_refusals(heard):
+        if self.inbox.forget_refusals(heard) and self.kept:
             self._output.writes.append(DropRefusals(self.peer, heard))
         self._in_base = max(self._in_base, progress.base)
 
@@ -403,6 +408,10 @@ class Session:
     def _store_run(self) -> None:
         run = PutPeerRun(self.peer, self._incarnation, self._instance)
         self._output.writes.append(run)
+
+    def _store_refusal(self, refusal: Refusal) -> None:
+        write = PutRefusal(self.peer, refusal.seq, refusal.code.value, refusal.reason)
+        self._output.writes.append(write)
 
     def _progress(self) -> Progress:
         messages, size_bytes = self.inbox.window()
@@ -427,7 +436,7 @@ class Session:
 
     def _restart_inbox(self, hello: Hello) -> None:
         """The peer's stream is new to this node: begin at its base (RES-2)."""
-        if self.inbox.forget_refusals(self.inbox.cursor):
+        if self.inbox.forget_refusals(self.inbox.cursor) and self.kept:
             self._output.writes.append(DropRefusals(self.peer, self.inbox.cursor))
         before = (Seq(hello.base - 1), hello.base_digest)
         self._renew_inbox(hello.stream, before, [])

@@ -99,3 +99,11 @@ def test_this_nodes_own_identity_is_refused() -> None:
     """IDN-3: it has dialed itself, or somebody runs a copy."""
     link = link_of(curve_key=curve_of(HIGH))
     assert refused(hello_of(HIGH), link) == ("IDN-3", ByeCode.DUPLICATE_INSTANCE)
+
+
+def test_a_run_of_the_future_is_refused_whoever_claims_it() -> None:
+    """RES-13: else a thief of the CURVE key makes every later run of the owner an old one."""
+    latest = replace(HELLO, incarnation=START_MS + SKEW_MS)
+    admit(link_of(), latest, HIGH.address, utc_ms=START_MS, skew_ms=SKEW_MS)  # A clock is ahead.
+    later = replace(HELLO, incarnation=START_MS + SKEW_MS + 1)
+    assert refused(later) == ("RES-13", ByeCode.PROTOCOL_ERROR)

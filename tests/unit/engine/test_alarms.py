@@ -9,6 +9,7 @@ from tests.engine_world import (
     HIGH,
     LOW,
     MIDDLE,
+    START_MS,
     Duo,
     Sut,
     curve_of,
@@ -22,7 +23,7 @@ from tests.unit.engine.test_connections import byes, connected, middle, refusals
 from zmqp2p.codes import ByeCode
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.events import DataLossDetected, PeerDisconnected, SessionForgotten
-from zmqp2p.ids import InstanceId, LinkId, Seq
+from zmqp2p.ids import CurveKey, InstanceId, LinkId, Seq
 from zmqp2p.persistence import DropHold, Held, PutCursor
 from zmqp2p.wire.frames import Ack, Bye, Data, Hello, Ping, Pong, Who
 
@@ -346,6 +347,7 @@ def test_who_holds_says_hello_first_so_that_the_other_side_sees_for_itself() -> 
     """RES-7: between engines; both then know what the other has, which `recover` needs."""
     world = Duo(Sut(LOW, links_from=1000), Sut(MIDDLE, links_from=5000))
     low, middle_ = world.suts
+    middle_.engine.subscribe(None, None)
     low.engine.add_contact(record_of(MIDDLE))
     world.run()
     for number in range(3):
@@ -418,3 +420,18 @@ def test_a_hello_of_the_same_run_that_is_late_has_forgotten_nothing() -> None:
 
 def test_a_peer_that_is_met_first_has_forgotten_nothing() -> None:
     assert forgotten(middle().meet(LINK, LOW, NEWER)) == []
+
+
+def test_whoever_had_the_curve_key_of_another_does_not_lock_it_out_for_good() -> None:
+    """RES-13: a run that no later one could outdo is not remembered; there is no hold either."""
+    sut = middle()
+    sut.meet(LINK, LOW)
+    thief = replace(hello_of(LOW), incarnation=2**53 - 1, instance=OTHER_INSTANCE)
+    output = sut.meet(2, LOW, thief)
+    assert byes(output) == [(2, ByeCode.PROTOCOL_ERROR)]
+    assert not alarms(output)
+    new_key = CurveKey(b"n" * 32)
+    record = record_of(LOW, issued_ms=START_MS + 1, curve_key=new_key)
+    sut.up(3, new_key)
+    assert not byes(sut.hear(3, replace(hello_of(LOW, record), incarnation=2)))
+    assert sut.statuses()[LOW.address] == "connected"

@@ -590,7 +590,7 @@ def test_a_declined_proposal_ends_the_proposers_channel() -> None:
     world.run(0.1)
     bob = world.suts[1]
     assert ChannelProposed(CHANNEL, ALICE.address) in bob.done.events
-    bob.engine.channels.decline(CHANNEL, "not today")
+    bob.engine.channels.reject(CHANNEL, RejectCode.DECLINED, "not today")
     world.run(1.0)
     (event,) = [e for e in world.suts[0].done.events if isinstance(e, ChannelRejected)]
     assert (event.by, event.reason) == (BOB.address, "not today")

@@ -275,3 +275,38 @@ def test_in_excess_each_has_a_run() -> None:
     service = crowd.line.next()
     assert service is not None
     assert crowd.line.may_go_on(service)
+
+
+def test_of_whoever_is_forgotten_nothing_is_kept() -> None:
+    """Identities cost nothing: an account for each that ever came would fill the memory."""
+    crowd = Crowd()
+    crowd.join("a")
+    crowd.join("b")
+    crowd.serve(4)
+    gone = session_of("gone")
+    crowd.line.offer(gone, crowd.now, contact=False)
+    crowd.line.forget(gone)
+    crowd.line.check()
+    assert not gone.queued
+    assert gone.peer not in crowd.line._accounts  # noqa: SLF001  # It shows nowhere else.
+    assert crowd.serve(2) == {"a": 1, "b": 1}
+    crowd.join("gone")  # It has come again.
+    assert crowd.serve(3)["gone"] == 1
+
+
+def test_who_is_forgotten_is_beyond_no_rate() -> None:
+    crowd = Crowd(Limits(guest_rate_messages=1.0, rate_burst_s=1.0))
+    gone = session_of("gone")
+    crowd.line.offer(gone, 0.0, contact=False)
+    for _ in range(2):
+        service = crowd.line.next()
+        assert service is not None
+        service.count(0)
+        crowd.line.end(service, 0.0)
+        crowd.line.offer(gone, 0.0, contact=False)
+    assert crowd.line.in_excess() == {gone.peer}
+    crowd.line.forget(gone)
+    assert not crowd.line.in_excess()
+    assert not crowd.line
+    crowd.line.forget(gone)
+    crowd.line.check()

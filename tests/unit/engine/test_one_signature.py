@@ -193,7 +193,7 @@ def test_a_second_proposal_with_another_outcome_is_refused_by_the_receiver(
 def test_a_proposal_that_was_declined_leaves_the_other_free_to_be_signed() -> None:
     """Nothing was signed, so nothing stands against it."""
     sut = bob()
-    sut.engine.channels.decline(CHANNEL, "too little")
+    sut.engine.channels.reject(CHANNEL, RejectCode.DECLINED, "too little")
     sut.engine.channels.receive(ALICE.address, proposal(outcome=OTHER_OUTCOME))
     sut.engine.channels.approve(CHANNEL)
     sut.settle()
@@ -278,7 +278,7 @@ def test_what_was_signed_before_stands_against_a_proposal() -> None:
     output = sut.settle()
     assert (output.writes, output.watches) == ([], [])
     assert sut.engine.channels.get(CHANNEL).status is Status.UNAPPROVED
-    sut.engine.channels.decline(CHANNEL, "signed already")
+    sut.engine.channels.reject(CHANNEL, RejectCode.DECLINED, "signed already")
     sut.settle()
     assert sut.memory.objectives == {}
     assert sut.memory.signed == {CHANNEL: Signed(TurnNum(2), state_hash(LATER))}
@@ -292,7 +292,7 @@ def test_the_end_of_an_objective_leaves_what_was_signed(decide: str) -> None:
     if decide == "reject":
         sut.engine.channels.reject(CHANNEL, RejectCode.DECLINED, "")
     else:
-        sut.engine.channels.decline(CHANNEL, "")
+        sut.engine.channels.reject(CHANNEL, RejectCode.DECLINED, "")
     sut.settle()
     again = sut.restarted()
     with pytest.raises(SignedAlready):

@@ -17,16 +17,27 @@ from tests.engine_world import (
     note,
     record_of,
 )
-from tests.frames import INSTANCE, OTHER_INSTANCE, UNSAID, chain, progress_of
+from tests.frames import (
+    INSTANCE,
+    OTHER_INSTANCE,
+    OTHER_STREAM,
+    STREAM,
+    UNSAID,
+    chain,
+    honest,
+    progress_of,
+)
 from tests.unit.engine.test_connections import byes, middle
-from zmqp2p.codes import ByeCode
+from zmqp2p.codes import ByeCode, RefusalCode
 from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.events import SessionForgotten
 from zmqp2p.ids import CurveKey, InstanceId, LinkId, Seq
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import PutContact, PutCursor, PutOutStream, PutPeerRun
+from zmqp2p.wire.encoding import encode_frame
 from zmqp2p.wire.frames import Bye, Data
+from zmqp2p.wire.link import Received
 
 KEYS = [SecretKey(bytes([number]) * 32) for number in range(101, 105)]
 LIMITS = Limits(subscribe_grace_s=0.0, passers_max=2)
@@ -284,3 +295,78 @@ def test_a_place_for_a_handler_that_is_promised_to_one_who_is_forgotten_goes_to_
     sut.settle()
     sut.turn()
     assert [pending.message for pending in sut.pending] == [Note("a"), Note("b")]
+
+
+def send_refused(sut: Sut, link: int, key: SecretKey) -> None:
+    """Let ``key``'s owner come, send a message that nobody subscribes to, and go."""
+    sut.meet(link, key, replace(hello_of(key), base_digest=chain(STREAM)), kept=False)
+    session = sut.engine._connections.book.sessions[key.address]  # noqa: SLF001  # Its digests.
+    frame = honest(Data(Seq(1), UNSAID, progress_of(), (note("unwanted"),)), session)
+    sut.turn(Received(LinkId(link), encode_frame(frame)))
+    assert [refusal.seq for refusal in session.inbox.refusals] == [1]
+    sut.down(link)
+
+
+def test_refused_messages_take_no_places_for_good() -> None:
+    """HEL-8: an identity and a message that nobody takes are free, and would lock others out."""
+    sut = few()
+    stored = len(sut.done.writes)
+    for link, key in enumerate(KEYS):
+        send_refused(sut, 1 + link, key)
+    assert len(sut.done.writes) == stored
+    assert set(sut.statuses()) == {key.address for key in KEYS[2:]}
+    assert not sut.restarted().statuses()
+
+
+def test_a_refused_message_of_one_who_was_forgotten_is_judged_again() -> None:
+    """HEL-8: its sender has not heard the refusal."""
+    sut = few()
+    send_refused(sut, 1, LOW)
+    again = sut.restarted()
+    again.engine.subscribe(None, None)
+    again.meet(1, LOW, kept=False)
+    again.hear(1, Data(Seq(1), UNSAID, progress_of(), (note("unwanted"),)))
+    assert [pending.seq for pending in again.pending] == [1]
+
+
+def test_refusals_are_stored_with_the_first_message_that_is_taken() -> None:
+    """REF-4: from then on they are repeated, over restarts, until they are heard."""
+    sut = few()
+    send_refused(sut, 1, LOW)
+    sut.begin()
+    sut.engine.send(LOW.address, note("mine"))
+    sut.settle()
+    assert [(seq, code) for seq, code, _ in sut.memory.peers[LOW.address].refusals] == [
+        (1, RefusalCode.TYPE_UNKNOWN.value)
+    ]
+    assert sut.memory.peers[LOW.address].cursor == 1
+
+
+def test_refusals_that_were_heard_of_one_who_is_not_stored_write_nothing() -> None:
+    """A write about a peer makes its row."""
+    sut = few()
+    stored = len(sut.done.writes)
+    send_refused(sut, 1, LOW)
+    sut.meet(2, LOW, replace(hello_of(LOW), base=Seq(2)), kept=False)
+    sut.meet(3, LOW, replace(hello_of(LOW), stream=OTHER_STREAM), kept=False)
+    assert len(sut.done.writes) == stored
+
+
+def test_what_the_application_has_refused_is_stored() -> None:
+    """REF-2: its handler may have done something, and must not be asked again."""
+    sut = few()
+    sut.engine.subscribe(None, None)
+    leave_a_message(sut)
+    sut.begin()
+    sut.engine.refuse(sut.pending[0], RefusalCode.HANDLER_FAILED, "no")
+    sut.settle()
+    memory = sut.memory.peers[LOW.address]
+    assert (memory.cursor, len(memory.refusals)) == (1, 1)
+
+
+def test_who_is_forgotten_has_no_account_in_the_line_either() -> None:
+    sut = few()
+    for link, key in enumerate(KEYS):
+        send_refused(sut, 1 + link, key)
+    accounts = sut.engine._line._accounts  # noqa: SLF001  # It shows nowhere else.
+    assert set(accounts) == {key.address for key in KEYS[2:]}
