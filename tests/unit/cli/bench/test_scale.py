@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine_world import LOW, record_of
 from zmqp2p.cli.bench.scale import Crowd, Scale, measure_peers
 from zmqp2p.cli.bench.script import BenchFailed
 
@@ -12,7 +13,7 @@ from zmqp2p.cli.bench.script import BenchFailed
 WORKER = """
 import json, sys
 side = json.loads(sys.argv[1])["side"]
-print(json.dumps({"ready": "contact"}), flush=True)
+print(json.dumps({"ready": "CONTACT"}), flush=True)
 received, faults, reports = 124_300, 0, 0
 for line in sys.stdin:
     if line == "end\\n":
@@ -25,7 +26,7 @@ for line in sys.stdin:
         answer = {"messages": 20_000, "elapsed_s": 0.5, "p50_ms": 1.0, "p95_ms": 2.0,
                   "p99_ms": 3.0, "max_ms": 4.0}
     print(json.dumps(answer), flush=True)
-"""
+""".replace("CONTACT", str(record_of(LOW)))
 
 
 def run(folder: Path, old: str = "", new: str = "") -> Scale:
