@@ -14,7 +14,7 @@ from zmqp2p.ids import ChannelId
 from zmqp2p.limits import DEFAULT_LIMITS, REISSUE_MIN_S
 from zmqp2p.messages import encode_message, message
 from zmqp2p.node.build import rekey
-from zmqp2p.node.deliveries import current_delivery
+from zmqp2p.node.deliveries import Delivery, current_delivery
 from zmqp2p.node.loop import Callback, Loop, Parts, Surroundings
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.objectives.base import Deposit
