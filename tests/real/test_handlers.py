@@ -701,6 +701,29 @@ def test_a_message_leaves_a_loop_that_does_not_pause(aio_bob: AioBob) -> None:
     assert aio_bob.run(send())
 
 
+def test_a_node_that_sleeps_is_woken_for_a_message(
+    aio_bob: AioBob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the loop pauses; else the message would leave with the next PING."""
+    woken: list[bool] = []
+    bridge = aio_bob.bob._bridge  # noqa: SLF001  # To see it woken.
+    wake_node = bridge.wake_node
+
+    def watched() -> None:
+        woken.append(True)
+        wake_node()
+
+    async def send() -> None:
+        await aio_bob.bob.add_peer(str(aio_bob.alice.record))
+        monkeypatch.setattr(bridge, "wake_node", watched)
+        receipt = await aio_bob.bob.send_message(aio_bob.alice.address, Note(1))
+        assert woken == [True]
+        await receipt.wait(PATIENCE_S)
+
+    aio_bob.alice.on_message(lambda _: None)
+    aio_bob.run(send())
+
+
 def test_a_message_for_a_loop_that_is_closed_waits_for_the_next_run(parties: Parties) -> None:
     """Its handler has not failed: nobody is there to run it."""
     loop = WatchedLoop()

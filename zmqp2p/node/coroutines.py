@@ -133,7 +133,7 @@ class Iteration:
         stretch, self._in_hand = self._in_hand, None
         if stretch is not None:
             stretch.end(None)
-            self._line_up(stretch)
+            self._arrived.put_nowait(stretch)
             self._bridge.wake_node()
             if self._bridge.held_up:  # The queue alone does not let others have the loop.
                 await asyncio.sleep(0)
@@ -141,7 +141,7 @@ class Iteration:
             if (delivery := stretch.begin()) is not None:
                 self._in_hand = stretch
                 return delivery
-            self._stretches.discard(stretch)  # What was left of it is handed out anew.
+            self._stretches.discard(stretch)  # That was all; what is left is handed out anew.
         return None
 
     def end(self) -> None:
@@ -158,12 +158,6 @@ class Iteration:
 
     def _add(self, stretch: Stretch) -> None:
         self._stretches.add(stretch)
-        self._line_up(stretch)
+        self._arrived.put_nowait(stretch)
         if self._left:  # While this was on its way.
             self.leave()
-
-    def _line_up(self, stretch: Stretch) -> None:
-        if stretch.waits:
-            self._arrived.put_nowait(stretch)
-        else:
-            self._stretches.discard(stretch)

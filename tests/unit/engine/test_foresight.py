@@ -81,6 +81,16 @@ def test_what_is_not_certain_to_go_there_ends_it(other: bytes) -> None:
     assert numbers(hand_out(sut)) == [1, 2]
 
 
+def test_each_handler_has_its_own_messages() -> None:
+    sut = engine_with(note("a"), encode_message(Other(1)), encode_message(Other(2)), note("b"))
+    sut.engine.subscribe(Other, None, late=True)
+    given = []
+    while together := hand_out(sut):
+        given.append(numbers(together))
+        end(sut, together)
+    assert given == [[1], [2, 3], [4]]
+
+
 def test_what_is_larger_than_allowed_is_refused_behind_another_too() -> None:
     limits = Limits(subscribe_grace_s=0.0, message_max_bytes=2 * KIB)
     sut = engine_with(note("a"), note("x" * 3 * KIB), note("c"), limits=limits)

@@ -8,6 +8,7 @@ import pytest
 from tests.chance import seeded
 from tests.node_world import Elsewhere, Letter, world_of
 from zmqp2p.engine.output import Watch
+from zmqp2p.errors import Cancelled, StoreError
 from zmqp2p.events import ChannelProposed, Event
 from zmqp2p.identity import Identity, new_curve_secret
 from zmqp2p.ids import ChannelId
@@ -427,6 +428,33 @@ def test_a_turn_is_short_while_others_wait_for_theirs(shared: bool) -> None:
 
 
 # --- Runs that end ------------------------------------------------------------------------------
+
+
+def test_what_a_handler_has_sent_ends_though_it_cannot_be_undone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store fails under it, and so the node; nobody may wait for ever."""
+    alice, bob = world.alice, world.bob
+    sent: list[Receipt] = []
+
+    def handle(delivery: Delivery) -> None:
+        delivery.transaction.execute("CREATE TABLE app_seen (number INTEGER)")
+        sent.append(Receipt(bob.loop.desk.room, delivery.sender, b"never sent"))
+        assert delivery.adopt(sent[0])
+        raise ValueError("after it wrote and sent")
+
+    def fail() -> None:
+        raise StoreError("the disk is gone")
+
+    bob.loop.handlers.subscribe(handle, None, Count, None)
+    monkeypatch.setattr(bob.store, "rollback_to_savepoint", fail)
+    alice.loop.engine.add_contact(bob.loop.record)
+    world.run()
+    alice.loop.turn([], [Receipt(alice.loop.desk.room, bob.identity.address, count_body(1))])
+    with pytest.raises(StoreError):
+        world.run()
+    bob.loop.end_waiting()
+    assert isinstance(sent[0].error, Cancelled)
 
 
 def test_what_a_handler_did_for_a_run_that_is_over_counts_for_nothing(world: World) -> None:
