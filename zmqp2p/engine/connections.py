@@ -40,9 +40,10 @@ from zmqp2p.events import (
     SessionForgotten,
 )
 from zmqp2p.ids import Address, LinkId, address_text
-from zmqp2p.limits import Limits
+from zmqp2p.limits import REASON_MAX_BYTES, Limits
 from zmqp2p.persistence import PeerSnapshot
 from zmqp2p.records import Contact, PeerRecord, parse_contact
+from zmqp2p.render import printable
 from zmqp2p.session.bucket import Bucket
 from zmqp2p.session.handshake import TABLE, Action, Link, LinkState
 from zmqp2p.session.resume import Hold
@@ -591,21 +592,21 @@ class Connections:
     def _bye(self, link: Link, frame: Frame) -> None:
         """The peer ends this link, or refuses it."""
         assert isinstance(frame, Bye)
-        why = f"{frame.code.name.lower()}: {frame.reason}"
+        reason = printable(frame.reason, REASON_MAX_BYTES)  # Statuses, events and logs show it.
         peer = link.peer or link.expected
         if frame.code not in (ByeCode.CLOSING, ByeCode.DUPLICATE_LINK):
-            self.door.tell(_refusal(link, frame.code, frame.reason))
+            self.door.tell(_refusal(link, frame.code, reason))
             if peer is not None and frame.code in _LOSS_CODES:
-                self.output.events.append(DataLossDetected(peer, f"the peer says: {frame.reason}"))
+                self.output.events.append(DataLossDetected(peer, f"the peer says: {reason}"))
         if frame.code is ByeCode.RECORD_SUPERSEDED and link.dialed and not link.former:
             self.issuing.refused()
         self.output.closes.append(link.id)
-        self._drop(link, why, frame.code)
+        self._drop(link, f"{frame.code.name.lower()}: {reason}", frame.code)
         if peer is not None and frame.code in _LOSS_CODES:
             session = self.book.session(peer)
-            session.hold(frame.code, f"the peer says: {frame.reason}")
+            session.hold(frame.code, f"the peer says: {reason}")
             self.unsettled[peer] = session
-            self.judge.blame(link, CONTRADICTION_POINTS, f"it says: {frame.reason}")
+            self.judge.blame(link, CONTRADICTION_POINTS, f"it says: {reason}")
 
     def _refuse(self, link: Link, code: ByeCode, reason: str) -> None:
         """The peer broke a rule, or may not come in."""
