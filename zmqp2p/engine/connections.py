@@ -3,7 +3,7 @@
 Every fault of a peer ends here, as a BYE on its link; none goes further up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import assert_never
@@ -148,8 +148,7 @@ class Connections:
         if not self.book.keep(session) and news:
             self.book.store_contact(address)
         self.dialing.plan(address)
-        for each in () if heir is None else self.door.lineage.line(heir):
-            self._turn_away(each)
+        self._turn_away(() if heir is None else self.door.lineage.line(heir))
 
     def hand_over(self, old: Address, contact: Contact) -> None:
         """Keep a link to ``contact`` instead of to ``old``, whose session stays as it is.
@@ -162,7 +161,7 @@ class Connections:
         self.book.store_contact(old)
         self.add_contact(contact)
         self.door.hand_over(old, contact.address)
-        self._turn_away(contact.address)
+        self._turn_away([contact.address])
         self.output.events.append(PeerHandedOver(old, contact.address))
 
     # --- Who may be a peer ----------------------------------------------------------------------
@@ -170,8 +169,7 @@ class Connections:
     def ban(self, address: Address, seconds: float, reason: str) -> None:
         """Keep ``address`` out for so long, from now on."""
         self.door.ban(address, seconds, reason)
-        for each in self.door.lineage.line(address):
-            self._turn_away(each)
+        self._turn_away(self.door.lineage.line(address))
 
     def unban(self, address: Address) -> bool:
         """Let ``address`` in again, if the policy does; False if it was not banned."""
@@ -183,8 +181,9 @@ class Connections:
     def set_admission(self, admission: Admission) -> None:
         """Decide by ``admission`` who may be a peer, those who are peers already included."""
         self.door.set_admission(admission)
-        for address in list(self.book.sessions):
-            self._turn_away(address)
+        known = list(self.book.sessions)
+        self._turn_away(known)
+        for address in known:
             self._let_in_again(address)
 
     def _let_in_again(self, address: Address) -> None:
@@ -192,15 +191,18 @@ class Connections:
             self.peers.let_in_again(self.peers.peer(address), self.clock.now)
             self.dialing.plan(address)
 
-    def _turn_away(self, address: Address) -> None:
-        """Close what there is with ``address`` if it may not be a peer any more (ADM-2)."""
-        why = self.door.why_not(address)
-        if not why:
-            return
-        self.dialing.call_off(address)
-        for link in list(self.links.values()):
-            if address in (link.peer, link.expected):
-                self._refuse(link, ByeCode.NOT_ALLOWED, f"ADM-2: {why}")
+    def _turn_away(self, addresses: Iterable[Address]) -> None:
+        """Close what there is with those of ``addresses`` that may not be peers any more (ADM-2).
+
+        Looks through the links once, however many addresses there are.
+        """
+        reasons = {one: why for one in addresses if (why := self.door.why_not(one))}
+        for address in reasons:
+            self.dialing.call_off(address)
+        for link in list(self.links.values()) if reasons else ():
+            whom = link.peer or link.expected
+            if whom in reasons:
+                self._refuse(link, ByeCode.NOT_ALLOWED, f"ADM-2: {reasons[whom]}")
 
     # --- What the transport says ----------------------------------------------------------------
 
