@@ -528,7 +528,7 @@ class Connections:
             self._held_off(link, address, hold, frame)
             return None
         if forgotten:
-            self.output.events.append(SessionForgotten(address, forgotten))
+            self._alarm(SessionForgotten(address, forgotten))
         if link.dialed and link.state is LinkState.GREETED:
             session.outbox.timer.sample(now - link.greeted_at)
             link.measured = True
@@ -580,7 +580,9 @@ class Connections:
         self.book.met(address)
         peer.last_seen_ms = self.clock.utc_ms
         if not peer.connected:
-            self.output.events.append(PeerConnected(address, link.remote))
+            peer.told = self.door.may_tell_of(address)
+            if peer.told:
+                self.output.events.append(PeerConnected(address, link.remote))
         if not again:
             self.dialing.give_up(self.peers.established(peer))
         if len(session.links) > 1:
@@ -599,7 +601,7 @@ class Connections:
         if frame.code not in (ByeCode.CLOSING, ByeCode.DUPLICATE_LINK):
             self.door.tell(_refusal(link, frame.code, reason))
             if peer is not None and frame.code in _LOSS_CODES:
-                self.output.events.append(DataLossDetected(peer, f"the peer says: {reason}"))
+                self._alarm(DataLossDetected(peer, f"the peer says: {reason}"))
         if frame.code is ByeCode.RECORD_SUPERSEDED and link.dialed and not link.former:
             self.issuing.refused()
         self.output.closes.append(link.id)
@@ -619,7 +621,7 @@ class Connections:
         """A store was rolled back, or runs twice: refuse the link, and tell the application."""
         assert link.peer is not None
         session = self.book.session(link.peer)
-        self.output.events.append(DataLossDetected(link.peer, hold.reason))
+        self._alarm(DataLossDetected(link.peer, hold.reason))
         self._refuse(link, hold.code, f"RES-7: {hold.reason}")
         if hold.code is ByeCode.DATA_LOSS:  # Of both stores, whichever link it showed on.
             for other in list(session.links):
@@ -627,6 +629,10 @@ class Connections:
         session.hold(hold.code, hold.reason, hello)
         self.unsettled[link.peer] = session
         self.judge.blame(link, CONTRADICTION_POINTS, hold.reason)
+
+    def _alarm(self, event: DataLossDetected | SessionForgotten) -> None:
+        if self.door.may_tell_of(event.peer):
+            self.output.events.append(event)
 
     def _close(self, link: Link, code: ByeCode, reason: str) -> None:
         """Say goodbye on ``link`` and forget it."""
@@ -651,7 +657,7 @@ class Connections:
                 self.peers.move_failed(peer, kind, self.clock.now)
             self._keys.move(address)
             return
-        if peer.connected:
+        if peer.connected and (peer.told or peer.wanted):
             self.output.events.append(PeerDisconnected(address, why))
         kind = Failure.LOST if link.state is LinkState.ESTABLISHED else Failure.ANSWERED
         self.dialing.failed(address, why, Failure.DENIED if code in PATIENT_CODES else kind)

@@ -1,7 +1,7 @@
 """The door: who may be a peer, and how little those who may not can make a node do."""
 
 import math
-from collections import UserDict
+from collections import Counter, UserDict
 from collections.abc import ValuesView
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,14 @@ from zmqp2p.crypto import SecretKey, Signature
 from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.door import claimed_address
 from zmqp2p.engine.output import EngineOutput
-from zmqp2p.events import CallbackFailed, ConnectionsRefused, LinkRefused, PeerDisconnected
+from zmqp2p.events import (
+    CallbackFailed,
+    ConnectionsRefused,
+    DataLossDetected,
+    LinkRefused,
+    PeerConnected,
+    PeerDisconnected,
+)
 from zmqp2p.ids import Address, CurveKey, LinkId, Seq
 from zmqp2p.limits import BATCH_MAX_BYTES, Limits
 from zmqp2p.persistence import PutIssued
@@ -708,3 +715,47 @@ def test_a_function_is_asked_for_each_address_alone() -> None:
     sut = with_heir(lambda peer: peer == LOW.address)
     assert not gets_in(sut, HEIR, 1)
     assert gets_in(sut, LOW, 2)
+
+
+def come_and_alarm(sut: Sut, key: SecretKey, times: int) -> list[type]:
+    """Let ``key``'s owner come, speak of lost data and go, so many times; return the events."""
+    events = len(sut.done.events)
+    for link in range(100, 100 + times):
+        sut.meet(link, key, kept=False)
+        sut.hear(link, Bye(ByeCode.DATA_LOSS, "boo"), later_s=0.01)
+    return [type(e) for e in sut.done.events[events:] if not isinstance(e, LinkRefused)]
+
+
+def test_what_a_guest_does_without_end_drowns_no_alarm() -> None:
+    """It costs a guest a HELLO; each PeerConnected that was told has its PeerDisconnected."""
+    limits = Limits(guest_events_burst=5, guest_events_per_s=1.0)
+    sut = Sut(MIDDLE, limits=limits)
+    first = come_and_alarm(sut, LOW, times=1)
+    assert first == [PeerConnected, DataLossDetected, PeerDisconnected]
+    told = Counter(come_and_alarm(sut, LOW, times=20))
+    assert told[PeerConnected] == told[PeerDisconnected] <= 2
+    assert told[PeerConnected] + told[DataLossDetected] == 3
+    assert sut.engine.defences().untold >= 37
+    assert Counter(come_and_alarm(sut, HIGH, times=1)) == Counter(first)  # Whoever is new.
+    sut.turn(later_s=5.0)
+    assert Counter(come_and_alarm(sut, LOW, times=1)) == Counter(first)
+
+
+def test_of_a_contact_everything_is_told() -> None:
+    sut = Sut(MIDDLE, limits=Limits(guest_events_burst=1))
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW, endpoints=()))
+    sut.settle()
+    assert Counter(come_and_alarm(sut, LOW, times=20)) == dict.fromkeys(
+        (PeerConnected, DataLossDetected, PeerDisconnected), 20
+    )
+
+
+def test_a_guest_that_is_added_while_it_is_connected_is_told_to_be_gone() -> None:
+    sut = Sut(MIDDLE, limits=Limits(guest_events_burst=1, guest_events_per_s=0.001))
+    come_and_alarm(sut, LOW, times=1)
+    sut.meet(LINK, LOW)
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW))
+    sut.settle()
+    assert PeerDisconnected in [type(event) for event in sut.down(LINK).events]
