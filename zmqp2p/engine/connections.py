@@ -41,7 +41,7 @@ from zmqp2p.events import (
 )
 from zmqp2p.ids import Address, LinkId, address_text
 from zmqp2p.limits import REASON_MAX_BYTES, Limits
-from zmqp2p.persistence import PeerSnapshot
+from zmqp2p.persistence import DropPeer, PeerSnapshot
 from zmqp2p.records import Contact, PeerRecord, parse_contact
 from zmqp2p.render import printable
 from zmqp2p.session.bucket import Bucket
@@ -163,6 +163,18 @@ class Connections:
         self.door.hand_over(old, contact.address)
         self._turn_away([contact.address])
         self.output.events.append(PeerHandedOver(old, contact.address))
+
+    def forget(self, address: Address) -> Session:
+        """End the links with ``address``, and know nothing of it any more; return its session."""
+        for link in list(self.links.values()):
+            if address in (link.peer, link.expected):
+                self._close(link, ByeCode.CLOSING, "this node forgets its session with you")
+        session = self.book.drop(address)
+        self._forget_peer(address)
+        self.output.dials = [dial for dial in self.output.dials if dial.peer != address]
+        if session.kept:
+            self.output.writes.append(DropPeer(address))
+        return session
 
     # --- Who may be a peer ----------------------------------------------------------------------
 
@@ -663,8 +675,12 @@ class Connections:
         self.dialing.failed(address, why, Failure.DENIED if code in PATIENT_CODES else kind)
         gone = self.book.pass_by(address)
         if gone is not None:
-            self.unsettled.pop(gone, None)
-            self.dialing.forget(gone)
+            self._forget_peer(gone)
+
+    def _forget_peer(self, address: Address) -> None:
+        """There is no session with ``address`` any more."""
+        self.unsettled.pop(address, None)
+        self.dialing.forget(address)
 
     def _forget(self, link: Link) -> None:
         del self.links[link.id]
