@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from zmqp2p.ids import Seq, StreamDigest, StreamId
+from zmqp2p.ids import Address, Seq, StreamDigest, StreamId
 from zmqp2p.persistence import (
     DropDeadLetter,
     DropHandOver,
@@ -11,6 +11,7 @@ from zmqp2p.persistence import (
     DropMessages,
     DropObjective,
     DropPastStream,
+    DropPeer,
     DropRefusals,
     DropUndelivered,
     PeerSnapshot,
@@ -45,6 +46,7 @@ _OF_THE_NODE = (
     PutObjective,
     DropObjective,
     PutSigned,
+    DropPeer,
 )
 OutcomeWrite = (
     PutUndelivered
@@ -66,10 +68,28 @@ def remember(snapshot: Snapshot, writes: Iterable[Write]) -> None:
                 _remember_identity(snapshot, write)
             case PutChainCursor(block):
                 snapshot.chain_cursor = block
+            case DropPeer(peer):
+                _forget(snapshot, peer)
             case PutObjective() | DropObjective() | PutSigned():
                 _remember_channel(snapshot, write)
             case _:
                 _remember_more(snapshot, write)
+
+
+def _forget(snapshot: Snapshot, peer: Address) -> None:
+    memory = snapshot.peers.pop(peer, PeerSnapshot())
+    forget_outcomes(snapshot, peer, memory.out_stream)
+
+
+def forget_outcomes(snapshot: Snapshot, peer: Address, stream: StreamId) -> None:
+    """Forget what became of messages to ``peer``, on ``stream`` at last, and of those it sent."""
+    past = [each for each, known in snapshot.past_streams.items() if known.peer == peer]
+    for each in past:
+        remember_outcome(snapshot, DropPastStream(each))
+    snapshot.floors.pop(stream, None)
+    _forget_undelivered(snapshot, stream, None)
+    letters = snapshot.dead_letters
+    snapshot.dead_letters = {key: one for key, one in letters.items() if one.sender != peer}
 
 
 def _remember_identity(

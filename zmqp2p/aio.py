@@ -253,6 +253,11 @@ class P2PService:
         check_admission(admission)
         await _result(self._node.call(lambda engine: engine.set_admission(admission)))
 
+    async def forget_peer(self, peer: PeerName) -> None:
+        """Forget all that is known of ``peer``; see `zmqp2p.P2PService.forget_peer`."""
+        address = address_of(peer)
+        await _result(self._node.call(lambda engine: engine.forget_peer(address)))
+
     async def ban(self, peer: PeerName, seconds: float, reason: str = "by the operator") -> None:
         """Keep ``peer`` out for so long; see `zmqp2p.P2PService.ban`."""
         check_ban(seconds, reason)

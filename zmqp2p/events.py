@@ -8,7 +8,11 @@ from zmqp2p.ids import Address, ChannelId, CurveKey, MessageId, Seq
 
 @dataclass(frozen=True, slots=True)
 class PeerConnected:
-    """A session with ``peer`` is established (again)."""
+    """A session with ``peer`` is established (again).
+
+    Of a peer that came by itself there are only so many of these, and of alarms; what is more is
+    counted in ``defences().untold``.
+    """
 
     peer: Address
     remote: str
@@ -16,7 +20,10 @@ class PeerConnected:
 
 @dataclass(frozen=True, slots=True)
 class PeerDisconnected:
-    """No link to ``peer`` is left; ``reason`` says why. Messages to it wait."""
+    """No link to ``peer``, which was told to be connected, is left; ``reason`` says why.
+
+    Messages to it wait.
+    """
 
     peer: Address
     reason: str

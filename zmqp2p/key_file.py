@@ -16,6 +16,7 @@ from zmqp2p.errors import KeyFileError
 KEY_FILE_MODE = 0o600
 KEY_FILE_MAX_BYTES = 8192  # An encrypted one has about 1,100; other tools' have some more.
 
+_SUPERUSER = 0
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -23,11 +24,11 @@ def read(path: Path) -> bytes | None:
     """Return the content of the file at ``path``, None if there is no file.
 
     Raises:
-        KeyFileError: unreadable, too long, or accessible by group or others.
+        KeyFileError: unreadable, too long, another user's, or accessible by group or others.
     """
     try:
         with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            status = os.fstat(file.fileno())
             data = file.read(KEY_FILE_MAX_BYTES + 1)
     except FileNotFoundError:
         return None
@@ -35,14 +36,32 @@ def read(path: Path) -> bytes | None:
         raise KeyFileError(
             f"{path}: cannot be read ({fault.strerror}); give the path of a key file of your own"
         ) from fault
+    check_private(path, status)
+    if len(data) > KEY_FILE_MAX_BYTES:
+        raise malformed(path, f"longer than {KEY_FILE_MAX_BYTES} bytes")
+    return data
+
+
+def check_private(path: Path, status: os.stat_result) -> None:
+    """Check that nobody else has access to the open file at ``path``, by its ``status``.
+
+    Its owner can give himself access. So it must be whoever runs this, or the superuser, who reads
+    everything anyway.
+
+    Raises:
+        KeyFileError: somebody else has.
+    """
+    if status.st_uid not in (os.geteuid(), _SUPERUSER):
+        raise KeyFileError(
+            f"{path}: belongs to user {status.st_uid}, who has access to its secrets; "
+            f"make it your own with chown, or new keys if they are not that user's to know"
+        )
+    mode = stat.S_IMODE(status.st_mode)
     if mode & _OTHERS:
         raise KeyFileError(
             f"{path}: mode {mode:04o}, group or others have access to its secrets; "
             f"run chmod 600, and make new keys if anyone may have read them"
         )
-    if len(data) > KEY_FILE_MAX_BYTES:
-        raise malformed(path, f"longer than {KEY_FILE_MAX_BYTES} bytes")
-    return data
 
 
 def create(path: Path, content: bytes) -> bool:

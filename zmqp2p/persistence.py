@@ -200,6 +200,13 @@ class DropHold:
 
 
 @dataclass(frozen=True, slots=True)
+class DropPeer:
+    """Forget all that is stored of ``peer``, and what became of messages to it."""
+
+    peer: Address
+
+
+@dataclass(frozen=True, slots=True)
 class PutObjective:
     """Store an objective; replaces what was stored for the channel."""
 
@@ -283,6 +290,7 @@ Write = (
     | PutPeerRun
     | PutHold
     | DropHold
+    | DropPeer
     | PutObjective
     | DropObjective
     | PutSigned

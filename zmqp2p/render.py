@@ -26,6 +26,16 @@ def hex_text(data: bytes) -> str:
     return f"0x{data[:_SHOWN_BYTES].hex()}… ({len(data)} bytes)"
 
 
+def printable(text: str, most_bytes: int) -> str:
+    """Return ``text``, which a peer wrote, safe to show: escaped where it does not print, and cut.
+
+    Terminals obey control characters, in logs and status displays too.
+    """
+    if not text.isprintable():
+        text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    return text.encode()[:most_bytes].decode(errors="ignore")
+
+
 def _lines(label: str, value: object, indent: int) -> Iterator[str]:
     parts = _parts(value)
     head = f"{'  ' * indent}{label}: "

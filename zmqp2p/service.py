@@ -254,6 +254,20 @@ class P2PService:
         wait_for(self._node, self._node.add_contact(known), None)
         return known.address
 
+    def forget_peer(self, peer: PeerName) -> None:
+        """End the links with ``peer``, and forget all that is known of it, in the store too.
+
+        It makes room for another one (`Limits.peers_max`). Whoever comes again is a new peer: that
+        its store was rolled back, or that a message was processed before, is not noticed. To keep
+        it out, `ban` it.
+
+        Raises:
+            UnknownPeer: nothing is known of it. LocalError: messages to it or of it wait, a dead
+                letter of it is kept, or a channel with it is open. InvalidValue: no address.
+        """
+        address = address_of(peer)
+        wait_for(self._node, self._node.call(lambda engine: engine.forget_peer(address)), None)
+
     def peers(self) -> list[PeerStatus]:
         """Return how things stand with every peer; ``why_not`` says why one is not connected."""
         return wait_for(self._node, self._node.call(lambda engine: engine.peer_statuses()), None)

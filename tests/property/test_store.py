@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.memory import OutcomeWrite, remember, remember_outcome
+from tests.memory import OutcomeWrite, forget_outcomes, remember, remember_outcome
 from zmqp2p.ids import (
     Address,
     ChannelId,
@@ -30,6 +30,7 @@ from zmqp2p.persistence import (
     DropMessages,
     DropObjective,
     DropPastStream,
+    DropPeer,
     DropRefusals,
     DropUndelivered,
     FailedMessage,
@@ -93,6 +94,7 @@ writes = st.one_of(
     st.builds(PutPeerRun, peers, counters, st.binary(min_size=8, max_size=8).map(InstanceId)),
     st.builds(PutHold, peers, st.builds(Held, st.integers(1, 14), texts, *[counters] * 3, digests)),
     st.builds(DropHold, peers),
+    st.builds(DropPeer, peers),
     st.builds(PutObjective, channels, st.binary(max_size=5)),
     st.builds(DropObjective, channels),
     st.builds(PutSigned, channels, turns, hashes),
@@ -148,16 +150,26 @@ class Model:
                 self.node["chain_cursor"] = block
             case PutIncarnation(incarnation):
                 self.node["incarnation"] = incarnation
+            case PutObjective() | DropObjective() | PutSigned():
+                self._apply_to_channel(write)
+            case DropPeer(peer):
+                gone = self.peers.pop(peer, PeerSnapshot())
+                self.outboxes.pop(peer, None)
+                self.refusals.pop(peer, None)
+                forget_outcomes(self.outcomes, peer, gone.out_stream)
+            case _:
+                self._know(write.peer)
+                self._apply_to_outbox(write, self.outboxes[write.peer])
+                self._apply_to_peer(write)
+
+    def _apply_to_channel(self, write: PutObjective | DropObjective | PutSigned) -> None:
+        match write:
             case PutObjective(channel, data):
                 self.objectives[channel] = data
             case DropObjective(channel):
                 self.objectives.pop(channel, None)
             case PutSigned(channel, turn_num, state_hash):
                 self.signed[channel] = Signed(turn_num, state_hash)
-            case _:
-                self._know(write.peer)
-                self._apply_to_outbox(write, self.outboxes[write.peer])
-                self._apply_to_peer(write)
 
     def _apply_outcome(self, write: OutcomeWrite) -> None:
         remember_outcome(self.outcomes, write)

@@ -98,6 +98,9 @@ class Face(ABC):
     def set_admission(self, admission: Admission) -> None: ...
 
     @abstractmethod
+    def forget_peer(self, peer: Address) -> None: ...
+
+    @abstractmethod
     def ban(self, peer: Address, seconds: float, reason: str) -> None: ...
 
     @abstractmethod
@@ -227,6 +230,9 @@ class BlockingFace(Face):
 
     def set_admission(self, admission: Admission) -> None:
         self._service.set_admission(admission)
+
+    def forget_peer(self, peer: Address) -> None:
+        self._service.forget_peer(peer)
 
     def ban(self, peer: Address, seconds: float, reason: str) -> None:
         self._service.ban(peer, seconds, reason)
@@ -391,6 +397,9 @@ class AioFace(Face):
 
     def set_admission(self, admission: Admission) -> None:
         self._run(self._service.set_admission(admission))
+
+    def forget_peer(self, peer: Address) -> None:
+        self._run(self._service.forget_peer(peer))
 
     def ban(self, peer: Address, seconds: float, reason: str) -> None:
         self._run(self._service.ban(peer, seconds, reason))

@@ -18,6 +18,7 @@ from zmqp2p import (
     only_these,
 )
 from zmqp2p.codes import ByeCode
+from zmqp2p.errors import UnknownPeer
 from zmqp2p.events import CallbackFailed, Event, LinkRefused
 from zmqp2p.ids import Address
 
@@ -39,6 +40,18 @@ def until_connected(face: Face, peer: Address) -> None:
 
 def until_why_not(face: Face, peer: Address, text: str) -> None:
     until(lambda: status_of(face, peer), lambda status: text in status.why_not)
+
+
+def test_a_peer_that_is_forgotten_is_a_new_one_when_it_comes_again(world: World) -> None:
+    alice, bob = world.pair()
+    numbers: Journal[int] = Journal()
+    bob.on_message(numbers_into(numbers), message_type=Note)
+    alice.send(bob.address, Note(1)).wait(PATIENCE_S)
+    bob.forget_peer(alice.address)
+    alice.send(bob.address, Note(2)).wait(PATIENCE_S)
+    assert numbers.entries == [1, 2]
+    with pytest.raises(UnknownPeer):
+        bob.forget_peer(Address(b"?" * 20))
 
 
 def test_a_peer_is_banned_told_why_and_let_in_again_with_its_mail(world: World) -> None:

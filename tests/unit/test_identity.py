@@ -18,6 +18,7 @@ import zmqp2p.identity
 from zmqp2p.crypto import SecretKey, Signer, keccak256, recover_address
 from zmqp2p.errors import InvalidValue, KeyFileError
 from zmqp2p.identity import Identity
+from zmqp2p.key_file import check_private
 from zmqp2p.transport.options import CurvePair
 
 SECRET = bytes(range(1, 33))
@@ -231,6 +232,19 @@ def test_a_file_that_others_have_access_to_is_refused(path: Path, mode: int) -> 
     path.chmod(mode)
     with pytest.raises(KeyFileError, match=rf"alice\.key: mode {mode:04o}.*chmod 600"):
         Identity.load(path)
+
+
+def test_a_file_of_another_user_is_refused_and_one_of_the_superuser_is_not() -> None:
+    """Who owns it can read it; and could have put it there for a node that runs as root."""
+
+    def owned_by(user: int) -> os.stat_result:
+        return os.stat_result((stat.S_IFREG | 0o600, 0, 0, 1, user, 0, 0, 0, 0, 0))
+
+    path = Path("alice.key")
+    check_private(path, owned_by(os.geteuid()))
+    check_private(path, owned_by(0))
+    with pytest.raises(KeyFileError, match=r"alice\.key: belongs to user 4711.*chown"):
+        check_private(path, owned_by(4711))
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400])

@@ -6,7 +6,7 @@ import pytest
 
 from zmqp2p.codes import RejectCode
 from zmqp2p.crypto import SecretKey
-from zmqp2p.render import hex_text, render
+from zmqp2p.render import hex_text, printable, render
 
 SIGNATURE = SecretKey(bytes(31) + b"\x01").sign(bytes(32))
 
@@ -66,3 +66,18 @@ def test_long_arrays_are_cut() -> None:
     assert lines[0] == "x: 1000 items"
     assert lines[-2:] == ["  [63]: 63", "  …"]
     assert len(lines) == 66
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ünder way, 5 %", "ünder way, 5 %"),
+        ("\x1b[2J\n", r"\x1b[2J\n"),
+        ("a\u202eb", r"a\u202eb"),  # What follows would be read backwards.
+        ("é" * 150, "é" * 100),
+        ("x" + "é" * 150, "x" + "é" * 99),
+        ("\0" * 200, r"\x00" * 50),
+    ],
+)
+def test_text_of_a_peer_does_nothing_to_a_terminal_and_stays_short(text: str, shown: str) -> None:
+    assert printable(text, 200) == shown

@@ -12,6 +12,7 @@ import click
 
 from zmqp2p.errors import WrongPassphrase
 from zmqp2p.identity import Identity
+from zmqp2p.key_file import check_private
 
 ENVIRONMENT_VARIABLE = "ZMQP2P_PASSPHRASE"
 
@@ -47,8 +48,10 @@ def ask_passphrase(passphrase_file: Path | None, what: str, *, new: bool) -> str
 
 
 def _first_line(path: Path) -> str:
+    """Return it; the file must be as private as a key file. Raises KeyFileError if it is not."""
     try:
         with path.open(encoding="utf-8", errors="surrogateescape") as file:
+            check_private(path, os.fstat(file.fileno()))
             line = file.readline(_FILE_MAX_CHARS)
     except OSError as fault:
         raise click.ClickException(f"{path}: {fault.strerror}") from None

@@ -210,6 +210,14 @@ class Channels:
             raise UnknownChannel(f"no objective for channel 0x{channel.hex()}")
         return objective
 
+    def are_open_with(self, peer: Address) -> bool:
+        """Whether a channel with ``peer`` is not funded yet, and not rejected."""
+        return any(
+            objective.status in (Status.UNAPPROVED, Status.APPROVED)
+            and peer in objective.participants
+            for objective in self.objectives.values()
+        )
+
     def sign_state(self, state: State) -> Signature:
         """Sign a state for the application, which is recorded in this turn.
 

@@ -3,7 +3,7 @@
 Every fault of a peer ends here, as a BYE on its link; none goes further up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import assert_never
@@ -40,9 +40,10 @@ from zmqp2p.events import (
     SessionForgotten,
 )
 from zmqp2p.ids import Address, LinkId, address_text
-from zmqp2p.limits import Limits
-from zmqp2p.persistence import PeerSnapshot
+from zmqp2p.limits import REASON_MAX_BYTES, Limits
+from zmqp2p.persistence import DropPeer, PeerSnapshot
 from zmqp2p.records import Contact, PeerRecord, parse_contact
+from zmqp2p.render import printable
 from zmqp2p.session.bucket import Bucket
 from zmqp2p.session.handshake import TABLE, Action, Link, LinkState
 from zmqp2p.session.resume import Hold
@@ -147,8 +148,7 @@ class Connections:
         if not self.book.keep(session) and news:
             self.book.store_contact(address)
         self.dialing.plan(address)
-        for each in () if heir is None else self.door.lineage.line(heir):
-            self._turn_away(each)
+        self._turn_away(() if heir is None else self.door.lineage.line(heir))
 
     def hand_over(self, old: Address, contact: Contact) -> None:
         """Keep a link to ``contact`` instead of to ``old``, whose session stays as it is.
@@ -161,16 +161,27 @@ class Connections:
         self.book.store_contact(old)
         self.add_contact(contact)
         self.door.hand_over(old, contact.address)
-        self._turn_away(contact.address)
+        self._turn_away([contact.address])
         self.output.events.append(PeerHandedOver(old, contact.address))
+
+    def forget(self, address: Address) -> Session:
+        """End the links with ``address``, and know nothing of it any more; return its session."""
+        for link in list(self.links.values()):
+            if address in (link.peer, link.expected):
+                self._close(link, ByeCode.CLOSING, "this node forgets its session with you")
+        session = self.book.drop(address)
+        self._forget_peer(address)
+        self.output.dials = [dial for dial in self.output.dials if dial.peer != address]
+        if session.kept:
+            self.output.writes.append(DropPeer(address))
+        return session
 
     # --- Who may be a peer ----------------------------------------------------------------------
 
     def ban(self, address: Address, seconds: float, reason: str) -> None:
         """Keep ``address`` out for so long, from now on."""
         self.door.ban(address, seconds, reason)
-        for each in self.door.lineage.line(address):
-            self._turn_away(each)
+        self._turn_away(self.door.lineage.line(address))
 
     def unban(self, address: Address) -> bool:
         """Let ``address`` in again, if the policy does; False if it was not banned."""
@@ -182,8 +193,9 @@ class Connections:
     def set_admission(self, admission: Admission) -> None:
         """Decide by ``admission`` who may be a peer, those who are peers already included."""
         self.door.set_admission(admission)
-        for address in list(self.book.sessions):
-            self._turn_away(address)
+        known = list(self.book.sessions)
+        self._turn_away(known)
+        for address in known:
             self._let_in_again(address)
 
     def _let_in_again(self, address: Address) -> None:
@@ -191,15 +203,18 @@ class Connections:
             self.peers.let_in_again(self.peers.peer(address), self.clock.now)
             self.dialing.plan(address)
 
-    def _turn_away(self, address: Address) -> None:
-        """Close what there is with ``address`` if it may not be a peer any more (ADM-2)."""
-        why = self.door.why_not(address)
-        if not why:
-            return
-        self.dialing.call_off(address)
-        for link in list(self.links.values()):
-            if address in (link.peer, link.expected):
-                self._refuse(link, ByeCode.NOT_ALLOWED, f"ADM-2: {why}")
+    def _turn_away(self, addresses: Iterable[Address]) -> None:
+        """Close what there is with those of ``addresses`` that may not be peers any more (ADM-2).
+
+        Looks through the links once, however many addresses there are.
+        """
+        reasons = {one: why for one in addresses if (why := self.door.why_not(one))}
+        for address in reasons:
+            self.dialing.call_off(address)
+        for link in list(self.links.values()) if reasons else ():
+            whom = link.peer or link.expected
+            if whom in reasons:
+                self._refuse(link, ByeCode.NOT_ALLOWED, f"ADM-2: {reasons[whom]}")
 
     # --- What the transport says ----------------------------------------------------------------
 
@@ -525,7 +540,7 @@ class Connections:
             self._held_off(link, address, hold, frame)
             return None
         if forgotten:
-            self.output.events.append(SessionForgotten(address, forgotten))
+            self._alarm(SessionForgotten(address, forgotten))
         if link.dialed and link.state is LinkState.GREETED:
             session.outbox.timer.sample(now - link.greeted_at)
             link.measured = True
@@ -577,7 +592,9 @@ class Connections:
         self.book.met(address)
         peer.last_seen_ms = self.clock.utc_ms
         if not peer.connected:
-            self.output.events.append(PeerConnected(address, link.remote))
+            peer.told = self.door.may_tell_of(address)
+            if peer.told:
+                self.output.events.append(PeerConnected(address, link.remote))
         if not again:
             self.dialing.give_up(self.peers.established(peer))
         if len(session.links) > 1:
@@ -591,21 +608,21 @@ class Connections:
     def _bye(self, link: Link, frame: Frame) -> None:
         """The peer ends this link, or refuses it."""
         assert isinstance(frame, Bye)
-        why = f"{frame.code.name.lower()}: {frame.reason}"
+        reason = printable(frame.reason, REASON_MAX_BYTES)  # Statuses, events and logs show it.
         peer = link.peer or link.expected
         if frame.code not in (ByeCode.CLOSING, ByeCode.DUPLICATE_LINK):
-            self.door.tell(_refusal(link, frame.code, frame.reason))
+            self.door.tell(_refusal(link, frame.code, reason))
             if peer is not None and frame.code in _LOSS_CODES:
-                self.output.events.append(DataLossDetected(peer, f"the peer says: {frame.reason}"))
+                self._alarm(DataLossDetected(peer, f"the peer says: {reason}"))
         if frame.code is ByeCode.RECORD_SUPERSEDED and link.dialed and not link.former:
             self.issuing.refused()
         self.output.closes.append(link.id)
-        self._drop(link, why, frame.code)
+        self._drop(link, f"{frame.code.name.lower()}: {reason}", frame.code)
         if peer is not None and frame.code in _LOSS_CODES:
             session = self.book.session(peer)
-            session.hold(frame.code, f"the peer says: {frame.reason}")
+            session.hold(frame.code, f"the peer says: {reason}")
             self.unsettled[peer] = session
-            self.judge.blame(link, CONTRADICTION_POINTS, f"it says: {frame.reason}")
+            self.judge.blame(link, CONTRADICTION_POINTS, f"it says: {reason}")
 
     def _refuse(self, link: Link, code: ByeCode, reason: str) -> None:
         """The peer broke a rule, or may not come in."""
@@ -616,7 +633,7 @@ class Connections:
         """A store was rolled back, or runs twice: refuse the link, and tell the application."""
         assert link.peer is not None
         session = self.book.session(link.peer)
-        self.output.events.append(DataLossDetected(link.peer, hold.reason))
+        self._alarm(DataLossDetected(link.peer, hold.reason))
         self._refuse(link, hold.code, f"RES-7: {hold.reason}")
         if hold.code is ByeCode.DATA_LOSS:  # Of both stores, whichever link it showed on.
             for other in list(session.links):
@@ -624,6 +641,10 @@ class Connections:
         session.hold(hold.code, hold.reason, hello)
         self.unsettled[link.peer] = session
         self.judge.blame(link, CONTRADICTION_POINTS, hold.reason)
+
+    def _alarm(self, event: DataLossDetected | SessionForgotten) -> None:
+        if self.door.may_tell_of(event.peer):
+            self.output.events.append(event)
 
     def _close(self, link: Link, code: ByeCode, reason: str) -> None:
         """Say goodbye on ``link`` and forget it."""
@@ -648,14 +669,18 @@ class Connections:
                 self.peers.move_failed(peer, kind, self.clock.now)
             self._keys.move(address)
             return
-        if peer.connected:
+        if peer.connected and (peer.told or peer.wanted):
             self.output.events.append(PeerDisconnected(address, why))
         kind = Failure.LOST if link.state is LinkState.ESTABLISHED else Failure.ANSWERED
         self.dialing.failed(address, why, Failure.DENIED if code in PATIENT_CODES else kind)
         gone = self.book.pass_by(address)
         if gone is not None:
-            self.unsettled.pop(gone, None)
-            self.dialing.forget(gone)
+            self._forget_peer(gone)
+
+    def _forget_peer(self, address: Address) -> None:
+        """There is no session with ``address`` any more."""
+        self.unsettled.pop(address, None)
+        self.dialing.forget(address)
 
     def _forget(self, link: Link) -> None:
         del self.links[link.id]

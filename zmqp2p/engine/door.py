@@ -19,7 +19,7 @@ from zmqp2p.engine.peers import PeerManager
 from zmqp2p.engine.rate import Rates, source_of
 from zmqp2p.errors import DecodeError
 from zmqp2p.events import CallbackFailed, ConnectionsRefused, LinkRefused
-from zmqp2p.ids import ADDRESS_SIZE, Address, CurveKey
+from zmqp2p.ids import ADDRESS_SIZE, Address, CurveKey, address_text
 from zmqp2p.limits import RECORD_MAX_BYTES, Limits
 from zmqp2p.session.bucket import Bucket
 from zmqp2p.wire.frames import Hello
@@ -35,7 +35,8 @@ class Defences:
     refused: dict[ByeCode, int]  # Links, by why.
     connections: dict[str, int]  # Shut down before they were links, by why.
     unanswered: int  # WHO and BYE that were left out: too many strangers had one already.
-    untold: int  # Refused links without an event of their own; see `LinkRefused.untold`.
+    # Without an event of their own: refused links (see `LinkRefused.untold`), and what guests did.
+    untold: int
     bans: dict[Address, tuple[float, str]]  # Who is banned: for so many seconds more, and why.
     barred_keys: int  # CURVE keys that are refused at the handshake now.
 
@@ -61,6 +62,7 @@ class Door:
     _newcomers: Rates = field(init=False)
     _answers: Rates = field(init=False)
     _events: Rates = field(init=False)
+    _guests: Rates = field(init=False)
     _refused: dict[ByeCode, int] = field(default_factory=dict)
     _turned_away: Counter[str] = field(default_factory=Counter)
     _unanswered: int = 0
@@ -81,6 +83,8 @@ class Door:
         self._answers = Rates((answers / 10, answers / 10), (answers, answers))
         events = limits.refusal_events_per_s
         self._events = Rates((events / 10, events / 10), (events, events))
+        guest = limits.guest_events_per_s, limits.guest_events_burst
+        self._guests = Rates(guest, (math.inf, math.inf))
 
     # --- Who may come in ------------------------------------------------------------------------
 
@@ -182,6 +186,16 @@ class Door:
         untold = self._untold_of.pop(source, 0)
         self.output.events.append(replace(refusal, untold=untold))
 
+    def may_tell_of(self, address: Address) -> bool:
+        """Whether the application is told of what ``address`` has done now; else it is counted.
+
+        Of contacts always, and of who is new: else a guest's alarms would drown those that matter.
+        """
+        if self._is_known(address) or self._guests.allows(address_text(address), self.clock.now):
+            return True
+        self._untold += 1
+        return False
+
     def turned_away(self, told: TurnedAway) -> None:
         """Count connections that the transport has shut down, and tell the application."""
         self._turned_away[told.why] += told.count
@@ -209,7 +223,7 @@ class Door:
         self.lineage.check()
         self.bans.check()
         self.keys.check()
-        for rates in (self._newcomers, self._answers, self._events):
+        for rates in (self._newcomers, self._answers, self._events, self._guests):
             rates.check()
         assert len(self._untold_of) <= _SOURCES_MAX
 

@@ -28,7 +28,7 @@ from zmqp2p.engine.redial import Failure
 from zmqp2p.engine.router import MessageRouter, Nobody, Route, ToSubscriber
 from zmqp2p.engine.signing import SigningLedger
 from zmqp2p.engine.slots import Slots
-from zmqp2p.errors import DecodeError, RefuseMessage, UnknownPeer
+from zmqp2p.errors import DecodeError, LocalError, RefuseMessage, UnknownPeer
 from zmqp2p.events import MessageRefused, MessageUndelivered
 from zmqp2p.ids import Address, ChannelId, CurveKey, LinkId, MessageId, Seq, StreamId, address_text
 from zmqp2p.limits import Limits
@@ -351,6 +351,29 @@ class Engine:
     def add_contact(self, contact: Contact) -> None:
         """Know a peer, and keep a link to it."""
         self._connections.add_contact(contact)
+
+    def forget_peer(self, peer: Address) -> None:
+        """Know nothing of ``peer`` any more.
+
+        Raises:
+            UnknownPeer: nothing is known of it.
+            LocalError: something waits for it, or of it, which would be lost.
+        """
+        session = self._connections.book.sessions.get(peer)
+        if session is None:
+            raise UnknownPeer(f"{address_text(peer)} is not known")
+        if len(session.outbox):
+            raise LocalError("messages to this peer wait")
+        served = self._service is not None and self._service.session is session
+        if served or not session.inbox.is_idle:
+            raise LocalError("messages of this peer are not processed yet")
+        if any(letter.sender == peer for letter in self.dead_letters.all().values()):
+            raise LocalError("dead letters of this peer are kept: redrive or discard them first")
+        if self._channels.are_open_with(peer):
+            raise LocalError("a channel with this peer is being funded, or waits for a decision")
+        self._outcomes.gather()  # It looks up whose messages were processed in this turn.
+        gone = self._connections.forget(peer)
+        self._outcomes.forget(peer, gone.outbox.stream)
 
     def knows(self, peer: Address) -> bool:
         """Whether messages to ``peer`` can be taken."""

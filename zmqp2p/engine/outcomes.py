@@ -102,6 +102,15 @@ class Outcomes:
         """The output was handed out: the next turn begins with an empty one."""
         self._gathered = 0
 
+    def forget(self, peer: Address, stream: StreamId) -> None:
+        """Nothing is known any more of the messages to ``peer``, whose stream was ``stream``."""
+        past = [each for each, known in self._past.items() if known.peer == peer]
+        for each in (stream, *past):
+            self._past.pop(each, None)
+            self._floors.pop(each, None)
+            for seq in self._numbers.pop(each, ()):
+                del self._refusals[each, seq]
+
     def fate(self, message_id: MessageId) -> Waiting | Ended:
         """Return what became of a message of this node.
 

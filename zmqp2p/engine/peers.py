@@ -60,6 +60,7 @@ class Peer:
     denied: bool = False  # It said BYE, and why.
     why_not: str = ""
     connected: bool = False
+    told: bool = False  # That it is connected, the application was.
     moving: bool = False  # Connected, by links of a key that was replaced: dialed all the same.
     connects: int = 0
     last_seen_ms: int | None = None

@@ -105,14 +105,19 @@ class SessionBook:
         if len(self.passed) <= self.limits.passers_max:
             return None
         gone = next(iter(self.passed))
-        del self.passed[gone]
-        self.unkept.discard(gone)
-        self.strangers.discard(gone)
-        session = self.sessions.pop(gone)
+        self.drop(gone)
+        return gone
+
+    def drop(self, address: Address) -> Session:
+        """Forget the session with ``address``, which has no link, and return it."""
+        self.passed.pop(address, None)
+        self.unkept.discard(address)
+        self.strangers.discard(address)
+        session = self.sessions.pop(address)
         del self.streams[session.outbox.stream]
         session.inbox.close()
         self.forgotten(session)
-        return gone
+        return session
 
     def check(self) -> None:
         """Assert the invariant."""

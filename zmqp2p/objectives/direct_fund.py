@@ -20,6 +20,7 @@ from zmqp2p.codes import RefusalCode, RejectCode
 from zmqp2p.crypto import Signature
 from zmqp2p.errors import InvalidValue, LocalError, RefuseMessage, SignatureError
 from zmqp2p.ids import Address, StateHash, TurnNum
+from zmqp2p.limits import REASON_MAX_BYTES
 from zmqp2p.messages import AcceptState, ProposeState, ProtocolMessage, RejectProposal
 from zmqp2p.objectives import steps
 from zmqp2p.objectives.base import Cranked, Deposit, SideEffect, StateSigner, Status
@@ -31,6 +32,7 @@ from zmqp2p.objectives.proposal import (
     terms_of_proposal,
 )
 from zmqp2p.objectives.record import FundRecord, Rejection, Signatures, with_item
+from zmqp2p.render import printable
 from zmqp2p.state import FixedPart, Outcome, recover_hash_signer
 from zmqp2p.state.types import UINT256_END, check_uint
 
@@ -175,6 +177,7 @@ class DirectFund(FundRecord):
     def _with_rejection(self, sender: Address, message: RejectProposal) -> "DirectFund":
         if not self._is_other(sender):
             raise _invalid("the sender is not another participant")
+        message = replace(message, reason=printable(message.reason, REASON_MAX_BYTES))
         if self.rejection == Rejection(sender, message):
             return self
         if message.turn_num != PREFUND:

@@ -6,7 +6,7 @@ a peer whose handler is slow has received, so nothing is sent to it twice.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from zmqp2p import limits as bounds
@@ -14,6 +14,7 @@ from zmqp2p.crypto import next_digest
 from zmqp2p.errors import Contradiction, PeerError
 from zmqp2p.ids import Seq, StreamDigest, StreamId
 from zmqp2p.limits import Limits
+from zmqp2p.render import printable
 from zmqp2p.session.bucket import Bucket
 from zmqp2p.session.parts import whole
 from zmqp2p.session.room import MESSAGE_BYTES
@@ -272,7 +273,7 @@ class Outbox:
     def _drop(self, ack: Seq, refusals: tuple[Refusal, ...]) -> Processed:
         first, size_bytes = self.base, 0
         refused = {
-            refusal.seq: (refusal, whole(self._bodies, refusal.seq))
+            refusal.seq: (_safe(refusal), whole(self._bodies, refusal.seq))
             for refusal in refusals
             if first <= refusal.seq <= ack
         }
@@ -292,3 +293,8 @@ class Outbox:
         self._flight_bytes = 0
         self._timed = None
         self._resend_at = None
+
+
+def _safe(refusal: Refusal) -> Refusal:
+    """Return it with its text as the application may show it: a peer wrote it."""
+    return replace(refusal, reason=printable(refusal.reason, bounds.REASON_MAX_BYTES))

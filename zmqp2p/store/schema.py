@@ -1,7 +1,7 @@
 """The tables of a store, and how a database is recognized as one.
 
 Names starting with ``app_`` belong to the application; all others to this package. No foreign keys:
-peers are never deleted, and checking them on each of ten thousand outbox rows would cost a lookup.
+a peer goes with all its rows, and checking on each of ten thousand outbox rows would cost a lookup.
 """
 
 import sqlite3

@@ -15,6 +15,7 @@ from zmqp2p.persistence import (
     DropMessages,
     DropObjective,
     DropPastStream,
+    DropPeer,
     DropRefusals,
     DropUndelivered,
     PutChainCursor,
@@ -54,6 +55,12 @@ class PeerIds(dict[Address, int]):
         row = self._db.execute("SELECT id FROM peers WHERE address = ?", (address,)).fetchone()
         number: int = row[0]
         self[address] = number
+        return number
+
+    def forget(self, address: Address) -> int:
+        """Return the number of a peer whose row goes now."""
+        number = self[address]
+        del self[address]
         return number
 
 
@@ -164,6 +171,24 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
         ),
     ),
     DropHold: (("DELETE FROM holds WHERE peer = ?", lambda w, ids: (ids[w.peer],)),),
+    # The peer's own row last: until then it says which streams were to it.
+    DropPeer: (
+        *(
+            (
+                f"""DELETE FROM {table} WHERE stream IN (
+                SELECT out_stream FROM peers WHERE id = ?
+                UNION SELECT stream FROM past_streams WHERE peer = ?)""",  # noqa: S608
+                lambda w, ids: (ids[w.peer], ids[w.peer]),
+            )
+            for table in ("undelivered", "undelivered_floors")
+        ),
+        ("DELETE FROM past_streams WHERE peer = ?", lambda w, ids: (ids[w.peer],)),
+        ("DELETE FROM outbox WHERE peer = ?", lambda w, ids: (ids[w.peer],)),
+        ("DELETE FROM refusals WHERE peer = ?", lambda w, ids: (ids[w.peer],)),
+        ("DELETE FROM holds WHERE peer = ?", lambda w, ids: (ids[w.peer],)),
+        ("DELETE FROM dead_letters WHERE sender = ?", lambda w, ids: (ids[w.peer],)),
+        ("DELETE FROM peers WHERE id = ?", lambda w, ids: (ids.forget(w.peer),)),
+    ),
     PutObjective: (
         (
             "INSERT OR REPLACE INTO objectives (channel, data) VALUES (?, ?)",

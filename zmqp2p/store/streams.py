@@ -13,6 +13,7 @@ from typing import Any
 from zmqp2p.ids import Address, Seq
 from zmqp2p.persistence import (
     DropMessages,
+    DropPeer,
     PeerSnapshot,
     PutCursor,
     PutMessage,
@@ -59,8 +60,10 @@ class Streams:
             _check_integers(write.cursor, write.base)
             self._set(self._cursors, write.peer, write)
         else:
-            if isinstance(write, PutOutStream):
+            if isinstance(write, PutOutStream | DropPeer):
                 self._begin(write.peer)
+            if isinstance(write, DropPeer) and write.peer in self._cursors:
+                self._remove(self._cursors, write.peer)
             return False
         return True
 

@@ -36,8 +36,10 @@ def keyfile(tmp_path: Path) -> Path:
 @pytest.fixture
 def passphrase_file(tmp_path: Path) -> Path:
     """Return a file with the passphrase on its first line."""
-    (tmp_path / "passphrase").write_text(f"{PASSPHRASE}\nanother line\n")
-    return tmp_path / "passphrase"
+    path = tmp_path / "passphrase"
+    path.write_text(f"{PASSPHRASE}\nanother line\n")
+    path.chmod(0o600)
+    return path
 
 
 def test_an_encrypted_key_file_is_made_and_used_with_a_prompt(tmp_path: Path) -> None:
@@ -113,3 +115,13 @@ def test_another_tools_keystore_is_imported_under_its_own_passphrase(
     assert made.exit_code == 0
     assert Identity.load(path, passphrase=PASSPHRASE).address.hex() in made.stdout.lower()
     assert eth_keyfile.extract_key_from_keyfile(str(path), PASSPHRASE.encode()) == secret
+
+
+def test_a_passphrase_file_that_others_can_read_is_refused_as_a_key_file_is(
+    keyfile: Path, passphrase_file: Path
+) -> None:
+    passphrase_file.chmod(0o644)
+    told = run(*RECORD, keyfile, "--passphrase-file", passphrase_file)
+    assert told.exit_code == 1
+    assert "mode 0644" in told.output
+    assert PASSPHRASE not in told.output

@@ -32,7 +32,7 @@ from zmqp2p.events import (
 )
 from zmqp2p.ids import LinkId, Seq
 from zmqp2p.limits import Limits
-from zmqp2p.persistence import PutContact, PutIssued, PutPeerRun
+from zmqp2p.persistence import Held, PutContact, PutIssued, PutPeerRun
 from zmqp2p.records import PeerUri
 from zmqp2p.wire.frames import (
     Ack,
@@ -1195,3 +1195,19 @@ def test_who_was_not_added_is_not_handed_over() -> None:
     with pytest.raises(UnknownPeer):
         sut.engine.hand_over(LOW.address, record_of(HIGH))
     assert not sut.engine.knows(HIGH.address)
+
+
+def test_what_a_peer_says_at_its_goodbye_is_shown_as_text_that_does_nothing() -> None:
+    """A terminal would obey it, wherever a status, an event or a log is printed."""
+    sut = middle()
+    link = sut.dial(LOW)
+    output = sut.hear(link, Bye(ByeCode.DATA_LOSS, "\x1b[2J"))
+    assert sut.statuses()[LOW.address] == r"data_loss: \x1b[2J"
+    assert sut.memory.peers[LOW.address].held == Held(
+        ByeCode.DATA_LOSS.value, r"the peer says: \x1b[2J"
+    )
+    assert "\x1b" not in "".join(
+        event.reason if isinstance(event, LinkRefused) else event.detail
+        for event in output.events
+        if isinstance(event, LinkRefused | DataLossDetected)
+    )

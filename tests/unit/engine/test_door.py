@@ -1,6 +1,8 @@
 """The door: who may be a peer, and how little those who may not can make a node do."""
 
 import math
+from collections import Counter, UserDict
+from collections.abc import ValuesView
 from dataclasses import dataclass, replace
 
 import pytest
@@ -13,11 +15,19 @@ from zmqp2p.crypto import SecretKey, Signature
 from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.door import claimed_address
 from zmqp2p.engine.output import EngineOutput
-from zmqp2p.events import CallbackFailed, ConnectionsRefused, LinkRefused, PeerDisconnected
+from zmqp2p.events import (
+    CallbackFailed,
+    ConnectionsRefused,
+    DataLossDetected,
+    LinkRefused,
+    PeerConnected,
+    PeerDisconnected,
+)
 from zmqp2p.ids import Address, CurveKey, LinkId, Seq
 from zmqp2p.limits import BATCH_MAX_BYTES, Limits
 from zmqp2p.persistence import PutIssued
 from zmqp2p.records import PeerRecord
+from zmqp2p.session.handshake import Link
 from zmqp2p.wire.frames import Bye, Data, Hello, Ignored, Ping, Who
 from zmqp2p.wire.link import LinkUp, Received, TurnedAway
 
@@ -160,6 +170,31 @@ def test_a_change_applies_to_those_who_are_connected() -> None:
     assert [type(event) for event in output.events] == [LinkRefused, PeerDisconnected]
     assert sut.statuses()[HIGH.address] == "connected"
     assert "not_allowed" in sut.statuses()[LOW.address]
+
+
+class Counted(UserDict[LinkId, Link]):
+    """Links, and how often all of them were looked through."""
+
+    passes = 0
+
+    def values(self) -> ValuesView[Link]:
+        """Count, and return them."""
+        self.passes += 1
+        return super().values()
+
+
+def test_a_change_looks_through_the_links_once_whomever_it_turns_away() -> None:
+    """With 10,000 peers, a pass for each of them held the node up for four seconds."""
+    sut = Sut(MIDDLE)
+    for link, key in enumerate((LOW, HIGH)):
+        sut.meet(1 + link, key)
+    connections = sut.engine._connections  # noqa: SLF001  # Time is not a thing to measure here.
+    links = Counted(connections.links)
+    connections.links = links  # type: ignore[assignment]  # It is as good.
+    sut.begin()
+    sut.engine.set_admission(only_these())
+    assert links.passes == 1
+    assert not links
 
 
 def test_who_may_not_be_a_peer_is_not_dialed() -> None:
@@ -680,3 +715,47 @@ def test_a_function_is_asked_for_each_address_alone() -> None:
     sut = with_heir(lambda peer: peer == LOW.address)
     assert not gets_in(sut, HEIR, 1)
     assert gets_in(sut, LOW, 2)
+
+
+def come_and_alarm(sut: Sut, key: SecretKey, times: int) -> list[type]:
+    """Let ``key``'s owner come, speak of lost data and go, so many times; return the events."""
+    events = len(sut.done.events)
+    for link in range(100, 100 + times):
+        sut.meet(link, key, kept=False)
+        sut.hear(link, Bye(ByeCode.DATA_LOSS, "boo"), later_s=0.01)
+    return [type(e) for e in sut.done.events[events:] if not isinstance(e, LinkRefused)]
+
+
+def test_what_a_guest_does_without_end_drowns_no_alarm() -> None:
+    """It costs a guest a HELLO; each PeerConnected that was told has its PeerDisconnected."""
+    limits = Limits(guest_events_burst=5, guest_events_per_s=1.0)
+    sut = Sut(MIDDLE, limits=limits)
+    first = come_and_alarm(sut, LOW, times=1)
+    assert first == [PeerConnected, DataLossDetected, PeerDisconnected]
+    told = Counter(come_and_alarm(sut, LOW, times=20))
+    assert told[PeerConnected] == told[PeerDisconnected] <= 2
+    assert told[PeerConnected] + told[DataLossDetected] == 3
+    assert sut.engine.defences().untold >= 37
+    assert Counter(come_and_alarm(sut, HIGH, times=1)) == Counter(first)  # Whoever is new.
+    sut.turn(later_s=5.0)
+    assert Counter(come_and_alarm(sut, LOW, times=1)) == Counter(first)
+
+
+def test_of_a_contact_everything_is_told() -> None:
+    sut = Sut(MIDDLE, limits=Limits(guest_events_burst=1))
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW, endpoints=()))
+    sut.settle()
+    assert Counter(come_and_alarm(sut, LOW, times=20)) == dict.fromkeys(
+        (PeerConnected, DataLossDetected, PeerDisconnected), 20
+    )
+
+
+def test_a_guest_that_is_added_while_it_is_connected_is_told_to_be_gone() -> None:
+    sut = Sut(MIDDLE, limits=Limits(guest_events_burst=1, guest_events_per_s=0.001))
+    come_and_alarm(sut, LOW, times=1)
+    sut.meet(LINK, LOW)
+    sut.begin()
+    sut.engine.add_contact(record_of(LOW))
+    sut.settle()
+    assert PeerDisconnected in [type(event) for event in sut.down(LINK).events]

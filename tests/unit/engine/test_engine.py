@@ -26,7 +26,7 @@ from zmqp2p.codes import RefusalCode, RejectCode
 from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.pending import Pending
-from zmqp2p.errors import InvalidValue, UnknownPeer
+from zmqp2p.errors import InvalidValue, LocalError, UnknownPeer
 from zmqp2p.events import ChannelFunded, ChannelProposed, ChannelRejected, MessageRefused
 from zmqp2p.ids import ChannelId, Seq, TurnNum
 from zmqp2p.limits import BODY_MAX_BYTES, Limits
@@ -581,6 +581,20 @@ def test_a_refused_proposal_ends_the_proposers_channel() -> None:
     assert (event.by, event.code) == (BOB.address, RejectCode.INVALID)
     assert event.reason.startswith("channel_unknown: ")
     assert world.chain == {}
+
+
+def test_a_peer_with_whom_a_channel_is_open_is_not_forgotten() -> None:
+    """Its next message would come from nobody, and the channel wait for ever."""
+    world = duo()
+    world.suts[0].engine.propose(FIXED, OUTCOME, b"")
+    world.run(0.1)
+    bob = world.suts[1].engine
+    with pytest.raises(LocalError, match="a channel with this peer"):
+        bob.forget_peer(ALICE.address)
+    bob.channels.reject(CHANNEL, RejectCode.DECLINED, "not today")
+    world.run(1.0)
+    bob.forget_peer(ALICE.address)
+    assert not bob.knows(ALICE.address)
 
 
 def test_a_declined_proposal_ends_the_proposers_channel() -> None:

@@ -584,6 +584,14 @@ def test_a_repeated_rejection_changes_nothing_even_if_its_sender_has_signed_sinc
     assert refusal(fund, BOB, rejection(code=RejectCode.BUSY)) is RefusalCode.PAYLOAD_INVALID
 
 
+def test_the_reason_of_a_rejection_is_kept_as_text_that_is_safe_to_show() -> None:
+    raw = RejectProposal(CHANNEL, TurnNum(0), RejectCode.DECLINED, "\x1b[2J")
+    rejected = proposed().receive(BOB, raw)
+    assert rejected.rejection is not None
+    assert rejected.rejection.message.reason == r"\x1b[2J"
+    assert rejected.receive(BOB, raw) is rejected
+
+
 def test_the_first_rejection_counts() -> None:
     """Two participants may reject at once; neither has done anything wrong."""
     fund = DirectFund.propose(THREE_FIXED, THREE_OUTCOME, APP_DATA, ALICE)

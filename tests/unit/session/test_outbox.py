@@ -1,5 +1,7 @@
 """The sending half: numbers, batches, windows, acknowledgements and the resend timer."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.chance import seeded
@@ -187,6 +189,16 @@ def test_a_refusal_comes_with_the_ack_that_covers_it() -> None:
     processed = hear(outbox, progress, 0.0)
     assert processed is not None
     assert processed.refused == {2: (refusal_of(2), b"2")}
+
+
+def test_the_reason_of_a_refusal_is_told_as_text_that_is_safe_to_show() -> None:
+    """Receipts, events and logs show it."""
+    outbox = outbox_of(b"1")
+    batches(outbox)
+    raw = replace(refusal_of(1), reason="\x1b[2J")
+    processed = hear(outbox, progress_of(ack=1, refusals=(raw,)), 0.0)
+    assert processed is not None
+    assert processed.refused[Seq(1)][0].reason == r"\x1b[2J"
 
 
 def test_a_refusal_that_is_repeated_is_reported_once() -> None:

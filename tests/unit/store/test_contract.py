@@ -13,8 +13,11 @@ from zmqp2p.persistence import (
     DropIssued,
     DropMessages,
     DropObjective,
+    DropPeer,
     DropRefusals,
+    DropUndelivered,
     Held,
+    PastStream,
     PeerSnapshot,
     PutChainCursor,
     PutContact,
@@ -26,8 +29,10 @@ from zmqp2p.persistence import (
     PutMessage,
     PutObjective,
     PutOutStream,
+    PutPastStream,
     PutPeerRun,
     PutRefusal,
+    PutUndelivered,
     Snapshot,
     Write,
 )
@@ -144,6 +149,37 @@ def test_everything_written_of_a_peer_is_found_again(store: Store) -> None:
     )
     assert snapshot.peers == {BOB: expected}
     assert snapshot.peers[BOB].dial is True
+
+
+def test_of_a_peer_that_is_dropped_nothing_is_found_again(store: Store) -> None:
+    """Another one, whose row may have its number, has nothing of it; nor has itself, come again."""
+    written(
+        store,
+        PutContact(BOB, "zp2p:bob", dial=True),
+        PutOutStream(BOB, STREAM),
+        *messages(range(1, 6)),
+        DropMessages(BOB, Seq(2), DIGEST),
+        PutUndelivered(STREAM, Seq(2), 4, "no"),
+        DropUndelivered(STREAM, Seq(1)),
+        PutPastStream(OTHER_STREAM, PastStream(BOB, Seq(1), Seq(2))),
+        PutUndelivered(OTHER_STREAM, Seq(1), 4, "no"),
+        PutCursor(BOB, OTHER_STREAM, Seq(9), OTHER_DIGEST, Seq(7)),
+        PutRefusal(BOB, Seq(8), 4, "wrong turn"),
+        PutHold(BOB, HELD),
+    )
+    store.apply([PutCursor(BOB, STREAM, Seq(1), DIGEST), *messages(range(3, 4), peer=CAROL)])
+    store.apply(
+        [
+            DropPeer(BOB),
+            PutOutStream(CAROL, OTHER_STREAM),
+            PutContact(CAROL, "zp2p:carol", dial=False),
+        ]
+    )
+    store.apply([DropPeer(BOB)])  # Not there any more.
+    store.commit()
+    found = reopened(store)
+    assert found.peers == {CAROL: PeerSnapshot(contact="zp2p:carol", out_stream=OTHER_STREAM)}
+    assert (found.undelivered, found.floors, found.past_streams) == ([], {}, {})
 
 
 def test_everything_written_of_the_node_is_found_again(store: Store) -> None:
