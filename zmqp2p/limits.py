@@ -117,7 +117,8 @@ class Limits:
     guest_reading_share: float = 0.02
     # What a peer may send (engine/line.py). Beyond it, it has what the others leave: an idle node
     # takes all it can, a busy one serves the others first. Nothing is lost: messages wait.
-    guest_rate_messages: float = 1_000.0  # Of a peer that came by itself; 3 % of what a core does.
+    guest_rate_messages: float = 1_000.0  # Of a peer that came by itself; 3 % of what a core does:
+    # one of many items, or with a signature, counts as the ordinary ones that are as much work.
     guest_rate_bytes: float = 4.0 * MIB
     contact_rate_messages: float = inf  # Of one that the application added: it is wanted.
     contact_rate_bytes: float = inf

@@ -18,7 +18,7 @@ from zmqp2p.engine.dead_letters import DeadLetters
 from zmqp2p.engine.door import Defences
 from zmqp2p.engine.foresight import Foresight
 from zmqp2p.engine.instant import Instant
-from zmqp2p.engine.line import MESSAGE_US, SIGNATURE_US, Line, Service
+from zmqp2p.engine.line import ITEM_US, MESSAGE_US, SIGNATURE_US, Line, Service
 from zmqp2p.engine.me import Me, Told
 from zmqp2p.engine.outcomes import Ended, Outcomes, Waiting
 from zmqp2p.engine.output import EngineOutput
@@ -32,7 +32,7 @@ from zmqp2p.errors import DecodeError, RefuseMessage, UnknownPeer
 from zmqp2p.events import MessageRefused, MessageUndelivered
 from zmqp2p.ids import Address, ChannelId, CurveKey, LinkId, MessageId, Seq, StreamId, address_text
 from zmqp2p.limits import Limits
-from zmqp2p.messages import Envelope, ProtocolMessage, decode_message
+from zmqp2p.messages import Envelope, ProtocolMessage, message_of, read_body
 from zmqp2p.objectives.base import Deposit
 from zmqp2p.persistence import Snapshot
 from zmqp2p.records import Contact, PeerRecord
@@ -293,8 +293,10 @@ class Engine:
             and self._line.may_look_ahead(service)
             and (then := next(following, None)) is not None
         ):
-            self._work_left_us -= service.count(len(then.body))
-            found.append(then)
+            pending, items = then
+            self._work_left_us -= service.count(len(pending.body))
+            self._work_left_us -= service.count_more(items * ITEM_US)
+            found.append(pending)
         return found
 
     @property
@@ -461,7 +463,9 @@ class Engine:
             self._refuse(session, RefusalCode.TOO_LARGE, reason)
             return None
         try:
-            envelope = decode_message(body)
+            value, items = read_body(body)
+            self._work_left_us -= service.count_more(items * ITEM_US)
+            envelope = message_of(value)
         except DecodeError as fault:
             if fault.rule == "MSG-2":
                 self._nobody(session, Nobody(RefusalCode.TYPE_UNKNOWN, str(fault)))
@@ -492,9 +496,8 @@ class Engine:
             self._nobody(session, route)
             return None
         assert isinstance(message, ProtocolMessage)
-        self._work_left_us -= SIGNATURE_US
         assert self._service is not None
-        self._service.work_us += SIGNATURE_US
+        self._work_left_us -= self._service.count_more(SIGNATURE_US)
         try:
             self._channels.receive(session.peer, message)
         except RefuseMessage as fault:

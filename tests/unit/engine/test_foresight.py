@@ -1,6 +1,7 @@
 """What follows on a message and is handed out with it: what is certain, allowed and of use."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
@@ -11,7 +12,7 @@ from zmqp2p.engine.line import MESSAGE_US
 from zmqp2p.engine.pending import Pending
 from zmqp2p.ids import Seq
 from zmqp2p.limits import KIB, STRETCH_MAX, STRETCH_MAX_BYTES, Limits
-from zmqp2p.messages import encode_message
+from zmqp2p.messages import encode_message, message
 from zmqp2p.wire.frames import Data
 
 PEER, ANOTHER = 1, 2
@@ -112,6 +113,22 @@ def test_they_count_as_work_of_the_turn() -> None:
     assert len(hand_out(sut, most=1)) == 1
     sut = engine_with(*[note("x")] * 100)
     assert len(hand_out(sut, most=10)) == 10
+
+
+@message(302)
+@dataclass(frozen=True)
+class Many:
+    """A message of many items."""
+
+    numbers: tuple[int, ...]
+
+
+def test_their_items_count_as_work_too() -> None:
+    """ENC-4 bounds one message; 256 KiB of such messages would take 0.1 s."""
+    dear = encode_message(Many((0,) * 1_000))
+    sut = engine_with(*[dear] * 20)
+    sut.engine.subscribe(Many, None, late=True)
+    assert len(hand_out(sut, most=100)) == 5  # 2 ms; each is 0.4 ms.
 
 
 def test_while_others_wait_a_peer_has_so_many_as_take_a_millisecond() -> None:
