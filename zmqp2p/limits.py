@@ -62,6 +62,10 @@ KEY_HANDOVER_S = 2.0
 # signature and a row. What it knows counts for no longer than `clock_skew_max_s` before its time.
 REISSUE_MIN_S = 30.0
 
+# Of `handlers_max`, for all peers that came by themselves: they may know what makes a handler take
+# long, and be as many as there are places. Contacts need few: each is served when one is free.
+HANDLERS_GUESTS_SHARE = 0.75
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
