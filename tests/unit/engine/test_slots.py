@@ -62,6 +62,19 @@ def test_guests_never_have_all_places() -> None:
     slots.check()
 
 
+def test_each_place_of_a_guest_counts() -> None:
+    """A handler may still be at work for a run of its peer that is over."""
+    slots = Slots(3, 2)
+    assert [slots.take(peer, guest=True) for peer in (ALICE, ALICE, BOB, CAROL)] == [
+        *(True, True),
+        *(False, False),
+    ]
+    assert slots.leave(ALICE) == BOB
+    slots.check()
+    assert slots.leave(ALICE) == CAROL
+    slots.check()
+
+
 def test_contacts_have_all_places() -> None:
     slots = Slots(3, 2)
     assert all(slots.take(peer, guest=False) for peer in (ALICE, BOB, CAROL))
