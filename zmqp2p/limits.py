@@ -39,8 +39,11 @@ HAND_OVER_MAX_BYTES = 256  # Two addresses, two signatures and a time have 189.
 ENDPOINTS_MAX = 8  # Per record.
 ENDPOINT_MAX_BYTES = 200
 PARTICIPANTS_MAX = 255  # uint8 on chain.
-ASSETS_MAX = 32  # Far above use; keeps one state below MESSAGE_MAX_BYTES.
-ALLOCATIONS_MAX = 512  # Per asset; as above.
+ASSETS_MAX = 32  # Far above use.
+# Of one state: each has 192 bytes of calldata, and no Ethereum node passes on a transaction above
+# 128 KiB. Of what is larger no state could ever be enforced; but 8,160 took 60 ms to look at.
+ALLOCATIONS_MAX = 512
+STATE_DATA_MAX_BYTES = 128 * KIB  # App data and all metadata of one state; likewise.
 # Own records of which it is remembered when they were issued: after a day, whoever's clock was
 # ahead has seen a newer one. Of more of them (each start issues one) some that lie close go.
 ISSUED_KEPT_S = 86_400.0
@@ -58,6 +61,10 @@ KEY_HANDOVER_S = 2.0
 # How often a peer may make a node issue another record, by saying that it knows a newer one: a
 # signature and a row. What it knows counts for no longer than `clock_skew_max_s` before its time.
 REISSUE_MIN_S = 30.0
+
+# Of `handlers_max`, for all peers that came by themselves: they may know what makes a handler take
+# long, and be as many as there are places. Contacts need few: each is served when one is free.
+HANDLERS_GUESTS_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +117,12 @@ class Limits:
     # too, but for a quarter: without it a flood of frames would hold all messages up.
     turn_shared_max_s: float = 0.003
     # Of the time, while others are connected, for messages of guests that take longer than a turn
-    # to read (20 ms for 128 KiB of small items). They cannot be broken off: so they must be rare.
+    # to read (3 ms are the dearest, at rest). They cannot be broken off: so they must be rare.
     guest_reading_share: float = 0.02
     # What a peer may send (engine/line.py). Beyond it, it has what the others leave: an idle node
     # takes all it can, a busy one serves the others first. Nothing is lost: messages wait.
-    guest_rate_messages: float = 1_000.0  # Of a peer that came by itself; 3 % of what a core does.
+    guest_rate_messages: float = 1_000.0  # Of a peer that came by itself; 3 % of what a core does:
+    # one of many items, or with a signature, counts as the ordinary ones that are as much work.
     guest_rate_bytes: float = 4.0 * MIB
     contact_rate_messages: float = inf  # Of one that the application added: it is wanted.
     contact_rate_bytes: float = inf
@@ -191,7 +199,7 @@ class Limits:
     passers_max: int = 1_024
     # Waiting for approval, perhaps for ever, in memory and in the store; more are refused as busy.
     proposals_max_per_peer: int = 256
-    proposals_max_bytes_per_peer: int = 4 * MIB  # One of 255 participants and 32 assets has 0.6.
+    proposals_max_bytes_per_peer: int = 4 * MIB  # The largest has 0.2.
     proposals_guests_max_bytes: int = 32 * MIB  # All together that came by themselves.
     # At the door: strangers, who have proven nothing or may not come in (docs/adr/ADR-0020).
     bans_max: int = 10_000  # Addresses, and as many CURVE keys; the one to end first makes room.

@@ -218,16 +218,28 @@ def decode_message(body: bytes) -> Envelope:
     Raises:
         DecodeError: anything else, whatever the bytes are (MSG-1 to MSG-5, ENC-1 to ENC-5).
     """
-    return _message_from_value(_value_of(body))
+    return message_of(read_body(body)[0])
 
 
-def _value_of(body: bytes) -> Value:
+def read_body(body: bytes) -> tuple[Value, int]:
+    """Return the value that ``body`` encodes, for `message_of`, and how many items it has.
+
+    It is 0 for what is too short to have many. Most of what a message costs depends on it.
+
+    Raises:
+        DecodeError: it encodes none (MSG-5, ENC-1 to ENC-5).
+    """
     if len(body) > MESSAGE_MAX_BYTES:
         raise DecodeError("MSG-5", f"{len(body)} bytes, at most {MESSAGE_MAX_BYTES}")
-    return codec.decode(body)
+    return codec.decode_counted(body)
 
 
-def _message_from_value(value: Value) -> Envelope:
+def message_of(value: Value) -> Envelope:
+    """Return the message that ``value`` stands for.
+
+    Raises:
+        DecodeError: it stands for none (MSG-1 to MSG-4).
+    """
     if type(value) is not tuple or not value or type(value[0]) is not int:
         raise DecodeError("MSG-1", "not an array that starts with a tag")
     record = _table.by_tag.get(value[0])
@@ -264,11 +276,11 @@ def describe(data: bytes) -> str:
     none in hex; both with the reason.
     """
     try:
-        value = _value_of(data)
+        value, _ = read_body(data)
     except DecodeError as fault:
         return f"undecodable, {len(data)} bytes ({fault})\n  {hex_text(data)}"
     try:
-        envelope = _message_from_value(value)
+        envelope = message_of(value)
     except DecodeError as fault:
         return f"not a known message, {len(data)} bytes ({fault})\n" + render("value", value)
     tag, _ = _table.by_class[type(envelope.message)]

@@ -159,11 +159,17 @@ def test_long_input_with_items_of_every_form_is_counted_right() -> None:
         *(dict.fromkeys(range(size), True) for size in (0, 15, 16, 20_000)),
         {key: (False, {key: b"\xdd\xff\xff\xff\xff"}) for key in range(200)},
     )
+    items = 1 + len(value) + 15 + 16 + 65_535 + 65_536 + 2 * (15 + 16 + 20_000 + 200) + 200 * 4
     data = msgpack.packb(value)
-    with pytest.raises(DecodeError, match="ENC-4"):  # The two long arrays are too much together.
-        decode(data)
-    less = (*value[: 16 + 128 + 4], *value[16 + 128 + 5 :])
-    assert decode(encode(less)) == less
+    assert codec.decode_counted(data, items_max=items) == (value, items)
+    with pytest.raises(DecodeError, match="ENC-4"):
+        decode(data, items_max=items - 1)
+
+
+def test_short_input_is_not_worth_counting() -> None:
+    """ENC-4: it has no more items than bytes; a message in three is long enough, and has few."""
+    assert codec.decode_counted(encode((0,) * 253)) == ((0,) * 253, 0)
+    assert codec.decode_counted(encode((0,) * 254)) == ((0,) * 254, 255)
 
 
 @pytest.mark.parametrize(

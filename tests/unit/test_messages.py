@@ -12,8 +12,8 @@ from zmqp2p import codec
 from zmqp2p.codes import RejectCode
 from zmqp2p.crypto import SecretKey
 from zmqp2p.errors import DecodeError, InvalidValue, TooLarge
-from zmqp2p.ids import ZERO_ADDRESS, ChannelId, StateHash, TurnNum
-from zmqp2p.limits import MESSAGE_MAX_BYTES
+from zmqp2p.ids import ZERO_ADDRESS, Address, ChannelId, StateHash, TurnNum
+from zmqp2p.limits import BODY_MAX_BYTES, MESSAGE_MAX_BYTES
 from zmqp2p.messages import (
     AcceptState,
     Envelope,
@@ -259,12 +259,17 @@ def test_a_body_has_no_more_items_than_the_decoder_takes() -> None:
 
 
 def test_the_largest_permitted_outcome_fits_a_body() -> None:
-    """Its counts are bounded one by one; together they must not exceed the other bounds."""
-    allocation = Allocation(b"\xff" * 32, 10**18)
-    everything = (AssetExit(ZERO_ADDRESS, (allocation,) * 512),) * 32
-    state = State(FIXED, replace(STATE.variable, outcome=everything))
-    sent = ProposeState(CHANNEL, state, SIGNATURE)
-    assert decode_message(encode_message(sent)).message == sent
+    """STA-5: its counts are bounded; the items of a value (ENC-4) and one body are above them."""
+    allocation = Allocation(b"\xff" * 32, 2**256 - 1, 255, bytes(128))
+    everything = (AssetExit(ZERO_ADDRESS, (allocation,) * 16, 255, bytes(2048)),) * 32
+    everyone = tuple(Address(number.to_bytes(20)) for number in range(255))
+    fixed = replace(FIXED, participants=everyone)
+    largest = State(fixed, replace(STATE.variable, app_data=b"", outcome=everything))
+    sent = ProposeState(CHANNEL, largest, SIGNATURE)
+    body = encode_message(sent)
+    assert decode_message(body).message == sent
+    assert len(body) < BODY_MAX_BYTES
+    assert codec.decode_counted(body)[1] < codec.ITEMS_MAX / 2
 
 
 # --- Encoding -----------------------------------------------------------------------------------

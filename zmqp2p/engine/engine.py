@@ -18,7 +18,7 @@ from zmqp2p.engine.dead_letters import DeadLetters
 from zmqp2p.engine.door import Defences
 from zmqp2p.engine.foresight import Foresight
 from zmqp2p.engine.instant import Instant
-from zmqp2p.engine.line import MESSAGE_US, SIGNATURE_US, Line, Service
+from zmqp2p.engine.line import ITEM_US, MESSAGE_US, SIGNATURE_US, Line, Service
 from zmqp2p.engine.me import Me, Told
 from zmqp2p.engine.outcomes import Ended, Outcomes, Waiting
 from zmqp2p.engine.output import EngineOutput
@@ -31,8 +31,8 @@ from zmqp2p.engine.slots import Slots
 from zmqp2p.errors import DecodeError, LocalError, RefuseMessage, UnknownPeer
 from zmqp2p.events import MessageRefused, MessageUndelivered
 from zmqp2p.ids import Address, ChannelId, CurveKey, LinkId, MessageId, Seq, StreamId, address_text
-from zmqp2p.limits import Limits
-from zmqp2p.messages import Envelope, ProtocolMessage, decode_message
+from zmqp2p.limits import HANDLERS_GUESTS_SHARE, Limits
+from zmqp2p.messages import Envelope, ProtocolMessage, message_of, read_body
 from zmqp2p.objectives.base import Deposit
 from zmqp2p.persistence import Snapshot
 from zmqp2p.records import Contact, PeerRecord
@@ -67,7 +67,8 @@ class Engine:
         self.dead_letters = DeadLetters(
             limits, self.output, self._clock, self._route, self.is_guest
         )
-        self._slots = Slots(limits.handlers_max)
+        guests_most = max(int(limits.handlers_max * HANDLERS_GUESTS_SHARE), 1)
+        self._slots = Slots(limits.handlers_max, guests_most)
         self._foresight = Foresight(self.router, limits)
         self._late: set[int] = set()  # Subscriptions whose handlers need a place.
         self._failed: dict[Address, Pending] = {}  # The last attempt, of those that wait.
@@ -293,14 +294,16 @@ class Engine:
             and self._line.may_look_ahead(service)
             and (then := next(following, None)) is not None
         ):
-            self._work_left_us -= service.count(len(then.body))
-            found.append(then)
+            pending, items = then
+            self._work_left_us -= service.count(len(pending.body))
+            self._work_left_us -= service.count_more(items * ITEM_US)
+            found.append(pending)
         return found
 
     @property
     def crowded(self) -> bool:
         """Whether some wait for a handler's place: none may have more than one message then."""
-        return bool(self._slots.line)
+        return self._slots.crowded
 
     def complete(self, pending: Pending, then: Pending | None = None) -> None:
         """The application has processed it; its handler goes on with ``then``, found `ahead`."""
@@ -351,6 +354,7 @@ class Engine:
     def add_contact(self, contact: Contact) -> None:
         """Know a peer, and keep a link to it."""
         self._connections.add_contact(contact)
+        self._promised(self._slots.welcome(contact.address))
 
     def forget_peer(self, peer: Address) -> None:
         """Know nothing of ``peer`` any more.
@@ -484,7 +488,9 @@ class Engine:
             self._refuse(session, RefusalCode.TOO_LARGE, reason)
             return None
         try:
-            envelope = decode_message(body)
+            value, items = read_body(body)
+            self._work_left_us -= service.count_more(items * ITEM_US)
+            envelope = message_of(value)
         except DecodeError as fault:
             if fault.rule == "MSG-2":
                 self._nobody(session, Nobody(RefusalCode.TYPE_UNKNOWN, str(fault)))
@@ -505,7 +511,7 @@ class Engine:
         route = self.router.route(message, self._channels.objectives)
         if isinstance(route, ToSubscriber):
             late = route.key in self._late
-            if late and not self._slots.take(session.peer):
+            if late and not self._slots.take(session.peer, guest=self.is_guest(session.peer)):
                 session.inbox.put_back()
                 return None
             attempt = self._attempt(session, seq)
@@ -515,9 +521,8 @@ class Engine:
             self._nobody(session, route)
             return None
         assert isinstance(message, ProtocolMessage)
-        self._work_left_us -= SIGNATURE_US
         assert self._service is not None
-        self._service.work_us += SIGNATURE_US
+        self._work_left_us -= self._service.count_more(SIGNATURE_US)
         try:
             self._channels.receive(session.peer, message)
         except RefuseMessage as fault:
@@ -580,7 +585,7 @@ class Engine:
         """Its handler is done, for now: give its place to others, and return as `_still`."""
         if pending.late:
             self._foresight.learn(pending.inbox, well=well)
-            self._promised(self._slots.leave())
+            self._promised(self._slots.leave(pending.sender))
         return self._still(pending)
 
     def _still(self, pending: Pending) -> Session | None:
@@ -612,7 +617,8 @@ class Engine:
     def _may_deliver(self, session: Session) -> bool:
         """Whether the next message of ``session`` can be looked at: nothing holds it up."""
         peer = session.peer
-        return session.inbox.ready() and peer not in self._held and peer not in self._slots.line
+        ready = session.inbox.ready() and peer not in self._held
+        return ready and not self._slots.waits(peer)
 
     def _promised(self, peer: Address | None) -> None:
         """A place for a handler is kept for ``peer``, if it still needs one."""

@@ -11,7 +11,7 @@ from zmqp2p.engine.pending import Pending
 from zmqp2p.engine.router import MessageRouter
 from zmqp2p.errors import DecodeError
 from zmqp2p.limits import STRETCH_MAX, STRETCH_MAX_BYTES, Limits
-from zmqp2p.messages import decode_message
+from zmqp2p.messages import message_of, read_body
 from zmqp2p.session.inbox import Inbox
 
 
@@ -31,18 +31,21 @@ class Foresight:
         self._limits = limits
         self._most: WeakKeyDictionary[Inbox, int] = WeakKeyDictionary()
 
-    def following(self, first: Pending) -> Iterator[Pending]:
-        """Yield what follows on ``first``, and stays in the inbox, for the same handler."""
+    def following(self, first: Pending) -> Iterator[tuple[Pending, int]]:
+        """Yield what follows on ``first``, and stays in the inbox, for the same handler.
+
+        And how many items each has.
+        """
         left_bytes = STRETCH_MAX_BYTES - len(first.body)
         most = self._most.get(first.inbox, STRETCH_MAX)
         for seq, body in first.inbox.following(most - 1):
             if body is None or len(body) > min(left_bytes, self._limits.message_max_bytes):
                 return
             left_bytes -= len(body)
-            message = self._foresee(body, first.subscription)
+            message, items = self._foresee(body, first.subscription)
             if message is None:
                 return
-            yield first._replace(seq=seq, body=body, message=message, attempt=1)
+            yield first._replace(seq=seq, body=body, message=message, attempt=1), items
 
     def learn(self, inbox: Inbox, *, well: bool) -> None:
         """What was handed out together has ended: ``well``, or with one that failed."""
@@ -57,13 +60,17 @@ class Foresight:
         """Assert the invariant."""
         assert all(1 <= most < STRETCH_MAX for most in self._most.values())
 
-    def _foresee(self, body: bytes, subscription: int) -> object | None:
-        """Return the message in ``body``, if it is certain that it will go to ``subscription``."""
+    def _foresee(self, body: bytes, subscription: int) -> tuple[object | None, int]:
+        """Return the message in ``body`` and how many items it has.
+
+        None instead of it, if it is not certain that it will go to ``subscription``.
+        """
         try:
-            envelope = decode_message(body)
+            value, items = read_body(body)
+            envelope = message_of(value)
         except DecodeError:
-            return None
+            return None, 0
         if envelope.deadline_ms is not None:  # Whether it passes is to be seen.
-            return None
+            return None, 0
         foreseen = self._router.foresee(envelope.message)
-        return envelope.message if foreseen == subscription else None
+        return (envelope.message if foreseen == subscription else None), items

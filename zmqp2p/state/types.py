@@ -13,6 +13,7 @@ from zmqp2p.limits import (
     ASSETS_MAX,
     METADATA_MAX_BYTES,
     PARTICIPANTS_MAX,
+    STATE_DATA_MAX_BYTES,
 )
 
 UINT8_END = 2**8
@@ -112,7 +113,8 @@ class VariablePart:
     """What changes from turn to turn. ``turn_num`` is below 2**48; ``outcome`` may be empty.
 
     Raises:
-        InvalidValue: a field is of the wrong type, size or range.
+        InvalidValue: a field is of the wrong type, size or range, or they are more together than
+            any state may have that the chain is to judge.
     """
 
     app_data: bytes
@@ -125,6 +127,19 @@ class VariablePart:
         check_tuple("outcome", self.outcome, AssetExit, ASSETS_MAX)
         check_uint("turn_num", self.turn_num, UINT48_END)
         check_type("is_final", self.is_final, bool)
+        self._check_total()
+
+    def _check_total(self) -> None:
+        """Refuse what could never be sent to the chain, and takes long to look at (STA-5)."""
+        allocations = [each for item in self.outcome for each in item.allocations]
+        if len(allocations) > ALLOCATIONS_MAX:
+            detail = f"must be at most {ALLOCATIONS_MAX} allocations, not {len(allocations)}"
+            raise InvalidValue("outcome", detail)
+        size_bytes = len(self.app_data) + sum(len(item.asset_metadata) for item in self.outcome)
+        size_bytes += sum(len(item.metadata) for item in allocations)
+        if size_bytes > STATE_DATA_MAX_BYTES:
+            detail = f"must be at most {STATE_DATA_MAX_BYTES} bytes of metadata, with the app data"
+            raise InvalidValue("outcome", f"{detail}, not {size_bytes}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.channels import Channels
 from zmqp2p.engine.output import EngineOutput, Watch
 from zmqp2p.engine.signing import SigningLedger
-from zmqp2p.errors import InvalidValue, LocalError, RefuseMessage, TooLarge, UnknownChannel
+from zmqp2p.errors import InvalidValue, LocalError, RefuseMessage, UnknownChannel
 from zmqp2p.events import ChannelFunded, ChannelProposed, ChannelRejected
 from zmqp2p.ids import Address, ChannelId, TurnNum
 from zmqp2p.limits import Limits
@@ -161,14 +161,14 @@ def test_a_channel_is_proposed_once() -> None:
 
 
 def test_a_proposal_that_is_too_large_changes_nothing() -> None:
-    """It was signed on the way, but nothing was recorded: a smaller one may be proposed instead."""
+    """STA-5: it is refused before it is signed: a smaller one may be proposed instead."""
     fixed = FixedPart((ALICE, *(Address(bytes([n]) * 20) for n in range(1, 16))), 9)
     allocations = tuple(
-        Allocation(destination_of(who), 1, 0, bytes(64 * 1024)) for who in fixed.participants
+        Allocation(destination_of(who), 1, 0, bytes(1024)) for who in fixed.participants
     )
     exits = tuple(AssetExit(Address(bytes([n]) * 20), allocations) for n in range(17))
     sut = Sut(KEYS[0])
-    with pytest.raises(TooLarge):
+    with pytest.raises(InvalidValue, match="131072 bytes"):
         sut.channels.propose(fixed, exits, b"")
     assert sut.channels.objectives == {}
     assert sut.ledger.last(channel_id(fixed)) is None

@@ -1,12 +1,14 @@
 """Between peers: whatever one sends, the others' messages are not far behind."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.engine_world import HIGH, LOW, MIDDLE, Note, Other, Sut, frames_on, note, record_of
 from tests.frames import UNSAID, progress_of
 from tests.unit.objectives.world import KEYS, TWO_OUTCOME, fixed_of, proposal_of, state_of
+from zmqp2p import codec
 from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.line import MESSAGE_US
 from zmqp2p.engine.pending import Pending
@@ -230,6 +232,45 @@ def test_a_turn_has_fewer_messages_that_bear_signatures() -> None:
     sut.take(FLOOD, data_of(1, *bodies))
     assert sum(1 for _ in handed(sut, 64)) == pytest.approx(64 * 20 / 152, abs=1)
     sut.settle()
+
+
+DEAR = codec.encode((7001, (0,) * 5_000))
+
+
+def test_a_turn_has_fewer_messages_of_many_items() -> None:
+    """Whether anybody knows what they are: they are decoded first."""
+    sut = flooded(bodies=0)
+    sut.take(FLOOD, data_of(1, *[DEAR] * 9))
+    assert list(handed(sut, 300)) == [None] * 3  # 6 ms; each is 2 ms.
+    sut.settle()
+
+
+def test_messages_of_many_items_are_soon_beyond_a_guests_rate() -> None:
+    """Each counts as a hundred: of 20 us. As text of so many bytes, each counts as one."""
+    for body, beyond in ((DEAR, True), (note("x" * len(DEAR)), False)):
+        sut = flooded(bodies=0)
+        for first in range(1, 50, 5):
+            sut.take(FLOOD, data_of(first, *[body] * 5))
+        assert sum(1 for _ in handed(sut, 10_000)) == 50
+        sut.settle()
+        sut.begin()
+        status = next(one for one in sut.engine.peer_statuses() if one.address == FLOODER)
+        assert status.beyond_rate == beyond
+
+
+def test_proposals_are_soon_beyond_a_guests_rate() -> None:
+    """A signature counts as the six messages that take as long."""
+    sut = Sut(KEYS[1], limits=replace(ANYBODY, guest_rate_messages=5.0), funding=True)
+    sut.meet(FLOOD, KEYS[0])
+    fixed = [fixed_of(2, nonce) for nonce in range(1, 4)]
+    bodies = [encode_message(proposal_of(state_of(one, TWO_OUTCOME), KEYS[0])) for one in fixed]
+    sut.begin()
+    sut.take(FLOOD, data_of(1, *bodies))
+    for _ in handed(sut, 1_000):
+        pass
+    sut.settle()
+    sut.begin()
+    assert sut.engine.peer_statuses()[0].beyond_rate
 
 
 def test_a_guest_that_is_added_has_a_contacts_window() -> None:

@@ -1,17 +1,19 @@
 """What follows on a message and is handed out with it: what is certain, allowed and of use."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
-from tests.engine_world import HIGH, LOW, MIDDLE, START_MS, Note, Other, Sut, note
+from tests.engine_world import HIGH, LOW, MIDDLE, START_MS, Note, Other, Sut, note, record_of
 from tests.frames import UNSAID, progress_of
 from zmqp2p.codes import RefusalCode
+from zmqp2p.crypto import SecretKey
 from zmqp2p.engine.line import MESSAGE_US
 from zmqp2p.engine.pending import Pending
-from zmqp2p.ids import Seq
+from zmqp2p.ids import Address, Seq
 from zmqp2p.limits import KIB, STRETCH_MAX, STRETCH_MAX_BYTES, Limits
-from zmqp2p.messages import encode_message
+from zmqp2p.messages import encode_message, message
 from zmqp2p.wire.frames import Data
 
 PEER, ANOTHER = 1, 2
@@ -124,6 +126,22 @@ def test_they_count_as_work_of_the_turn() -> None:
     assert len(hand_out(sut, most=10)) == 10
 
 
+@message(302)
+@dataclass(frozen=True)
+class Many:
+    """A message of many items."""
+
+    numbers: tuple[int, ...]
+
+
+def test_their_items_count_as_work_too() -> None:
+    """ENC-4 bounds one message; 256 KiB of such messages would take 0.1 s."""
+    dear = encode_message(Many((0,) * 1_000))
+    sut = engine_with(*[dear] * 20)
+    sut.engine.subscribe(Many, None, late=True)
+    assert len(hand_out(sut, most=100)) == 5  # 2 ms; each is 0.4 ms.
+
+
 def test_while_others_wait_a_peer_has_so_many_as_take_a_millisecond() -> None:
     sut = engine_with(*[note("x")] * STRETCH_MAX)
     sut.take(ANOTHER, Data(Seq(1), UNSAID, progress_of(), (note("y"),)))
@@ -131,6 +149,27 @@ def test_while_others_wait_a_peer_has_so_many_as_take_a_millisecond() -> None:
     assert len(together) == 1_000 // MESSAGE_US
     sut.engine.check()
     assert [one.sender for one in hand_out(sut)] == [HIGH.address]
+
+
+def begun(sut: Sut) -> list[Address]:
+    """Let handlers have what they can, and not end; return whose."""
+    return [one.sender for one in sut.engine.deliveries(1024) if one is not None]
+
+
+def test_guests_whose_handlers_take_long_do_not_keep_a_contact_waiting() -> None:
+    """Two of three places are theirs, however many they are."""
+    sut = engine_with(note("a"), limits=Limits(subscribe_grace_s=0.0, handlers_max=3))
+    assert begun(sut) == [LOW.address]
+    other, contact = SecretKey((77).to_bytes(32)), SecretKey((78).to_bytes(32))
+    for link, key in ((3, other), (4, contact)):
+        sut.meet(link, key)
+    sut.begin()
+    for link in (ANOTHER, 3, 4):
+        sut.take(link, Data(Seq(1), UNSAID, progress_of(), (note("b"),)))
+    assert begun(sut) == [HIGH.address]
+    sut.engine.add_contact(record_of(contact))  # It waits already.
+    assert begun(sut) == [contact.address]
+    sut.engine.check()
 
 
 def test_while_others_wait_for_a_place_a_peer_has_one() -> None:

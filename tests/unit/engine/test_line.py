@@ -220,6 +220,25 @@ def test_bytes_have_a_rate_too() -> None:
     assert crowd.serve(100)["bulk"] <= 1
 
 
+def test_a_message_that_is_more_work_counts_as_many_ordinary_ones() -> None:
+    """Within its rate nobody can have much of a core, however dear each message is."""
+    line = Line(LIMITS)
+    line.offer(session_of("dear"), 0.0, contact=False)
+    service = line.next()
+    assert service is not None
+    service.count(0)
+    assert service.count_more((BURST - 2) * MESSAGE_US) == (BURST - 2) * MESSAGE_US
+    assert service.work_us == (BURST - 1) * MESSAGE_US
+    line.end(service, 0.0)
+    assert not line.beyond_rate(service.session.peer, 0.0)
+    line.offer(service.session, 0.0, contact=False)
+    service = line.next()
+    assert service is not None
+    service.count_more(MESSAGE_US)
+    line.end(service, 0.0)
+    assert line.beyond_rate(service.session.peer, 0.0)
+
+
 def test_a_contact_has_no_rate_unless_it_is_given_one() -> None:
     assert LIMITS.contact_rate_messages == LIMITS.contact_rate_bytes == inf
     crowd = Crowd(Limits(contact_rate_messages=10.0, rate_burst_s=1.0))

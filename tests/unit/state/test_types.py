@@ -66,6 +66,34 @@ def test_the_first_value_out_of_range_is_refused_by_name(value: Any, field: str,
     assert caught.value.field == field
 
 
+def test_the_allocations_of_all_assets_are_bounded_together() -> None:
+    """STA-5: what no transaction could hold is of no use, and takes long to look at."""
+    half = AssetExit(ZERO_ADDRESS, (ALLOCATION,) * 256)
+    assert replace(VARIABLE, outcome=(half, half)).outcome == (half, half)
+    with pytest.raises(InvalidValue, match="512 allocations, not 513") as caught:
+        replace(VARIABLE, outcome=(half, half, EXIT))
+    assert caught.value.field == "outcome"
+
+
+@pytest.mark.parametrize("where", ["app_data", "asset_metadata", "metadata"])
+def test_app_data_and_all_metadata_are_bounded_together(where: str) -> None:
+    """STA-5."""
+    allocation = replace(ALLOCATION, metadata=bytes(40_000))
+    exits = AssetExit(ZERO_ADDRESS, (allocation,), 0, bytes(50_000))
+    app_data = bytes(131_072 - 90_000)
+    assert replace(VARIABLE, app_data=app_data, outcome=(exits,)).outcome == (exits,)
+    if where == "app_data":
+        app_data += b"x"
+    elif where == "asset_metadata":
+        exits = replace(exits, asset_metadata=bytes(50_001))
+    else:
+        exits = replace(exits, allocations=(replace(allocation, metadata=bytes(40_001)),))
+    with pytest.raises(
+        InvalidValue, match="131072 bytes of metadata, with the app data, not 131073"
+    ):
+        replace(VARIABLE, app_data=app_data, outcome=(exits,))
+
+
 def test_a_channel_has_up_to_255_participants() -> None:
     everyone = tuple(Address(number.to_bytes(20)) for number in range(256))
     assert len(replace(FIXED, participants=everyone[:255]).participants) == 255
