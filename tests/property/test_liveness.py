@@ -73,9 +73,12 @@ class Path:
             self.link.measured = True
 
 
+# What is left of the silence limit beside the interval between PINGs, and a little for both.
+JITTER_S = LIMITS.silence_max_s - LIMITS.ping_interval_s - 0.1
+
 STEADY = st.floats(0.0, 1.9).map(lambda rtt_s: [rtt_s])
 JITTERED = st.floats(0.0, 0.5).flatmap(
-    lambda least_s: st.lists(st.floats(least_s, least_s + 0.9), min_size=1, max_size=20)
+    lambda least_s: st.lists(st.floats(least_s, least_s + JITTER_S), min_size=1, max_size=20)
 )
 
 

@@ -154,10 +154,11 @@ def no_comparison(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("zmqp2p.session.session.resume", check)
 
 
-def keep_failed_mail(original: Any, self: Handlers, pending: Any, delivery: Any, error: Any) -> Any:
-    for receipt in delivery.close() if error is not None else ():
+def keep_failed_mail(original: Any, self: Handlers, delivery: Any) -> None:
+    receipts = delivery.close()
+    original(self, delivery)
+    for receipt in receipts:
         self._desk.send(self._engine, receipt)
-    return original(self, pending, delivery, error)
 
 
 def ack_before_the_handler(original: Any, self: Handlers, pending: Any) -> None:
@@ -185,7 +186,7 @@ MUTATIONS: dict[str, tuple[str, Mutation]] = {
     ),
     "mail of a failed handler leaves": (
         "messages",
-        instead(Handlers, "_handled", keep_failed_mail),
+        instead(Handlers, "_undo", keep_failed_mail),
     ),
     "refusals said once": ("messages", instead(Session, "_progress", say_refusals_once)),
     "commit skipped": ("messages", instead(DatabaseStore, "commit", nothing)),
