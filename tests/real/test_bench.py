@@ -214,8 +214,9 @@ def test_many_connected_peers_are_measured(tmp_path: Path) -> None:
 
 def test_peers_that_cannot_connect_in_time_fail(tmp_path: Path) -> None:
     code, _, errors = run(
-        tmp_path, "--peers", "2000", "--timeout", "1", "--seconds", "0.5", command="bench-peers"
+        tmp_path, "--peers", "1000", "--timeout", "1", "--seconds", "0.5", command="bench-peers"
     )
     assert code == 1
-    assert "of 2000 peers wait after 1 s" in errors
+    late = "swarm is not done in 2 s"  # On a machine that cannot even begin with all by then.
+    assert "of 1000 peers wait after 1 s" in errors or late in errors
     assert list(tmp_path.iterdir()) == []

@@ -175,6 +175,7 @@ def test_so_many_handlers_are_in_progress_on_executors_and_no_more(parties: Part
         bob.on_message(handle, executor=executor)
         receipts = []
         for number, sender in enumerate(senders):
+            bob.add_peer(sender.record)  # Guests have three quarters of the places.
             sender.add_peer(bob.record)
             receipts.append(sender.send_message(bob.address, Note(number)))
         first, second = begun.count(2)
