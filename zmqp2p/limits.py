@@ -234,8 +234,8 @@ class Limits:
     # WHO and BYE to strangers, 60 bytes each; one source is given a tenth of them.
     stranger_answers_per_s: float = 1_000.0
     refusal_events_per_s: float = 100.0  # LinkRefused; the rest is counted. A source: a tenth.
-    # PeerConnected (and with each its PeerDisconnected) and alarms of one guest. It makes them by
-    # saying HELLO, 100 a second; those of contacts must not drown. So many at once: a bad link.
+    # PeerConnected (and with each its PeerDisconnected) of one guest, and as many alarms. It makes
+    # them by saying HELLO, 100 a second; those of contacts must not drown. At once: a bad link.
     guest_events_per_s: float = 0.5
     guest_events_burst: int = 10
     clock_skew_max_s: float = 300.0  # How far in the future a record may be issued.

@@ -592,7 +592,7 @@ class Connections:
         self.book.met(address)
         peer.last_seen_ms = self.clock.utc_ms
         if not peer.connected:
-            peer.told = self.door.may_tell_of(address)
+            peer.told = self.door.may_tell_of(address, alarm=False)
             if peer.told:
                 self.output.events.append(PeerConnected(address, link.remote))
         if not again:
@@ -643,7 +643,7 @@ class Connections:
         self.judge.blame(link, CONTRADICTION_POINTS, hold.reason)
 
     def _alarm(self, event: DataLossDetected | SessionForgotten) -> None:
-        if self.door.may_tell_of(event.peer):
+        if self.door.may_tell_of(event.peer, alarm=True):
             self.output.events.append(event)
 
     def _close(self, link: Link, code: ByeCode, reason: str) -> None:

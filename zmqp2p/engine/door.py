@@ -186,12 +186,14 @@ class Door:
         untold = self._untold_of.pop(source, 0)
         self.output.events.append(replace(refusal, untold=untold))
 
-    def may_tell_of(self, address: Address) -> bool:
+    def may_tell_of(self, address: Address, *, alarm: bool) -> bool:
         """Whether the application is told of what ``address`` has done now; else it is counted.
 
         Of contacts always, and of who is new: else a guest's alarms would drown those that matter.
+        Alarms have a rate of their own: they may be about who has come and gone many times before.
         """
-        if self._is_known(address) or self._guests.allows(address_text(address), self.clock.now):
+        source = f"{'alarm' if alarm else 'link'} {address_text(address)}"
+        if self._is_known(address) or self._guests.allows(source, self.clock.now):
             return True
         self._untold += 1
         return False

@@ -83,9 +83,7 @@ class Link:
     doubted: bool = False  # Its HELLO was of an older run; it was asked to say it again (RES-3).
     # When something last came that was no answer to PING: PONG does not put off the next one.
     spoke_at: float = float("-inf")
-    echo: Progress | None = (
-        None  # What the last PONG said: the next one of an idle peer says it too.
-    )
+    echo: Progress | None = None  # What the last PONG said: an idle peer's next one says it too.
     # When messages last came. Their queue is moving, and our acknowledgements may wait behind them;
     # a PING says the contrary, that our frames are not heard.
     moved_at: float = float("-inf")
