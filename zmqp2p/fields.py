@@ -39,12 +39,15 @@ class Record:
         InvalidValue: the class cannot travel; the field is named.
     """
 
-    __slots__ = ("_fields", "cls", "depth")
+    __slots__ = ("_fields", "_from_values", "_make", "_names", "cls", "depth")
 
     def __init__(self, cls: type, *, inside: tuple[type, ...] = ()) -> None:
         """Read the hints of ``cls``; ``inside`` are the classes it is nested in."""
         self.cls = cls
         self._fields = _fields_of(cls, (*inside, cls))
+        self._names = tuple(name for name, _ in self._fields)
+        self._from_values = tuple(field.from_value for _, field in self._fields)
+        self._make = _maker_of(cls)
         self.depth = 1 + max((field.depth for _, field in self._fields), default=0)
         if self.depth > DEPTH_MAX:
             raise InvalidValue(cls.__qualname__, f"nests to {self.depth}, more than {DEPTH_MAX}")
@@ -75,18 +78,17 @@ class Record:
         """
         if type(values) is not tuple or len(values) != len(self._fields):
             raise InvalidValue("", f"must be an array of {len(self._fields)} fields")
-        named = {}
-        name = ""
+        given: list[Any] = []
         try:
-            for (name, field), value in zip(self._fields, values, strict=True):
-                named[name] = field.from_value(value)
+            for from_value, value in zip(self._from_values, values, strict=True):
+                given.append(from_value(value))
         except InvalidValue as fault:
-            raise within(name, fault) from None
-        return self._construct(named, values)
+            raise within(self._names[len(given)], fault) from None
+        return self._construct(given, values)
 
-    def _construct(self, named: dict[str, Any], values: tuple[Value, ...]) -> object:
+    def _construct(self, given: list[Any], values: tuple[Value, ...]) -> object:
         try:
-            instance = self.cls(**named)
+            instance = self._make(*given)
         except InvalidValue:
             raise
         except Exception as fault:  # A peer sent it: it must not end the node.
@@ -94,8 +96,8 @@ class Record:
             raise InvalidValue("", f"refused: {detail}") from fault
         # A constructor may put other values in place of those given; then two byte strings would
         # stand for one message.
-        for name, given in named.items():
-            if getattr(instance, name) is not given:
+        for name, value in zip(self._names, given, strict=True):
+            if getattr(instance, name) is not value:
                 return self._check_kept(instance, values)
         return instance
 
@@ -124,6 +126,15 @@ def _fields_of(cls: type, path: tuple[type, ...]) -> tuple[tuple[str, Field], ..
         if isinstance(hint, dataclasses.InitVar):
             raise InvalidValue(f"{name}.{left}", "is an argument of the constructor but no field")
     return tuple(fields)
+
+
+def _maker_of(cls: type) -> Callable[..., object]:
+    """Return what makes an instance from its fields, in their order."""
+    fields = dataclasses.fields(cls)
+    if not any(field.kw_only for field in fields):
+        return cls  # Names would take it three times as long.
+    names = [field.name for field in fields]
+    return lambda *values: cls(**dict(zip(names, values, strict=True)))
 
 
 def _hints_of(cls: type, path: tuple[type, ...]) -> dict[str, Any]:

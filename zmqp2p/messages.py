@@ -224,7 +224,7 @@ def decode_message(body: bytes) -> Envelope:
 def read_body(body: bytes) -> tuple[Value, int]:
     """Return the value that ``body`` encodes, for `message_of`, and how many items it has.
 
-    It is 0 for what is too short to have many. Most of what a message costs depends on it.
+    Most of what a message costs depends on their number.
 
     Raises:
         DecodeError: it encodes none (MSG-5, ENC-1 to ENC-5).

@@ -14,6 +14,7 @@ from tests.fuzz.__main__ import main
 from tests.fuzz.script import Script, blob
 from tests.fuzz.seeds import findings
 from tests.fuzz.targets import TARGETS
+from zmqp2p import codec
 from zmqp2p.errors import PeerError
 from zmqp2p.messages import decode_message
 from zmqp2p.records import PeerRecord
@@ -94,6 +95,19 @@ def test_what_bytes_claim_takes_no_more_memory_than_what_they_are(claim: str) ->
         tracemalloc.stop()
     assert rules <= {"ENC-1", "ENC-4", "REC-1"}
     assert most_bytes < 4 * 1024 * 1024
+
+
+def test_short_bytes_claim_in_vain_what_fits_them() -> None:
+    """ENC-4: they are decoded uncounted, 340 levels deep; each would make room for 1,024 items."""
+    data = b"\xdc\x04\x00" * 341
+    tracemalloc.start()
+    try:
+        with pytest.raises(PeerError, match="ENC-1"):
+            codec.decode(data)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 256 * 1024
 
 
 # --- The program --------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import values
+from zmqp2p import codec
 from zmqp2p.codec import Value, decode, encode
 from zmqp2p.errors import DecodeError
 
@@ -25,6 +26,20 @@ def test_a_value_has_the_bytes_that_the_library_gives_it(value: Value) -> None:
 def test_two_values_never_share_their_bytes(one: Value, other: Value) -> None:
     """Python finds 1 equal to True; the bytes do not."""
     assert (encode(one) == encode(other)) == (repr(one) == repr(other))
+
+
+@given(values)
+def test_the_items_of_a_value_are_itself_and_those_in_it(value: Value) -> None:
+    def items_of(value: Value) -> int:
+        if isinstance(value, dict):
+            return 1 + len(value) + sum(map(items_of, value.values()))
+        return 1 + (sum(map(items_of, value)) if isinstance(value, tuple) else 0)
+
+    data = encode(value)
+    assert codec.decode_counted(data) == (value, items_of(value))
+    assert decode(data, items_max=items_of(value)) == value
+    with pytest.raises(DecodeError, match="ENC-4"):
+        decode(data, items_max=items_of(value) - 1)
 
 
 @given(st.binary(max_size=200))

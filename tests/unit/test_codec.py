@@ -166,10 +166,12 @@ def test_long_input_with_items_of_every_form_is_counted_right() -> None:
         decode(data, items_max=items - 1)
 
 
-def test_short_input_is_not_worth_counting() -> None:
-    """ENC-4: it has no more items than bytes; a message in three is long enough, and has few."""
-    assert codec.decode_counted(encode((0,) * 253)) == ((0,) * 253, 0)
-    assert codec.decode_counted(encode((0,) * 254)) == ((0,) * 254, 255)
+def test_short_input_may_claim_more_than_most_does_if_it_is_there() -> None:
+    for size in (63, 64, 65, 1021):  # And a header of three bytes from 16 on.
+        value: Value = (0,) * size
+        assert codec.decode_counted(encode(value)) == (value, size + 1)
+    pairs: Value = dict.fromkeys(range(65), 0)
+    assert codec.decode_counted(encode(pairs)) == (pairs, 131)
 
 
 @pytest.mark.parametrize(

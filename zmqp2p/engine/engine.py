@@ -18,7 +18,7 @@ from zmqp2p.engine.dead_letters import DeadLetters
 from zmqp2p.engine.door import Defences
 from zmqp2p.engine.foresight import Foresight
 from zmqp2p.engine.instant import Instant
-from zmqp2p.engine.line import ITEM_US, MESSAGE_US, SIGNATURE_US, Line, Service
+from zmqp2p.engine.line import MESSAGE_US, SIGNATURE_US, Line, Service
 from zmqp2p.engine.me import Me, Told
 from zmqp2p.engine.outcomes import Ended, Outcomes, Waiting
 from zmqp2p.engine.output import EngineOutput
@@ -231,7 +231,8 @@ class Engine:
             self._service, session = service, service.session
             while self._work_left_us > 0 and self._may_deliver(session):
                 pending = self._deliver(service)
-                self._forfeit(session)
+                if self._slots.promised:
+                    self._forfeit(session)
                 yield pending
                 if not self._line.may_go_on(service):
                     break
@@ -262,8 +263,7 @@ class Engine:
 
     def _forfeit(self, session: Session) -> None:
         """Let another have the place kept for ``session``, if its message has needed none."""
-        if self._slots.promised:
-            self._promised(self._slots.forfeit(session.peer))
+        self._promised(self._slots.forfeit(session.peer))
 
     @property
     def shared(self) -> bool:
@@ -296,7 +296,7 @@ class Engine:
         ):
             pending, items = then
             self._work_left_us -= service.count(len(pending.body))
-            self._work_left_us -= service.count_more(items * ITEM_US)
+            self._work_left_us -= service.count_items(items)
             found.append(pending)
         return found
 
@@ -314,7 +314,8 @@ class Engine:
         if then is not None:
             seq, _ = session.inbox.take()
             assert seq == then.seq
-        self._offer(session)
+        if not session.queued:
+            self._offer(session)
 
     def refuse(self, pending: Pending, code: RefusalCode, reason: str) -> None:
         """The application will never process it."""
@@ -489,7 +490,7 @@ class Engine:
             return None
         try:
             value, items = read_body(body)
-            self._work_left_us -= service.count_more(items * ITEM_US)
+            self._work_left_us -= service.count_items(items)
             envelope = message_of(value)
         except DecodeError as fault:
             if fault.rule == "MSG-2":

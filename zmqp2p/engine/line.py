@@ -25,7 +25,8 @@ from zmqp2p.session.session import Session
 MESSAGE_US = 20.0  # Decode a small message, find who takes it, hand it over.
 _RUN_US = 1_000.0  # Of one peer, before it is looked who else waits, where that does not matter.
 SIGNATURE_US = 130.0  # Hash a state, recover its signer, and go on with a channel.
-ITEM_US = 0.4  # Of a message with many: 0.3 to decode those of the dearest kind, 0.1 of most.
+_ITEM_US = 0.4  # Of a message with many: 0.3 to decode those of the dearest kind, 0.1 of most.
+_FEW_ITEMS = 32  # Are in the work of every message; most have fewer.
 _BYTES_PER_US = 200.0
 _CONTACTS_SHARE = 3.0  # Of each four parts of work; guests have the fourth if there are contacts.
 
@@ -58,6 +59,10 @@ class Service:
         work_us = MESSAGE_US + size_bytes / _BYTES_PER_US
         self.work_us += work_us
         return work_us
+
+    def count_items(self, items: int) -> float:
+        """Count what many items cost that the message counted last has; return how much."""
+        return self.count_more(items * _ITEM_US) if items > _FEW_ITEMS else 0.0
 
     def count_more(self, work_us: float) -> float:
         """Count that one was more work than others of its size; return how much."""

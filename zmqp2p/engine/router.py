@@ -51,9 +51,10 @@ class MessageRouter:
 
     def __init__(self, *, funding: bool) -> None:
         self.funding = funding  # Whether proposals may become objectives: there is a chain.
-        self._keys: dict[tuple[type | None, ChannelId | None], int] = {}
+        self._subscribed: dict[tuple[type | None, ChannelId | None], ToSubscriber] = {}
         self._next_key = 1
-        self._cache: dict[type, int | None] = {}  # For types, where no channel is filtered on.
+        # For types, where no channel is filtered on.
+        self._cache: dict[type, ToSubscriber | None] = {}
         self._by_channel = False
 
     def subscribe(self, message_type: type | None, channel: ChannelId | None) -> int:
@@ -63,28 +64,29 @@ class MessageRouter:
             InvalidValue: the same filter is subscribed already; each message has one receiver.
         """
         wanted = (message_type, channel)
-        if wanted in self._keys:
+        if wanted in self._subscribed:
             raise InvalidValue("message_type", "this filter has a handler already")
         key = self._next_key
         self._next_key += 1
-        self._keys[wanted] = key
+        self._subscribed[wanted] = ToSubscriber(key)
         self._changed()
         return key
 
     def unsubscribe(self, key: int) -> None:
         """Remove a subscription; unknown keys are no error."""
-        self._keys = {wanted: k for wanted, k in self._keys.items() if k != key}
+        subscribed = self._subscribed.items()
+        self._subscribed = {wanted: route for wanted, route in subscribed if route.key != key}
         self._changed()
 
     def route(self, message: object, channels: Container[ChannelId]) -> Route:
         """Return the one receiver of ``message``; ``channels`` contains the ids with objectives."""
         if isinstance(message, ProtocolMessage):
             return self._route_protocol(message, channels)
-        key = self._find(message)
-        if key is None:
+        found = self._find(message)
+        if found is None:
             name = type(message).__name__
             return Nobody(RefusalCode.TYPE_UNKNOWN, f"nobody has subscribed to {name}")
-        return ToSubscriber(key)
+        return found
 
     def foresee(self, message: object) -> int | None:
         """Return the subscription that ``message`` will go to when those before it are processed.
@@ -103,33 +105,34 @@ class MessageRouter:
         turn = _turn_of(message)
         if turn <= _POSTFUND_TURN and channel in channels:
             return ToObjective(channel)
-        exact = self._keys.get((type(message), channel)) or self._keys.get((None, channel))
+        subscribed, kind = self._subscribed, type(message)
+        exact = subscribed.get((kind, channel)) or subscribed.get((None, channel))
         if exact is not None:
-            return ToSubscriber(exact)
-        if self.funding and turn == 0 and proposing and (type(message), None) not in self._keys:
+            return exact
+        if self.funding and turn == 0 and proposing and (kind, None) not in subscribed:
             return ToNewObjective()
-        key = self._find(message)
-        if key is None:
+        found = self._find(message)
+        if found is None:
             reason = f"no objective for 0x{channel.hex()}"
             funding = self.funding and turn <= _POSTFUND_TURN
             return Nobody(RefusalCode.CHANNEL_UNKNOWN, reason, final=funding)
-        return ToSubscriber(key)
+        return found
 
-    def _find(self, message: object) -> int | None:
+    def _find(self, message: object) -> ToSubscriber | None:
         kind = type(message)
         if self._by_channel:
             channel = getattr(message, "channel_id", None)
             for wanted in ((kind, channel), (None, channel)):
-                if channel is not None and wanted in self._keys:
-                    return self._keys[wanted]
+                if channel is not None and wanted in self._subscribed:
+                    return self._subscribed[wanted]
         if kind not in self._cache:
-            found = self._keys.get((kind, None))
-            self._cache[kind] = found if found is not None else self._keys.get((None, None))
+            found = self._subscribed.get((kind, None))
+            self._cache[kind] = found or self._subscribed.get((None, None))
         return self._cache[kind]
 
     def _changed(self) -> None:
         self._cache.clear()
-        self._by_channel = any(channel is not None for _, channel in self._keys)
+        self._by_channel = any(channel is not None for _, channel in self._subscribed)
 
 
 def _turn_of(message: ProtocolMessage) -> TurnNum:

@@ -84,10 +84,11 @@ class Handlers:
         if subscription.runner is not None:
             self._begin(handed, subscription.handler, subscription.runner)
             return
-        delivery = Delivery(self._desk.room, handed, ImmediateTransaction(self._store))
-        self._running = delivery
-        error = self._outcome(delivery, run_handler(subscription.handler, delivery))
-        if error is None:
+        transaction = ImmediateTransaction(self._store)
+        delivery = self._running = Delivery(self._desk.room, handed, transaction)
+        error = run_handler(subscription.handler, delivery)
+        transaction.close()
+        if error is None:  # Its stream is as it was: nothing else has had this thread.
             self._send(delivery)
             self._complete(handed, None)
         else:
@@ -207,13 +208,12 @@ class Handlers:
 
     def _outcome(self, delivery: Delivery, error: BaseException | None) -> BaseException | None:
         """Return what came of a message whose handler ended with ``error``; what it wrote is in."""
-        handed, transaction = delivery.handed, delivery.transaction
-        if isinstance(transaction, ImmediateTransaction):
-            transaction.close()
-        if error is None and isinstance(handed, Pending) and not self._engine.awaits(handed):
+        if error is not None:
+            return error
+        if isinstance(delivery.handed, Pending) and not self._engine.awaits(delivery.handed):
             # The peer's stretch or stream is over: it sends this again, or something else instead.
             return HandlerCancelled()
-        return error if error is not None else self._apply_collected(transaction)
+        return self._apply_collected(delivery.transaction)
 
     def _send(self, delivery: Delivery) -> None:
         """Send what a handler that has ended well has sent."""
