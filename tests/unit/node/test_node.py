@@ -30,8 +30,17 @@ class Transport(MemoryTransport):
         super().__init__(MemoryNetwork(), curve_public=ME.curve_public, host="host")
         self.fails = False
         self.on_wake: Callable[[], None] = lambda: None
+        self._sleeps = threading.Event()
+
+    def slept(self, within_s: float) -> None:
+        """Return when the node waits for something from now on."""
+        self._sleeps.clear()
+        self.wake()
+        assert self._sleeps.wait(within_s)
 
     def wait(self, timeout_s: float | None) -> list[LinkEvent]:
+        if timeout_s != 0:
+            self._sleeps.set()
         events = super().wait(timeout_s)
         if self.fails:
             raise OSError("no more descriptors")
@@ -90,6 +99,36 @@ def test_what_waits_behind_a_failure_in_the_same_turn_is_answered(node: Node) ->
         assert isinstance(future.exception(PATIENCE_S), ServiceClosed)
     node.ended.result(PATIENCE_S)
     assert isinstance(receipt.error, Cancelled)
+
+
+def test_who_sends_many_lets_the_node_run_now_and_then(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After 64, 128, 256...: it would have to wait for the interpreter, and the network with it."""
+    node = start_node(options_of(None, ME, transport=transport))
+    yielded: list[int] = []
+    sent = 0
+    monkeypatch.setattr("zmqp2p.node.node.time.sleep", lambda _seconds: yielded.append(sent))
+    for _ in range(2):  # It begins anew when the node has slept.
+        inside, go_on = threading.Event(), threading.Event()
+
+        def hold(
+            _engine: Engine, inside: threading.Event = inside, go_on: threading.Event = go_on
+        ) -> None:
+            inside.set()
+            go_on.wait(PATIENCE_S)
+
+        node.call(hold)
+        assert inside.wait(PATIENCE_S)
+        for sent in range(1, 301):  # noqa: B007  # Seen when somebody sleeps.
+            receipt = node.send(NOBODY, b"body", 0)
+        assert yielded == [64, 128, 256]
+        yielded.clear()
+        go_on.set()
+        with pytest.raises(UnknownPeer):
+            receipt.wait(PATIENCE_S)
+        transport.slept(PATIENCE_S)
+    node.stop(PATIENCE_S)
 
 
 def test_a_message_that_cannot_be_numbered_ends_as_why_and_frees_its_place(node: Node) -> None:
