@@ -80,13 +80,6 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
         ),
         ("DELETE FROM outbox WHERE peer = ?", lambda w, ids: (ids[w.peer],)),
     ),
-    # A plain INSERT: a number used twice is refused, where REPLACE would lose a message.
-    PutMessage: (
-        (
-            "INSERT INTO outbox (peer, seq, body) VALUES (?, ?, ?)",
-            lambda w, ids: (ids[w.peer], w.seq, w.body),
-        ),
-    ),
     DropMessages: (
         (
             "UPDATE peers SET acked = ?, acked_digest = ? WHERE id = ?",
@@ -219,9 +212,11 @@ STATEMENTS: dict[type[Write], tuple[tuple[str, _Parameters], ...]] = {
 
 
 # A statement for each message costs twice as much, also because SQLite gives up the lock of the
-# interpreter with each one, and threads that send wait for it.
-_ROWS = 64
-_PUT_ROWS = f"INSERT INTO outbox (peer, seq, body) VALUES {', '.join(['(?, ?, ?)'] * _ROWS)}"  # noqa: S608
+# interpreter with each one, and has to wait for threads that send before it goes on.
+_PUT_ROWS = {  # By how many rows each puts: most first.
+    rows: f"INSERT INTO outbox (peer, seq, body) VALUES {', '.join(['(?, ?, ?)'] * rows)}"  # noqa: S608
+    for rows in (64, 32, 16, 8, 4, 2, 1)
+}
 
 
 def apply_writes(db: sqlite3.Connection, ids: PeerIds, writes: Sequence[Write]) -> None:
@@ -231,17 +226,21 @@ def apply_writes(db: sqlite3.Connection, ids: PeerIds, writes: Sequence[Write]) 
     the order that matters: the two statements of a kind concern different tables.
     """
     for kind, run in groupby(writes, key=type):
-        alike = list(run)
-        if len(alike) >= _ROWS and kind is PutMessage:
-            alike = _put_rows(db, ids, alike)
+        alike: list[Any] = list(run)
+        if kind is PutMessage:
+            _put_rows(db, [value for w in alike for value in (ids[w.peer], w.seq, w.body)])
+            continue
         for sql, parameters in STATEMENTS[kind]:
             db.executemany(sql, [parameters(write, ids) for write in alike])
 
 
-def _put_rows(db: sqlite3.Connection, ids: PeerIds, writes: list[Any]) -> list[Any]:
-    """Put messages into the outbox, many at a time; return those that are left."""
-    end = len(writes) - len(writes) % _ROWS
-    for start in range(0, end, _ROWS):
-        rows = writes[start : start + _ROWS]
-        db.execute(_PUT_ROWS, [value for w in rows for value in (ids[w.peer], w.seq, w.body)])
-    return writes[end:]
+def _put_rows(db: sqlite3.Connection, values: list[SqlValue]) -> None:
+    """Put messages into the outbox, many at a time; ``values`` are three for each.
+
+    A plain INSERT: a number used twice is refused, where REPLACE would lose a message.
+    """
+    start, per_row = 0, 3
+    for rows, sql in _PUT_ROWS.items():
+        while len(values) - start >= rows * per_row:
+            db.execute(sql, values[start : start + rows * per_row])
+            start += rows * per_row

@@ -116,7 +116,7 @@ def test_a_store_cannot_be_opened_twice(store: Store) -> None:
 
 
 def test_every_kind_of_write_has_its_statements() -> None:
-    assert set(STATEMENTS) == set(get_args(Write))
+    assert {*STATEMENTS, PutMessage} == set(get_args(Write))  # Those are put many at a time.
 
 
 def test_everything_written_of_a_peer_is_found_again(store: Store) -> None:
@@ -451,11 +451,11 @@ def test_commit_and_rollback_of_nothing_do_nothing(store: Store) -> None:
     assert reopened(store) == Snapshot(NOW_MS + 1)
 
 
-@pytest.mark.parametrize("count", [63, 64, 65, 128, 200])
+@pytest.mark.parametrize("count", [1, 2, 7, 63, 64, 65, 127, 200])
 def test_many_messages_to_several_peers_are_stored_in_one_turn_each_as_it_is(
     store: Store, count: int
 ) -> None:
-    """Long runs go into the database many rows at a time, and what is left of them one by one."""
+    """Runs go into the database many rows at a time: 64, and what is left by halves."""
     store.open(ALICE, NOW_MS)
     store.apply([PutOutStream(BOB, STREAM), PutOutStream(CAROL, OTHER_STREAM)])
     mixed = zip(messages(range(1, count + 1)), messages(range(1, count + 1), CAROL), strict=True)
