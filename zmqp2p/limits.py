@@ -31,6 +31,10 @@ FRAME_MAX_BYTES = BODY_MAX_BYTES + 1 * KIB  # ZMQ_MAXMSGSIZE: a body, CURVE's 33
 # decoded. Each stretch costs a commit or more; 256 small messages are 1 to 2 ms' work to decode.
 STRETCH_MAX = 256
 STRETCH_MAX_BYTES = 256 * KIB
+# Read before their turn, of all streams, where a handler asks who has signed: 64 small ones are
+# 1 ms to read and 2 to examine, half of it with a second core. Fewer gain less: threads wake up.
+READ_AHEAD_MAX = 64
+READ_AHEAD_MAX_BYTES = 32 * KIB  # Of one stream: of the dearest states 2 ms to read.
 REFUSALS_MAX = 64  # Refusals carried at a time; processing pauses when more are unheard.
 ERROR_MAX_BYTES = 1_000  # Of what a handler raised, kept with its dead letter.
 REASON_MAX_BYTES = 200  # A refusal's or goodbye's text.
@@ -72,8 +76,8 @@ class Limits:
     """The bounds a node may set for itself; times in seconds, sizes in bytes.
 
     Raises:
-        InvalidValue: one is not above 0 (`subscribe_grace_s` may be 0), or a least time exceeds
-            its greatest.
+        InvalidValue: one is not above 0 (`subscribe_grace_s` and `helpers_max` may be 0), or a
+            least time exceeds its greatest.
     """
 
     # Sending: what waits for one peer. Full: `send_message` waits or raises Backpressure. A message
@@ -162,6 +166,8 @@ class Limits:
     duplicate_grace_s: float = 1.0  # Two links to one peer: how long the second one stays.
     # Handlers.
     handler_attempts: int = 5
+    # Threads that examine signatures with the node's own, where there are more cores; or none.
+    helpers_max: int = 3
     handler_retry_min_s: float = 0.05
     handler_retry_max_s: float = 5.0
     # In progress on executors and event loops, of all peers; the rest waits in the inboxes. Dead
@@ -243,7 +249,7 @@ class Limits:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if not value > 0 and not (item.name == "subscribe_grace_s" and value == 0):
+            if not value > 0 and not (item.name in _MAY_BE_0 and value == 0):
                 raise InvalidValue(item.name, "must be above 0")
         for name, greater in _ORDERED.items():
             if getattr(self, name) > getattr(self, greater):
@@ -268,6 +274,7 @@ class Limits:
             raise InvalidValue("attempts_max_per_peer", f"must be {_ATTEMPTS_MIN} or more")
 
 
+_MAY_BE_0 = ("subscribe_grace_s", "helpers_max")
 _ATTEMPTS_MIN = 2  # One that waits for an answer, and one that looks for healing.
 _ORDERED = {
     "rto_min_s": "rto_max_s",

@@ -15,9 +15,13 @@ def test_no_bound_is_negative(name: str) -> None:
     assert caught.value.field == name
 
 
-@pytest.mark.parametrize("name", [f.name for f in fields(Limits) if f.name != "subscribe_grace_s"])
-def test_no_bound_is_zero_but_the_grace(name: str) -> None:
-    assert Limits(subscribe_grace_s=0.0).subscribe_grace_s == 0.0
+MAY_BE_0 = ("subscribe_grace_s", "helpers_max")
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Limits) if f.name not in MAY_BE_0])
+def test_no_bound_is_zero_but_the_grace_and_the_helpers(name: str) -> None:
+    without = Limits(subscribe_grace_s=0.0, helpers_max=0)
+    assert (without.subscribe_grace_s, without.helpers_max) == (0.0, 0)
     with pytest.raises(InvalidValue) as caught:
         Limits(**{name: 0})
     assert caught.value.field == name

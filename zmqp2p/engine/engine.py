@@ -24,6 +24,7 @@ from zmqp2p.engine.outcomes import Ended, Outcomes, Waiting
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import Peer, PeerManager, PeerStatus
 from zmqp2p.engine.pending import Pending
+from zmqp2p.engine.proofs import Proof, Proofs
 from zmqp2p.engine.redial import Failure
 from zmqp2p.engine.router import MessageRouter, Nobody, Route, ToSubscriber
 from zmqp2p.engine.signing import SigningLedger
@@ -31,8 +32,8 @@ from zmqp2p.engine.slots import Slots
 from zmqp2p.errors import DecodeError, LocalError, RefuseMessage, UnknownPeer
 from zmqp2p.events import MessageRefused, MessageUndelivered
 from zmqp2p.ids import Address, ChannelId, CurveKey, LinkId, MessageId, Seq, StreamId, address_text
-from zmqp2p.limits import HANDLERS_GUESTS_SHARE, Limits
-from zmqp2p.messages import Envelope, ProtocolMessage, message_of, read_body
+from zmqp2p.limits import HANDLERS_GUESTS_SHARE, READ_AHEAD_MAX, Limits
+from zmqp2p.messages import ProtocolMessage, message_of, read_body
 from zmqp2p.objectives.base import Deposit
 from zmqp2p.persistence import Snapshot
 from zmqp2p.records import Contact, PeerRecord
@@ -128,6 +129,7 @@ class Engine:
                 self._channels.refused(address, body, refusal)
         self._connections.settle(shared=self.shared)
         self._outcomes.turn_over()
+        self._foresight.turn_over()
         return self.output.take()
 
     def issue_ms(self) -> int:
@@ -299,6 +301,14 @@ class Engine:
             self._work_left_us -= service.count_items(items)
             found.append(pending)
         return found
+
+    def read_ahead(self, pending: Pending) -> Proofs | None:
+        """Read what follows on ``pending``, which is handed out now, if nothing is read already.
+
+        Return its signatures, if it has any, for whoever can examine them. Of all streams that
+        wait, so much is read that it soon has its turn.
+        """
+        return self._foresight.read_ahead(pending, READ_AHEAD_MAX // (1 + self._line.waiting))
 
     @property
     def crowded(self) -> bool:
@@ -488,10 +498,15 @@ class Engine:
             reason = f"larger than {self._limits.message_max_bytes} bytes"
             self._refuse(session, RefusalCode.TOO_LARGE, reason)
             return None
+        proof, foresight = None, self._foresight
         try:
-            value, items = read_body(body)
-            self._work_left_us -= service.count_items(items)
-            envelope = message_of(value)
+            if foresight.ahead and (read := foresight.recall(session.inbox, body)) is not None:
+                _, envelope, items, proof = read
+                self._work_left_us -= service.count_items(items)
+            else:
+                value, items = read_body(body)
+                self._work_left_us -= service.count_items(items)
+                envelope = message_of(value)
         except DecodeError as fault:
             if fault.rule == "MSG-2":
                 self._nobody(session, Nobody(RefusalCode.TYPE_UNKNOWN, str(fault)))
@@ -503,12 +518,11 @@ class Engine:
         if envelope.deadline_ms is not None and self._clock.utc_ms > envelope.deadline_ms:
             self._refuse(session, RefusalCode.EXPIRED, "the deadline has passed")
             return None
-        return self._dispatch(session, seq, body, envelope)
+        return self._dispatch(session, seq, body, envelope.message, proof)
 
     def _dispatch(
-        self, session: Session, seq: Seq, body: bytes, envelope: Envelope
+        self, session: Session, seq: Seq, body: bytes, message: object, proof: Proof | None
     ) -> Pending | None:
-        message = envelope.message
         route = self.router.route(message, self._channels.objectives)
         if isinstance(route, ToSubscriber):
             late = route.key in self._late
@@ -517,7 +531,7 @@ class Engine:
                 return None
             attempt = self._attempt(session, seq)
             sender, inbox = session.peer, session.inbox
-            return Pending(sender, seq, body, message, route.key, attempt, inbox, late)
+            return Pending(sender, seq, body, message, route.key, attempt, inbox, late, proof)
         if isinstance(route, Nobody):
             self._nobody(session, route)
             return None
@@ -587,6 +601,8 @@ class Engine:
         if pending.late:
             self._foresight.learn(pending.inbox, well=well)
             self._promised(self._slots.leave(pending.sender))
+        elif not well or pending.proof is not None:
+            self._foresight.learn(pending.inbox, well=well)
         return self._still(pending)
 
     def _still(self, pending: Pending) -> Session | None:

@@ -1,18 +1,43 @@
-"""What of a stream may be handed out together, to a handler that ends in a later turn.
+"""What of a stream is looked at before its turn.
 
-If the next message were handed out only when the one before has ended, each would cost a turn. So
-it is looked who will take those that follow, as far as that is certain whatever comes before them.
+Some may be handed out together, to a handler that ends in a later turn. If the next message were
+handed out only when the one before has ended, each would cost a turn. So it is looked who will take
+those that follow, as far as that is certain whatever comes before them.
+
+And where a handler asks who has signed, what follows is read, so that several threads can examine
+the signatures (engine/proofs.py).
 """
 
+from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from zmqp2p.engine.pending import Pending
+from zmqp2p.engine.proofs import SIGNED, Proof, Proofs
 from zmqp2p.engine.router import MessageRouter
 from zmqp2p.errors import DecodeError
-from zmqp2p.limits import STRETCH_MAX, STRETCH_MAX_BYTES, Limits
-from zmqp2p.messages import message_of, read_body
+from zmqp2p.limits import READ_AHEAD_MAX_BYTES, STRETCH_MAX, STRETCH_MAX_BYTES, Limits
+from zmqp2p.messages import Envelope, message_of, read_body
 from zmqp2p.session.inbox import Inbox
+
+
+class Read(NamedTuple):
+    """A message that was read before its turn."""
+
+    body: bytes
+    envelope: Envelope
+    items: int
+    proof: Proof | None  # If it can bear a signature.
+
+
+class _Ahead:
+    """What of one stream was read and has not had its turn, oldest first."""
+
+    def __init__(self) -> None:
+        self.proofs = Proofs()
+        self.messages: deque[Read] = deque()
+        self.fresh = True  # One was read, or had its turn, in this turn of the loop.
 
 
 class Foresight:
@@ -23,13 +48,15 @@ class Foresight:
     when all went well.
 
     Invariant: of each stream 1 to `STRETCH_MAX` go together; noted are those with less, as long as
-    they live: identities cost nothing, and those that pass must leave nothing.
+    they live: identities cost nothing, and those that pass must leave nothing. What was read of a
+    stream is not kept beyond a turn of the loop in which none of it was handed out.
     """
 
     def __init__(self, router: MessageRouter, limits: Limits) -> None:
         self._router = router
         self._limits = limits
         self._most: WeakKeyDictionary[Inbox, int] = WeakKeyDictionary()
+        self.ahead: dict[Inbox, _Ahead] = {}  # Empty where no handler asks who has signed.
 
     def following(self, first: Pending) -> Iterator[tuple[Pending, int]]:
         """Yield what follows on ``first``, and stays in the inbox, for the same handler.
@@ -56,9 +83,52 @@ class Foresight:
         else:
             self._most.pop(inbox, None)
 
+    def read_ahead(self, first: Pending, most: int) -> Proofs | None:
+        """Read up to ``most`` messages that follow on ``first``, unless some are read already.
+
+        Return their signatures, if there are any.
+        """
+        ahead = self.ahead.setdefault(first.inbox, _Ahead())
+        if ahead.messages:
+            return None  # Many at a time are examined best.
+        ahead.fresh, signed, left_bytes = True, False, READ_AHEAD_MAX_BYTES
+        most = min(most, self._most.get(first.inbox, STRETCH_MAX))
+        for _, body in first.inbox.following(most):
+            left_bytes -= 0 if body is None else len(body)
+            if body is None or left_bytes < 0:
+                break
+            try:
+                value, items = read_body(body)
+                envelope = message_of(value)
+            except DecodeError:  # It is refused when it has its turn.
+                break
+            proof = None
+            if isinstance(envelope.message, SIGNED):
+                proof, signed = ahead.proofs.add(envelope.message), True
+            ahead.messages.append(Read(body, envelope, items, proof))
+        return ahead.proofs if signed else None
+
+    def recall(self, inbox: Inbox, body: bytes) -> Read | None:
+        """Return ``body``, which has its turn, as it was read; None if it was not."""
+        ahead = self.ahead.get(inbox)
+        if ahead is None or not ahead.messages or ahead.messages[0].body is not body:
+            return None
+        ahead.fresh = True
+        return ahead.messages.popleft()
+
+    def turn_over(self) -> None:
+        """A turn of the loop ends: forget what was read of streams that are over, or held up."""
+        if self.ahead:
+            self.ahead = {inbox: ahead for inbox, ahead in self.ahead.items() if ahead.fresh}
+            for ahead in self.ahead.values():
+                ahead.fresh = False
+
     def check(self) -> None:
         """Assert the invariant."""
         assert all(1 <= most < STRETCH_MAX for most in self._most.values())
+        for ahead in self.ahead.values():
+            size_bytes = sum(len(read.body) for read in ahead.messages)
+            assert size_bytes <= READ_AHEAD_MAX_BYTES
 
     def _foresee(self, body: bytes, subscription: int) -> tuple[object | None, int]:
         """Return the message in ``body`` and how many items it has.

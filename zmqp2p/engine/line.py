@@ -159,6 +159,11 @@ class Line:
     def __bool__(self) -> bool:
         return any(self._heaps)
 
+    @property
+    def waiting(self) -> int:
+        """How many sessions wait, without the one that is served."""
+        return sum(map(len, self._heaps))
+
     def offer(self, session: Session, now: float, *, contact: bool) -> None:
         """Let ``session``, which does not stand in line, be handed out when it is its turn."""
         assert not session.queued

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from zmqp2p.engine.proofs import Proof
 from zmqp2p.ids import Address, Seq, StreamId
 from zmqp2p.persistence import FailedMessage
 from zmqp2p.session.inbox import Inbox
@@ -18,6 +19,7 @@ class Pending(NamedTuple):  # Made for every message: a third of the cost of a f
     attempt: int  # 1 on the first.
     inbox: Inbox  # The stream it came on: an answer for a stream that is gone is dropped.
     late: bool = False  # Its handler ends in a later turn, and has a place among those.
+    proof: Proof | None = None  # Whose signature it bears, if it was read before its turn.
 
     @property
     def stream(self) -> StreamId:

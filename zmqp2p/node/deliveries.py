@@ -16,6 +16,7 @@ from typing import Any
 from zmqp2p.engine.dead_letters import Redriven
 from zmqp2p.engine.outcomes import message_id
 from zmqp2p.engine.pending import Pending
+from zmqp2p.engine.proofs import Proof
 from zmqp2p.errors import InvalidValue, LocalError
 from zmqp2p.ids import Address, MessageId
 from zmqp2p.node.receipts import Receipt, ReceiptRoom
@@ -80,7 +81,7 @@ class CollectedTransaction:
 class Delivery:
     """One message, handed to the handler that is responsible for it."""
 
-    __slots__ = ("_lock", "_outgoing", "handed", "room", "transaction")
+    __slots__ = ("_lock", "_outgoing", "handed", "proof", "room", "transaction")
 
     def __init__(
         self, room: ReceiptRoom, handed: Pending | Redriven, transaction: Transaction
@@ -88,6 +89,7 @@ class Delivery:
         self.room = room  # Of the handler's node: another node's messages do not wait for it.
         self.handed = handed
         self.transaction = transaction
+        self.proof: Proof | None = None  # If somebody has asked for the signer.
         self._outgoing: list[Receipt] | None = []  # None when the handler has ended.
         self._lock = threading.Lock()
 
@@ -100,6 +102,20 @@ class Delivery:
     def message(self) -> Any:  # Of whatever type was registered for its tag.
         """The decoded message."""
         return self.handed.message
+
+    @property
+    def signer(self) -> Address | None:
+        """Whose signature over its state the message bears, 20 bytes; compare it with `sender`.
+
+        None if it is no `ProposeState` or `AcceptState`, no key fits its signature, or it names
+        another channel than its state's. A handler on the node's thread that asks this of each
+        message is faster than one that calls `zmqp2p.state.recover_signer`: while messages wait,
+        their signatures are examined on several cores.
+        """
+        if self.proof is None:
+            known = self.handed.proof if isinstance(self.handed, Pending) else None
+            self.proof = known or Proof(self.message)
+        return self.proof.signer
 
     @property
     def message_id(self) -> MessageId:

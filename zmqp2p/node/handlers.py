@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from zmqp2p.engine.dead_letters import Redriven
 from zmqp2p.engine.engine import Engine
 from zmqp2p.engine.pending import Pending
+from zmqp2p.engine.proofs import SIGNED, Proofs
 from zmqp2p.errors import Cancelled, DeliveryError, HandlerFailed, LocalError, RefuseMessage
 from zmqp2p.ids import Address, ChannelId, MessageId
 from zmqp2p.node.deliveries import (
@@ -49,12 +50,14 @@ class Handlers:
         What ``later`` is given stretches on the node's thread, after what was given before; whoever
         stretches the handler wakes that.
         """
+        self.help: Callable[[Proofs], None] | None = None  # Has signatures examined elsewhere.
         self._engine = engine
         self._store = store
         self._desk = desk
         self._later = later
         self._failed = failed
         self._subscriptions: dict[int, _Subscription] = {}
+        self._asking: set[int] = set()  # Subscriptions whose handlers want to know who has signed.
         self._running: Delivery | None = None  # On this thread.
         self._stretches: set[Stretch] = set()  # On other threads.
         self._long: set[Stretch] = set()  # Of those, which may go on after their current message.
@@ -76,6 +79,7 @@ class Handlers:
         """End a subscription; what its handler has in hand still ends."""
         self._engine.unsubscribe(key)
         self._subscriptions.pop(key, None)
+        self._asking.discard(key)
         self._stop_stretches()
 
     def deliver(self, handed: Handed) -> None:
@@ -84,6 +88,8 @@ class Handlers:
         if subscription.runner is not None:
             self._begin(handed, subscription.handler, subscription.runner)
             return
+        if self._asking:
+            self._look_ahead(handed)
         transaction = ImmediateTransaction(self._store)
         delivery = self._running = Delivery(self._desk.room, handed, transaction)
         error = run_handler(subscription.handler, delivery)
@@ -95,6 +101,9 @@ class Handlers:
             self._undo(delivery)
             self._fail(handed, error)
         self._running = None
+        asked = delivery.proof is not None
+        if (asked or self._asking) and isinstance(handed.message, SIGNED):
+            (self._asking.add if asked else self._asking.discard)(handed.subscription)
 
     def redrive(self, letter_id: MessageId, future: "Future[None]") -> None:
         """Hand a dead letter to its handler; end ``future`` when what that did is committed.
@@ -145,6 +154,14 @@ class Handlers:
             stretch.check()
         assert self._stretches.issuperset(self._stretch_of.values())
         assert self._stretches >= self._long
+
+    def _look_ahead(self, handed: Handed) -> None:
+        """Have the signatures of what follows examined by all who can, if its handler asks."""
+        if self.help is None or handed.subscription not in self._asking:
+            return
+        proofs = self._engine.read_ahead(handed) if isinstance(handed, Pending) else None
+        if proofs is not None:
+            self.help(proofs)
 
     def _begin(self, handed: Handed, handler: Handler, runner: Runner) -> None:
         """Hand a stretch of messages to a handler elsewhere."""

@@ -19,6 +19,7 @@ from zmqp2p.engine.bans import Bans
 from zmqp2p.engine.engine import Engine
 from zmqp2p.engine.me import Me, Told
 from zmqp2p.engine.output import Dial, EngineOutput, Watch
+from zmqp2p.engine.proofs import Proofs
 from zmqp2p.errors import Cancelled, EndpointError, InvalidValue, LocalError, P2PError
 from zmqp2p.events import CallbackFailed, ChannelProposed, Event
 from zmqp2p.identity import Identity
@@ -50,12 +51,13 @@ def utc_ms() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Time and chance as a loop sees them."""
+    """Time and chance as a loop sees them, and who works beside it."""
 
     rng: Random
     monotonic: Callable[[], float] = monotonic
     utc_ms: Callable[[], int] = utc_ms
     ran_s: Callable[[], float] = thread_time  # How long this thread has run, not waited.
+    help: Callable[[Proofs], None] | None = None  # Has signatures examined on other threads.
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ class Loop:
         self.funding = Funding(self.engine.channels)
         self.desk = ReceiptDesk(parts.limits, self.engine.is_guest, self._callback_failed)
         self.handlers = Handlers(self.engine, parts.store, self.desk, later, self._callback_failed)
+        self.handlers.help = surroundings.help
         self.engine.begin(now, now_ms)
         self.engine.guard(parts.admission, parts.barred)
         self.record = parts.record_of(self.engine.issue_ms())

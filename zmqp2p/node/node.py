@@ -23,6 +23,7 @@ from zmqp2p.ids import Address, ChannelId, MessageId
 from zmqp2p.node.chain_link import ChainLink
 from zmqp2p.node.deliveries import Handler, current_delivery
 from zmqp2p.node.funding import ChannelStatus, FundedChannel
+from zmqp2p.node.helpers import helpers_of
 from zmqp2p.node.loop import Call, Callback, Command, Loop, Parts, Surroundings, utc_ms
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.node.stretches import Runner
@@ -59,6 +60,7 @@ class Node:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._main, name="zmqp2p-node", daemon=True)
         self._chain: ChainLink | None = None
+        self._helpers = helpers_of(parts.limits.helpers_max)
         self._loop: Loop
 
     # --- Life -----------------------------------------------------------------------------------
@@ -69,7 +71,7 @@ class Node:
         memory = parts.store.open(parts.identity.address, utc_ms())
         try:
             rng = Random(os.urandom(32))  # noqa: S311  # Jitter and ids that only must differ.
-            around = Surroundings(rng)
+            around = Surroundings(rng, help=None if self._helpers is None else self._helpers.offer)
             self._loop = Loop(parts, memory, around, self._leave_quietly, self._submit)
             self._loop.desk.room.node_thread = self._thread
             if parts.chain is not None:
@@ -372,6 +374,8 @@ class Node:
             steps.callback(self._end_waiting)
             steps.callback(self._parts.store.close)
             steps.callback(self._parts.transport.close)
+            if self._helpers is not None:
+                steps.callback(self._helpers.close)
             if self._chain is not None:
                 steps.callback(self._chain.close, timeout_s=2.0)
 

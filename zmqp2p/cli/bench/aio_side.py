@@ -13,6 +13,7 @@ from zmqp2p.cli.bench.payloads import BenchMessage, Source, Tally
 from zmqp2p.cli.bench.script import BenchFailed, Load, Outcome, Plan
 from zmqp2p.identity import Identity
 from zmqp2p.ids import Address
+from zmqp2p.messages import ProposeState
 from zmqp2p.node.deliveries import Delivery
 
 T = TypeVar("T")
@@ -91,7 +92,9 @@ class Receiver(_OnLoop):
         raise BenchFailed(f"a receiver was told to send {load}")
 
     async def _take(self, delivery: Delivery) -> None:
-        self._tally.take(delivery.sender, delivery.message)
+        message = delivery.message
+        signer = delivery.signer if isinstance(message, ProposeState) else None
+        self._tally.take(delivery.sender, message, signer)
 
 
 class Sender(_OnLoop):

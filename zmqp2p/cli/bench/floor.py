@@ -20,6 +20,7 @@ import zmq
 from zmqp2p.cli.bench.figures import outcome_of
 from zmqp2p.cli.bench.payloads import BenchMessage, Source, Tally, bodies
 from zmqp2p.cli.bench.script import BenchFailed, Load, Outcome, Plan
+from zmqp2p.engine.proofs import signer_of
 from zmqp2p.identity import Identity
 from zmqp2p.messages import decode_message
 
@@ -150,7 +151,8 @@ class Receiver:
             return
         proposal: Any = decode_message(data[_NUMBER_BYTES:]).message
         # Whom CURVE has authenticated, an application would have looked up when the link came up.
-        self._tally.take(proposal.state.fixed.participants[0], proposal)
+        sender = proposal.state.fixed.participants[0]
+        self._tally.take(sender, proposal, signer_of(proposal))
 
 
 class Sender:

@@ -14,6 +14,7 @@ from zmqp2p.events import ChannelFunded, Event
 from zmqp2p.identity import Identity
 from zmqp2p.ids import ZERO_ADDRESS, Address
 from zmqp2p.limits import DEFAULT_LIMITS, Limits
+from zmqp2p.messages import ProposeState
 from zmqp2p.node.deliveries import Delivery
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.policy import approve_all
@@ -90,7 +91,9 @@ class Receiver(_Running):
         raise BenchFailed(f"a receiver was told to send {load}")
 
     def _take(self, delivery: Delivery) -> None:
-        self._tally.take(delivery.sender, delivery.message)
+        message = delivery.message
+        signer = delivery.signer if isinstance(message, ProposeState) else None
+        self._tally.take(delivery.sender, message, signer)
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, ChannelFunded):
