@@ -54,7 +54,7 @@ def test_what_proves_nothing_has_no_signer(message: object) -> None:
 
 
 def test_who_needs_the_first_examines_them_all() -> None:
-    """Two threads that do nothing else are at it at the same time (ADR-0025)."""
+    """Two threads that do nothing else are at it at the same time (ADR-0022)."""
     proofs = Proofs()
     first, second = proofs.add(propose(1)), proofs.add(propose(2, HIGH))
     assert first.signer == LOW.address
