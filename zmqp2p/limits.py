@@ -69,6 +69,11 @@ REISSUE_MIN_S = 30.0
 # Of `handlers_max`, for all peers that came by themselves: they may know what makes a handler take
 # long, and be as many as there are places. Contacts need few: each is served when one is free.
 HANDLERS_GUESTS_SHARE = 0.75
+# Of the connections that contacts leave, and of those of one source, for all peers that came by
+# themselves: identities are free, and would hold all of them. A contact that dials finds a place
+# among the rest, which those have of whom nothing is known yet; there the oldest makes room. Of 512
+# (an ordinary limit of descriptors) it lives while 128 others come, and of its source 96.
+CONNECTIONS_GUESTS_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +222,7 @@ class Limits:
     newcomers_burst: int = 1_000
     # Accepted connections: all, and of one source (an IP address, an IPv6 /64, all of ipc). 40 KB
     # and a descriptor each; they get half of the descriptors, the rest is for dials and the store.
+    # No more than `links_max`. Contacts' do not count for their source: they are wanted.
     connections_max: int = 20_000
     connections_max_per_source: int = 4_096  # A site behind one address; never more than half.
     # Those of which no message has come: a TCP connection that says nothing, a handshake under

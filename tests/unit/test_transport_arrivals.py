@@ -5,6 +5,8 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zmqp2p.engine.rate import source_of as network_of
 from zmqp2p.limits import MIB
@@ -69,12 +71,12 @@ def test_of_all_unproven_the_oldest_goes_so_that_a_flood_keeps_nobody_out() -> N
 def test_there_are_no_more_connections_than_half_of_the_descriptors() -> None:
     """The rest is for dials and the store: at the last one libzmq spins, and SQLite fails."""
     sut = arrivals(descriptors=8)
-    proven = [come(sut, str(number))[0] for number in range(4)]
-    for each in proven:
-        sut.prove(each)
+    known = [come(sut, str(number))[0] for number in range(4)]
+    for each in known:
+        assert sut.trust(each) is None
     newest, victim = come(sut, "late")
     assert victim is newest
-    sut.went(proven[0])
+    sut.went(known[0])
     sut.went(newest)
     assert come(sut, "in time")[1] is None
     assert len(sut) == 4
@@ -82,11 +84,163 @@ def test_there_are_no_more_connections_than_half_of_the_descriptors() -> None:
 
 def test_one_source_never_has_all_of_them() -> None:
     sut = arrivals(descriptors=16)
-    for _ in range(6):
-        sut.prove(come(sut, "mallory")[0])
-    newest, victim = come(sut, "mallory")
-    assert victim is newest
+    first = [come(sut, "mallory")[0] for _ in range(6)]
+    assert come(sut, "mallory")[1] is first[0]
     assert come(sut, "alice")[1] is None
+    assert sut.told() == [TurnedAway("mallory", "too many of one source", 1)]
+
+
+# --- Guests and contacts ----------------------------------------------------------------------
+
+
+def fill(sut: Arrivals, source: str) -> list[Arrival]:
+    """Let guests of ``source`` have every place that they may have, and return them."""
+    guests: list[Arrival] = []
+    while True:
+        guest, victim = come(sut, source)
+        assert victim is None
+        if not sut.prove(guest):
+            sut.leave(guest)  # It is told so, and ends.
+            sut.went(guest)
+            return guests
+        guests.append(guest)
+
+
+@pytest.mark.parametrize("home", ["mallory 0", "mallory 1", "alice"])
+def test_guests_never_have_all_places_and_a_contact_finds_one(home: str) -> None:
+    """Identities are free: they held all for good. Whatever address the contact shares."""
+    sut = arrivals(descriptors=1_024)
+    assert len(fill(sut, "mallory 0")) == 288  # Of one source: 3/4 of 384.
+    assert len(fill(sut, "mallory 1")) == 96  # Of all: 3/4 of 512.
+    contact, victim = come(sut, home)
+    assert victim is None
+    assert not sut.prove(contact)  # It is not known to be one before it has said HELLO.
+    assert sut.trust(contact) is not None  # One guest less for it: a quarter of the rest is free.
+    sut.check()
+    assert not contact.leaving
+    assert sut.holds(contact)
+
+
+def test_a_flood_beside_the_guests_does_not_drive_a_contact_out() -> None:
+    """At half a second's way from here, it needs 2 s from its connection to its HELLO."""
+    sut = arrivals(descriptors=1_024)
+    for source in ("mallory 0", "mallory 1"):
+        fill(sut, source)
+    contact, _ = come(sut, "alice")
+    for number in range(10_000):
+        victim = come(sut, f"mallory {number % 100}")[1]
+        if victim is not None:
+            sut.went(victim)
+    assert not contact.leaving
+
+
+def test_who_has_spoken_goes_after_those_who_have_not() -> None:
+    """Whose it is will be known in this turn; the time that it took is no reason to end it."""
+    sut = arrivals(connections_max=8)
+    fill(sut, "mallory 0")
+    fill(sut, "mallory 1")
+    contact, _ = come(sut, "alice")
+    silent, _ = come(sut, "bob")
+    assert not sut.prove(contact)
+    assert come(sut, "carol")[1] is silent
+    assert not contact.leaving
+
+
+def test_however_many_contacts_there_are_the_next_one_finds_a_place() -> None:
+    sut = arrivals(descriptors=1_024)
+    guests = fill(sut, "mallory 0") + fill(sut, "mallory 1")
+    for number in range(512):
+        contact, victim = come(sut, "a site of many")
+        assert victim is None, number
+        sut.prove(contact)
+        given_up = sut.trust(contact)
+        sut.check()
+        if given_up is not None:
+            assert given_up is guests.pop()  # The newest: who is served stays.
+            assert given_up.leaving
+            sut.went(given_up)
+    assert guests == []
+    assert {each.why for each in sut.told()} == {"a contact needs the place"}
+
+
+def test_a_contact_takes_none_of_the_places_of_others_at_its_source() -> None:
+    sut = arrivals(descriptors=16)
+    for _ in range(7):
+        assert come(sut, "a site")[1] is None
+        sut.trust(list(sut._all)[-1])  # noqa: SLF001
+    assert come(sut, "a site")[1] is None
+
+
+def test_what_is_leaving_or_trusted_is_not_trusted_again() -> None:
+    sut = arrivals(descriptors=8)
+    leaving, _ = come(sut, "alice")
+    sut.leave(leaving)
+    assert sut.trust(leaving) is None
+    assert not leaving.trusted
+    contact, _ = come(sut, "alice")
+    for _ in range(2):
+        assert sut.trust(contact) is None
+        sut.check()
+    sut.leave(contact)
+    sut.went(contact)
+    sut.went(leaving)
+    sut.check()
+    assert len(sut) == 0
+
+
+def test_who_has_spoken_has_another_deadline() -> None:
+    """HEL-7: that of its link."""
+    sut = arrivals(connections_max=1, first_message_s=15.0)
+    heard, _ = come(sut, "alice", 0.0)
+    assert not sut.prove(heard)  # One place cannot be shared: it is a contact's.
+    assert not sut.prove(heard)
+    assert sut.overdue(100.0) == []
+
+
+def test_of_the_unproven_those_go_first_whose_source_has_most() -> None:
+    sut = arrivals(unproven_max=4, unproven_max_per_source=4)
+    alice, _ = come(sut, "alice")
+    first, _ = come(sut, "mallory")
+    come(sut, "mallory")
+    come(sut, "mallory")
+    assert come(sut, "carol")[1] is first
+    assert not alice.leaving
+
+
+@given(
+    places=st.integers(1, 12),
+    script=st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from(["come", "prove", "trust", "leave"])),
+        max_size=80,
+    ),
+)
+def test_while_contacts_leave_a_place_whoever_comes_next_has_one(
+    places: int, script: list[tuple[int, str]]
+) -> None:
+    """Whatever came before, from wherever: its own is never the connection that goes."""
+    sut = arrivals(connections_max=places)
+    live: list[Arrival] = []
+    for number, what in script:
+        gone: Arrival | None = None
+        if what == "come":
+            contacts = sum(each.trusted for each in live)
+            newest, gone = come(sut, f"source {number % 2}")
+            assert gone is not newest or contacts == places
+            live.append(newest)
+        elif live:
+            chosen = live[number % len(live)]
+            if what == "prove":
+                sut.prove(chosen)
+            elif what == "trust":
+                gone = sut.trust(chosen)
+            else:
+                sut.leave(chosen)
+                gone = chosen
+        if gone is not None:
+            assert what == "leave" or not gone.trusted
+            sut.went(gone)
+            live.remove(gone)
+        sut.check()
 
 
 def test_a_source_that_comes_too_fast_is_turned_away_before_a_handshake() -> None:

@@ -140,6 +140,9 @@ class Connections:
         """Remember how to reach a peer, and keep a link to it from now on."""
         address = contact.address
         self.book.strangers.discard(address)
+        if not self.peers.peer(address).wanted:
+            links = self.book.session(address).links
+            self.output.trusted += [link for link in links if not self.links[link].dialed]
         heir = self.door.lineage.restore(address)
         news = self.peers.learn(contact, wanted=True, now=self.clock.now)
         session = self.book.session(address)
@@ -357,6 +360,7 @@ class Connections:
             greeted_at=now,
             hello_within_s=hello_within_s,
             former=event.former,
+            crowded=event.crowded,
             controls=Bucket(self.limits.control_rate_frames, self.limits.control_burst_frames),
         )
         self.links[link.id] = link
@@ -597,6 +601,9 @@ class Connections:
                 self.output.events.append(PeerConnected(address, link.remote))
         if not again:
             self.dialing.give_up(self.peers.established(peer))
+            if peer.wanted and not link.dialed:
+                link.crowded = False
+                self.output.trusted.append(link.id)
         if len(session.links) > 1:
             at = now + self.limits.duplicate_grace_s
             self.agenda.schedule(Timer("duplicate", address), at)

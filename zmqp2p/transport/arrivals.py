@@ -3,12 +3,18 @@
 libzmq accepts whoever comes, and bounds nothing but the time of a handshake. So each accepted
 connection is counted here, from the monitor's event on, and those beyond a bound are to be shut
 down: most of them before the handshake has cost anything. No sockets here: verdicts only.
+
+Places are shared so that a contact, whom the application has added, always finds one, whoever else
+comes, from wherever. Nothing tells it from others before its HELLO. So what is known not to be a
+contact's, a guest's, has three quarters at most; the rest is for those of whom it is not known, and
+among them the oldest makes room for the next.
 """
 
 from collections import Counter
 from dataclasses import dataclass, field
 
 from zmqp2p.engine.rate import Rates
+from zmqp2p.limits import CONNECTIONS_GUESTS_SHARE
 from zmqp2p.transport.descriptors import Remote
 from zmqp2p.transport.options import FRAMES_MAX, SocketLimits
 from zmqp2p.wire.link import TurnedAway
@@ -29,6 +35,7 @@ class Arrival:
     source: str
     accepted_at: float  # Monotonic seconds.
     proven: bool = False  # A whole message came: the handshake is over, and ZAP let it in.
+    trusted: bool = False  # It is a contact's.
     leaving: bool = False  # It is, or will be, shut down: nothing that it still says counts.
     taken_bytes: int = 0  # Of the messages handed over, as they were on the wire.
     routing_id: bytes = b""  # Of the link that was given up.
@@ -40,21 +47,32 @@ class Arrival:
 class Arrivals:
     """All accepted connections of one transport; ``descriptors`` is how many a process may open.
 
-    Invariant: the counts are those of the connections in it; no more are unproven than may be.
+    Invariant: the counts are those of the connections in it; no more are unproven, or guests',
+    than may be.
     """
 
     bounds: SocketLimits
     descriptors: int
     _all: dict[Arrival, None] = field(default_factory=dict)
-    _unproven: dict[Arrival, None] = field(default_factory=dict)  # Oldest first.
-    _by_source: Counter[str] = field(default_factory=Counter)
+    # Those that may have to go for others, who has waited longest first: nothing has come of them,
+    # or they have a place only if they are contacts'.
+    _unproven: dict[Arrival, None] = field(default_factory=dict)
+    _guests: dict[Arrival, None] = field(default_factory=dict)  # Not trusted yet; oldest first.
+    _contacts: set[Arrival] = field(default_factory=set)
+    _by_source: Counter[str] = field(default_factory=Counter)  # Without those that are trusted.
     _unproven_by_source: Counter[str] = field(default_factory=Counter)
+    _guests_by_source: Counter[str] = field(default_factory=Counter)
     _turned_away: Counter[tuple[str, str]] = field(default_factory=Counter)  # By source and why.
     _rates: Rates = field(init=False)
 
     def __post_init__(self) -> None:
         each = (self.bounds.connects_per_s_per_source, float(self.bounds.connects_burst_per_source))
         self._rates = Rates(each, (float("inf"), float("inf")))
+
+    @property
+    def places(self) -> int:
+        """How many connections there may be."""
+        return min(self.bounds.connections_max, self.descriptors // 2)
 
     def __len__(self) -> int:
         return len(self._all)
@@ -94,11 +112,38 @@ class Arrivals:
         self.blame(arrival, now)
         return True
 
-    def prove(self, arrival: Arrival) -> None:
-        """A whole message has come over it."""
+    def prove(self, arrival: Arrival) -> bool:
+        """A whole message has come over it; return whether it may stay if it is a guest's.
+
+        If not, and it is not trusted soon, it may have to go for another one.
+        """
         if not arrival.proven:
             arrival.proven = True
-            self._forget_unproven(arrival)
+            self._forget_place(arrival)
+            if self._has_place_for_guest(arrival.source):
+                self._guests[arrival] = None
+                self._guests_by_source[arrival.source] += 1
+            else:  # The last to go: whose it is will be known when its message is read.
+                self._unproven[arrival] = None
+                self._unproven_by_source[arrival.source] += 1
+        return arrival not in self._unproven
+
+    def trust(self, arrival: Arrival) -> Arrival | None:
+        """It is a contact's, and goes for nobody; return whom that leaves no room for, if any.
+
+        That is the newest guest's: those that are served are not to be driven out by newcomers.
+        """
+        if arrival.leaving or arrival.trusted:
+            return None
+        self._forget_place(arrival)
+        arrival.trusted = True
+        self._contacts.add(arrival)
+        _less(self._by_source, arrival.source)
+        if len(self._guests) <= self._guests_max:
+            return None
+        newest = next(reversed(self._guests))
+        self.turn_away(newest, "a contact needs the place")
+        return newest
 
     def turn_away(self, arrival: Arrival, why: str) -> None:
         """It is to be shut down, and that is to be told."""
@@ -109,20 +154,23 @@ class Arrivals:
         self._turned_away[key] += 1
 
     def leave(self, arrival: Arrival) -> None:
-        """It is to be shut down: it is no longer one that waits to be proven."""
+        """It is to be shut down: it has no place any more."""
         arrival.leaving = True
-        self._forget_unproven(arrival)
+        self._forget_place(arrival)
 
     def went(self, arrival: Arrival) -> None:
         """It has ended."""
         del self._all[arrival]
-        self._forget_unproven(arrival)
-        _less(self._by_source, arrival.source)
+        self._forget_place(arrival)
+        if not arrival.trusted:
+            _less(self._by_source, arrival.source)
 
     def overdue(self, now: float) -> list[Arrival]:
         """Return those that had their time to send a first message; they are to be shut down."""
         late: list[Arrival] = []
         for arrival in self._unproven:
+            if arrival.proven:
+                continue  # Its link has a deadline (HEL-7).
             if now < arrival.accepted_at + self.bounds.first_message_s:
                 break
             late.append(arrival)
@@ -153,38 +201,66 @@ class Arrivals:
 
     def check(self) -> None:
         """Assert the invariant."""
-        assert self._by_source == Counter(arrival.source for arrival in self._all)
+        untrusted = [each for each in self._all if not each.trusted]
+        assert self._by_source == Counter(each.source for each in untrusted)
         assert self._unproven_by_source == Counter(each.source for each in self._unproven)
-        assert all(not each.proven and not each.leaving for each in self._unproven)
+        assert self._guests_by_source == Counter(each.source for each in self._guests)
+        placed = [*self._unproven, *self._guests, *self._contacts]
+        assert set(placed) == {each for each in self._all if not each.leaving}
+        assert len(set(placed)) == len(placed)
+        assert all(each.trusted for each in self._contacts)
         assert len(self._unproven) <= self.bounds.unproven_max
+        assert len(self._guests) <= self._guests_max
+        for guests in self._guests_by_source.values():
+            assert guests <= int(CONNECTIONS_GUESTS_SHARE * self._places_per_source)
+
+    @property
+    def _guests_max(self) -> int:
+        return int(CONNECTIONS_GUESTS_SHARE * (self.places - len(self._contacts)))
+
+    @property
+    def _places_per_source(self) -> int:
+        return min(self.bounds.connections_max_per_source, max(int(_SHARE * self.places), 1))
+
+    def _has_place_for_guest(self, source: str) -> bool:
+        of_source = self._guests_by_source[source]
+        most_of_source = int(CONNECTIONS_GUESTS_SHARE * self._places_per_source)
+        return of_source < most_of_source and len(self._guests) < self._guests_max
 
     def _beyond(self, arrival: Arrival, now: float) -> tuple[str, Arrival | None]:
         """Return what bound a new arrival exceeds, and who goes for it."""
         bounds, source = self.bounds, arrival.source
-        most = min(bounds.connections_max, self.descriptors // 2)
         if not self._rates.allows(source, now):
             return "too fast from one source", arrival
-        if self._by_source[source] > min(
-            bounds.connections_max_per_source, max(int(_SHARE * most), 1)
-        ):
-            return "too many of one source", arrival
-        # The oldest goes, not the newest: or those that say nothing would keep everybody out.
+        # The oldest goes, not the newest: or those that say nothing would keep everybody out. It
+        # is the newest where no other is unproven: contacts have all places, or others leave.
+        if self._by_source[source] > self._places_per_source:
+            return "too many of one source", self._oldest_of(source)
         if self._unproven_by_source[source] > bounds.unproven_max_per_source:
             return "too many unproven of one source", self._oldest_of(source)
-        oldest = next(iter(self._unproven))  # It may be this one.
         if len(self._unproven) > bounds.unproven_max:
-            return "too many unproven", oldest
-        if len(self._all) > most:
-            return "too many", oldest
+            return "too many unproven", self._oldest_of_greediest()
+        if len(self._all) > self.places:
+            return "too many", self._oldest_of_greediest()
         return "", None
 
     def _oldest_of(self, source: str) -> Arrival:
         return next(each for each in self._unproven if each.source == source)
 
-    def _forget_unproven(self, arrival: Arrival) -> None:
+    def _oldest_of_greediest(self) -> Arrival:
+        """Return the oldest of the sources with most: it costs an enemy sources, not speed."""
+        counts = self._unproven_by_source
+        most = max(counts.values())
+        return next(each for each in self._unproven if counts[each.source] == most)
+
+    def _forget_place(self, arrival: Arrival) -> None:
+        self._contacts.discard(arrival)
         if arrival in self._unproven:
             del self._unproven[arrival]
             _less(self._unproven_by_source, arrival.source)
+        if arrival in self._guests:
+            del self._guests[arrival]
+            _less(self._guests_by_source, arrival.source)
 
 
 def _less(counter: Counter[str], source: str) -> None:

@@ -13,10 +13,12 @@ from zmqp2p.transport.options import SocketLimits
 
 
 class Clog:
-    """Tells when one ROUTER is to be closed and opened again."""
+    """Tells when one ROUTER is to be closed and opened again; there are so many ``places``."""
 
-    def __init__(self, bounds: SocketLimits, now: float) -> None:
+    def __init__(self, bounds: SocketLimits, places: int, now: float) -> None:
         self._bounds = bounds
+        # What does not end has a place: half of those that guests leave are too many.
+        self._stuck_max = min(bounds.stuck_connections_max, max(places // 8, 1))
         self._unheard = 0  # Handshakes less connections of which a message was read.
         self._not_before = now + bounds.listener_renewal_min_s
 
@@ -37,4 +39,4 @@ class Clog:
             each.shut_at is not None and now >= each.shut_at + bounds.stuck_s for each in arrivals
         )
         gone = self._unheard - sum(not each.proven for each in arrivals)
-        return stuck >= bounds.stuck_connections_max or gone >= bounds.unread_connections_max
+        return stuck >= self._stuck_max or gone >= bounds.unread_connections_max

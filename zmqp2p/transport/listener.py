@@ -70,6 +70,10 @@ class AcceptedLink:
         """Queue one message to the peer."""
         return self._listener.send(self.routing_id, frames)
 
+    def trust(self) -> None:
+        """It is a contact's."""
+        self._listener.trust(self)
+
     def close(self) -> None:
         """Forget the link, and end its connection when what was sent last has had time to leave."""
         self._listener.forget(self)
@@ -112,7 +116,7 @@ class Listener:
         self._looked_at: list[tuple[Arrival, int]] = []  # And what had been read of them.
         self._looking = False  # There is a time for the next look at the connections.
         self._closed = False
-        self._clog = Clog(shared.bounds, time.monotonic())
+        self._clog = Clog(shared.bounds, shared.arrivals.places, time.monotonic())
         self._turnstile = Turnstile()
         self.clogged = False  # It is to be closed and opened again.
         self._count_at = 0.0  # When it is asked next whether it is.
@@ -150,6 +154,14 @@ class Listener:
             self._shared.arrivals.leave(arrival)
             at = time.monotonic() + self._shared.bounds.linger_s
             self._shared.reactor.call_at(at, lambda: self._shut_down(arrival))
+
+    def trust(self, link: AcceptedLink) -> None:
+        """Let ``link``, a contact's, go for nobody; another one may have to go for it."""
+        if link.arrival is None or not self._shared.arrivals.holds(link.arrival):
+            return
+        victim = self._shared.arrivals.trust(link.arrival)
+        if victim is not None:
+            self._shut_down(victim)
 
     def end(self, why: str) -> None:
         """Close, and tell that the links have ended."""
@@ -285,12 +297,11 @@ class Listener:
         self._shared.links.add(link)
         key = CurveKey(bytes.fromhex(link.user_id)) if link.user_id else None
         former = self._shared.former
-        up = LinkUp(link.link_id, key, first.remote, dialed=False, former=former)
+        crowded = link.arrival is not None and not self._shared.arrivals.prove(link.arrival)
+        up = LinkUp(link.link_id, key, first.remote, dialed=False, former=former, crowded=crowded)
         self._shared.links.events.append(up)
         if link.arrival is None:
             self._end(link)  # Its end was told before its first message was read.
-        else:
-            self._shared.arrivals.prove(link.arrival)
         return link
 
     def _serve_monitor(self) -> bool:

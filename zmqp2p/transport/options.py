@@ -71,7 +71,10 @@ def socket_limits(of: limits.Limits) -> SocketLimits:
     """Return the bounds of sockets with those that ``of`` has too as it says."""
     names = {field.name for field in fields(SocketLimits)}
     both = names & {field.name for field in fields(limits.Limits)}
-    return SocketLimits(**{name: getattr(of, name) for name in both})
+    said = {name: getattr(of, name) for name in both}
+    # The engine refuses any link beyond its own bound: then a contact would find no place either.
+    said["connections_max"] = min(of.connections_max, of.links_max)
+    return SocketLimits(**said)
 
 
 @dataclass(frozen=True, slots=True)

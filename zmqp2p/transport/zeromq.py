@@ -27,7 +27,7 @@ from zmqp2p.transport.endpoints import (
     parse_listen,
 )
 from zmqp2p.transport.links import Links, Shared, check_frames
-from zmqp2p.transport.listener import Listener
+from zmqp2p.transport.listener import AcceptedLink, Listener
 from zmqp2p.transport.options import (
     CurvePair,
     SocketLimits,
@@ -189,6 +189,13 @@ class ZmqTransport:
             return True
         self._links.drop(held, failure.reason, failure.detail)
         return False
+
+    def trust(self, link: LinkId) -> None:
+        """Keep the connection of ``link``; see `zmqp2p.transport.base.Transport.trust`."""
+        self._check_usable()
+        held = self._links.get(link)
+        if isinstance(held, AcceptedLink):
+            held.trust()
 
     def close_link(self, link: LinkId) -> None:
         """Close and forget ``link`` at once; no event follows. Unknown links are no error.
