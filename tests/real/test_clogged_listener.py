@@ -6,6 +6,7 @@ does not even notice that it has ended.
 
 import errno
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from zmqp2p.errors import EndpointError
 from zmqp2p.ids import LinkId
 from zmqp2p.transport import SocketLimits, ZmqTransport
 from zmqp2p.transport.listener import Listener
-from zmqp2p.wire.link import DownReason, LinkEvent, LinkUp
+from zmqp2p.wire.link import DownReason, LinkEvent, LinkUp, TurnedAway
 
 QUEUE = 4
 STUCK = 3
@@ -100,19 +101,24 @@ class Squatters:
     def squat(self, pair: Pair, count: int) -> None:
         """Make so many more connections to Bob, and let each say a lot."""
         for _ in range(count):
-            socket = self._context.socket(zmq.DEALER)
-            self._sockets.append(socket)
-            socket.linger = 0
-            socket.reconnect_ivl = -1
-            socket.routing_id = b"the same"
-            socket.curve_serverkey = z85.encode(pair.bob.key)
-            socket.curve_publickey, socket.curve_secretkey = self._public, self._secret
-            with socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as watch:
-                socket.connect(pair.endpoint)
-                run(pair.bob, until=partial(watch.poll, 0))
-                socket.disable_monitor()
+            socket = self.connect(pair, zmq.EVENT_HANDSHAKE_SUCCEEDED)
             for _ in range(4 * QUEUE):
                 socket.send(b"x", zmq.NOBLOCK)
+
+    def connect(self, pair: Pair, until: int) -> zmq.Socket[bytes]:
+        """Connect to Bob, and wait for an event of the handshake."""
+        socket = self._context.socket(zmq.DEALER)
+        self._sockets.append(socket)
+        socket.linger = 0
+        socket.reconnect_ivl = -1
+        socket.routing_id = b"the same"
+        socket.curve_serverkey = z85.encode(pair.bob.key)
+        socket.curve_publickey, socket.curve_secretkey = self._public, self._secret
+        with socket.get_monitor_socket(until) as watch:
+            socket.connect(pair.endpoint)
+            run(pair.bob, until=partial(watch.poll, 0))
+            socket.disable_monitor()
+        return socket
 
     def close(self) -> None:
         for socket in self._sockets:
@@ -153,6 +159,20 @@ def test_connections_that_come_and_go_and_say_nothing_clog_it_too(
     squatters.close()
     pair.run(partial(has_ended, pair.bob, pair.at_bob))
     greeted(pair.alice, pair.bob, pair.endpoint)
+
+
+def test_a_source_alone_does_not_bring_it_about(tcp: Network, squatters: Squatters) -> None:
+    """Its handshakes are refused before they can leave anything behind."""
+    bounds = replace(PATIENT, connects_burst_per_source=2, connects_per_s_per_source=1e6)
+    pair = pair_of(tcp, replace(bounds, mute_per_s_per_source=1e-6))
+    squatters.squat(pair, 1)  # Whose id it is.
+    pair.run(lambda: len(pair.bob.ups) > 1)  # It is heard, and does not count.
+    squatters.squat(pair, 2)
+    squatters.connect(pair, zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+    pair.alice.transport.send(pair.at_alice, [b"undisturbed"])
+    pair.run(lambda: (b"undisturbed",) in pair.bob.received(pair.at_bob))
+    told = TurnedAway("127.0.0.1", "says nothing after its handshakes", 1)
+    pair.run(lambda: told in pair.bob.events)
 
 
 def test_connections_that_come_and_are_heard_and_go_do_not(tcp: Network) -> None:

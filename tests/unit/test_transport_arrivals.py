@@ -3,12 +3,15 @@
 import os
 import socket
 from collections.abc import Iterator
+from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zmqp2p.engine.rate import Rates
 from zmqp2p.engine.rate import source_of as network_of
+from zmqp2p.ids import CurveKey
 from zmqp2p.limits import MIB
 from zmqp2p.transport.arrivals import Arrival, Arrivals
 from zmqp2p.transport.descriptors import (
@@ -184,8 +187,11 @@ def test_what_is_leaving_or_trusted_is_not_trusted_again() -> None:
     sut.leave(contact)
     sut.went(contact)
     sut.went(leaving)
-    sut.check()
     assert len(sut) == 0
+    over, _ = come(sut, "alice")
+    sut.went(over)
+    assert sut.trust(over) is None  # Its last messages are read later.
+    sut.check()
 
 
 def test_who_has_spoken_has_another_deadline() -> None:
@@ -288,6 +294,43 @@ def test_who_says_nothing_in_time_is_shut_down() -> None:
     assert not sut.holds(mute)
     sut.check()
     assert sut.told() == [TurnedAway("mallory", "no message in time", 1)]
+
+
+def test_who_shakes_hands_and_says_nothing_may_do_so_rarely() -> None:
+    """Each may be one that libzmq never lets go of, and many of them cost all their links."""
+    bounds = {"connects_burst_per_source": 3, "mute_per_s_per_source": 0.5}
+    sut = Arrivals(SocketLimits(connects_per_s_per_source=FAST, **bounds), 1_000)  # type: ignore[arg-type]
+    heard, _ = come(sut, "2001:db8::/64", 100.0)
+    assert [sut.may_greet(None, f"2001:db8::{n}", 100.0) for n in range(5)] == [True] * 3 + [
+        False
+    ] * 2
+    assert sut.may_greet(None, "192.0.2.1", 100.0)
+    assert TurnedAway("2001:db8::/64", "says nothing after its handshakes", 2) in sut.told()
+    sut.prove(heard)
+    sut.prove(heard)  # It has said something, but only once of one.
+    assert [sut.may_greet(None, "2001:db8::1", 100.0) for _ in range(2)] == [True, False]
+    assert [sut.may_greet(None, "2001:db8::1", 102.0) for _ in range(2)] == [True, False]
+
+
+def test_a_contact_may_greet_whatever_others_do_at_its_address() -> None:
+    sut = arrivals(connects_burst_per_source=1, mute_per_s_per_source=1e-9)
+    key, other = CurveKey(b"c" * 32), CurveKey(b"o" * 32)
+    contact, _ = come(sut, "192.0.2.1")
+    sut.trust(contact, key)
+    assert sut.may_greet(other, "192.0.2.1", 0.0)
+    assert not sut.may_greet(other, "192.0.2.1", 0.0)
+    assert sut.may_greet(key, "192.0.2.1", 0.0)
+    assert not sut.may_greet(None, "192.0.2.1", 0.0)
+
+
+def test_of_so_many_keys_of_contacts_it_is_remembered_that_they_are() -> None:
+    sut = arrivals(mute_per_s_per_source=1e-9)
+    keys = [CurveKey(number.to_bytes(32)) for number in range(4_097)]
+    for key in [keys[0], keys[1], keys[0], *keys[2:]]:
+        sut.trust(come(sut, "a site")[0], key) if key is keys[0] else sut._remember(key)  # noqa: SLF001
+    sut.check()
+    sut._mute = Rates((1e-9, 0), (inf, inf))  # noqa: SLF001
+    assert [sut.may_greet(key, "a site", 0.0) for key in keys[:3]] == [True, False, True]
 
 
 def test_a_message_without_end_is_noticed() -> None:

@@ -10,10 +10,12 @@ contact's, a guest's, has three quarters at most; the rest is for those of whom 
 among them the oldest makes room for the next.
 """
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
+from math import inf
 
-from zmqp2p.engine.rate import Rates
+from zmqp2p.engine.rate import Rates, source_of
+from zmqp2p.ids import CurveKey
 from zmqp2p.limits import CONNECTIONS_GUESTS_SHARE
 from zmqp2p.transport.descriptors import Remote
 from zmqp2p.transport.options import FRAMES_MAX, SocketLimits
@@ -23,6 +25,7 @@ _SHARE = 0.75  # Of all connections that one source may have, where descriptors 
 _TOLD_MAX = 64  # Sources told of at a time; what else there is goes under `_OTHERS`.
 _OTHERS = "others"
 _DROPPED_MAX = 64  # More than a batch of acks and PINGs; at line rate they take 2 ms.
+_KEYS_MAX = 4_096  # Of contacts, remembered: the one that was trusted least recently goes first.
 _BLAME = 9.0  # Connections, besides the one. Who is to blame for each has a hundredth of a core.
 
 
@@ -63,11 +66,15 @@ class Arrivals:
     _unproven_by_source: Counter[str] = field(default_factory=Counter)
     _guests_by_source: Counter[str] = field(default_factory=Counter)
     _turned_away: Counter[tuple[str, str]] = field(default_factory=Counter)  # By source and why.
+    _contact_keys: OrderedDict[CurveKey, None] = field(default_factory=OrderedDict)
     _rates: Rates = field(init=False)
+    _mute: Rates = field(init=False)  # Handshakes after which nothing was said, so far or ever.
 
     def __post_init__(self) -> None:
         each = (self.bounds.connects_per_s_per_source, float(self.bounds.connects_burst_per_source))
-        self._rates = Rates(each, (float("inf"), float("inf")))
+        self._rates = Rates(each, (inf, inf))
+        each = (self.bounds.mute_per_s_per_source, each[1])
+        self._mute = Rates(each, (inf, inf))
 
     @property
     def places(self) -> int:
@@ -93,6 +100,19 @@ class Arrivals:
             self.turn_away(victim, why)
         return victim
 
+    def may_greet(self, key: CurveKey | None, address: str, now: float) -> bool:
+        """Whether a handshake of ``key`` at ``address`` may succeed; it counts until it is heard.
+
+        Each of them may be one that libzmq never lets go of (transport/clog.py). So a source may
+        not make many after which nothing is said; a contact that was here before is not held up
+        by others at its address.
+        """
+        source = source_of(address)
+        if self._mute.allows(source, now) or key in self._contact_keys:
+            return True
+        self._tell(source, "says nothing after its handshakes")
+        return False
+
     def is_too_fast(self, source: str, now: float) -> bool:
         """Whether one more connection of ``source`` would come too fast."""
         return self._rates.is_spent(source, now)
@@ -117,8 +137,9 @@ class Arrivals:
 
         If not, and it is not trusted soon, it may have to go for another one.
         """
-        if not arrival.proven:
+        if not (arrival.proven or arrival.trusted or arrival.leaving):
             arrival.proven = True
+            self._mute.give_back(arrival.source)
             self._forget_place(arrival)
             if self._has_place_for_guest(arrival.source):
                 self._guests[arrival] = None
@@ -128,16 +149,17 @@ class Arrivals:
                 self._unproven_by_source[arrival.source] += 1
         return arrival not in self._unproven
 
-    def trust(self, arrival: Arrival) -> Arrival | None:
+    def trust(self, arrival: Arrival, key: CurveKey | None = None) -> Arrival | None:
         """It is a contact's, and goes for nobody; return whom that leaves no room for, if any.
 
         That is the newest guest's: those that are served are not to be driven out by newcomers.
         """
-        if arrival.leaving or arrival.trusted:
+        if arrival not in self._all or arrival.leaving or arrival.trusted:
             return None
         self._forget_place(arrival)
         arrival.trusted = True
         self._contacts.add(arrival)
+        self._remember(key)
         _less(self._by_source, arrival.source)
         if len(self._guests) <= self._guests_max:
             return None
@@ -148,10 +170,7 @@ class Arrivals:
     def turn_away(self, arrival: Arrival, why: str) -> None:
         """It is to be shut down, and that is to be told."""
         self.leave(arrival)
-        key = (arrival.source, why)
-        if key not in self._turned_away and len(self._turned_away) >= _TOLD_MAX:
-            key = (_OTHERS, why)
-        self._turned_away[key] += 1
+        self._tell(arrival.source, why)
 
     def leave(self, arrival: Arrival) -> None:
         """It is to be shut down: it has no place any more."""
@@ -205,6 +224,8 @@ class Arrivals:
         assert self._by_source == Counter(each.source for each in untrusted)
         assert self._unproven_by_source == Counter(each.source for each in self._unproven)
         assert self._guests_by_source == Counter(each.source for each in self._guests)
+        assert len(self._contact_keys) <= _KEYS_MAX
+        self._mute.check()
         placed = [*self._unproven, *self._guests, *self._contacts]
         assert set(placed) == {each for each in self._all if not each.leaving}
         assert len(set(placed)) == len(placed)
@@ -213,6 +234,19 @@ class Arrivals:
         assert len(self._guests) <= self._guests_max
         for guests in self._guests_by_source.values():
             assert guests <= int(CONNECTIONS_GUESTS_SHARE * self._places_per_source)
+
+    def _tell(self, source: str, why: str) -> None:
+        key = (source, why)
+        if key not in self._turned_away and len(self._turned_away) >= _TOLD_MAX:
+            key = (_OTHERS, why)
+        self._turned_away[key] += 1
+
+    def _remember(self, key: CurveKey | None) -> None:
+        if key is not None:
+            self._contact_keys.pop(key, None)
+            self._contact_keys[key] = None
+            if len(self._contact_keys) > _KEYS_MAX:
+                self._contact_keys.popitem(last=False)
 
     @property
     def _guests_max(self) -> int:

@@ -4,6 +4,11 @@ Of two connections that announce one routing id, a ROUTER never reads the second
 stays; and once its queue is full, libzmq does not notice that it has ended either, so that its
 descriptor stays too. There is no word of it, and no way to end it from outside: only when the
 ROUTER is closed, all is free. (With ROUTER_HANDOVER it is the first connection that stays.)
+
+Measured: 3,000 handshakes with the id of another, said nothing and gone, left 15 KB each; with ids
+of their own, or none, nothing. But which of the two it was shows nowhere before a first message:
+the id is in the handshake, which libzmq keeps to itself. So each of them counts, and what a source
+may have of them is bounded (`Arrivals.may_greet`).
 """
 
 from collections.abc import Collection

@@ -66,6 +66,11 @@ class AcceptedLink:
         self.arrival = first.arrival
         self._listener = listener
 
+    @property
+    def curve_key(self) -> CurveKey | None:
+        """The peer's; None without CURVE."""
+        return CurveKey(bytes.fromhex(self.user_id)) if self.user_id else None
+
     def send(self, frames: Sequence[bytes]) -> SendFailure | None:
         """Queue one message to the peer."""
         return self._listener.send(self.routing_id, frames)
@@ -157,11 +162,10 @@ class Listener:
 
     def trust(self, link: AcceptedLink) -> None:
         """Let ``link``, a contact's, go for nobody; another one may have to go for it."""
-        if link.arrival is None or not self._shared.arrivals.holds(link.arrival):
-            return
-        victim = self._shared.arrivals.trust(link.arrival)
-        if victim is not None:
-            self._shut_down(victim)
+        if link.arrival is not None:
+            victim = self._shared.arrivals.trust(link.arrival, link.curve_key)
+            if victim is not None:
+                self._shut_down(victim)
 
     def end(self, why: str) -> None:
         """Close, and tell that the links have ended."""
@@ -295,10 +299,11 @@ class Listener:
         self._by_routing_id[link.routing_id] = link
         self._by_fd[link.fd] = link
         self._shared.links.add(link)
-        key = CurveKey(bytes.fromhex(link.user_id)) if link.user_id else None
         former = self._shared.former
         crowded = link.arrival is not None and not self._shared.arrivals.prove(link.arrival)
-        up = LinkUp(link.link_id, key, first.remote, dialed=False, former=former, crowded=crowded)
+        up = LinkUp(
+            link.link_id, link.curve_key, first.remote, dialed=False, former=former, crowded=crowded
+        )
         self._shared.links.events.append(up)
         if link.arrival is None:
             self._end(link)  # Its end was told before its first message was read.

@@ -57,6 +57,7 @@ class SocketLimits:
     unproven_max_per_source: int = limits.DEFAULT_LIMITS.unproven_max_per_source
     connects_per_s_per_source: float = limits.DEFAULT_LIMITS.connects_per_s_per_source
     connects_burst_per_source: int = limits.DEFAULT_LIMITS.connects_burst_per_source
+    mute_per_s_per_source: float = limits.DEFAULT_LIMITS.mute_per_s_per_source
     first_message_s: float = limits.DEFAULT_LIMITS.first_message_s
     stuck_connections_max: int = limits.DEFAULT_LIMITS.stuck_connections_max
     unread_connections_max: int = limits.DEFAULT_LIMITS.unread_connections_max
