@@ -26,6 +26,7 @@ from zmqp2p.engine.key_change import KeyChange
 from zmqp2p.engine.me import Me, Told
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import PATIENT_CODES, PeerManager
+from zmqp2p.engine.reach import Reach, reach_of
 from zmqp2p.engine.reception import Reception
 from zmqp2p.engine.redial import Failure
 from zmqp2p.engine.session_book import SessionBook
@@ -131,6 +132,8 @@ class Connections:
             if snapshot.contact:
                 contact = parse_contact(snapshot.contact)
                 self.peers.learn(contact, wanted=snapshot.dial, now=self.clock.now)
+            if self.door.lineage.was_handed_over(address):  # The application had added it.
+                self.peers.peer(address).came_from = Reach.MACHINE
             self.book.begin(address, snapshot)
             if not snapshot.contact:
                 self.book.strangers.add(address)
@@ -552,8 +555,9 @@ class Connections:
             self._forget(self.links[other])  # An earlier run's frames must not pass for this one's.
             self.output.closes.append(other)
         link.shown = record
-        if not link.dialed:  # Once in a turn, however often it was said.
-            self._answers[link.id] = address
+        if not link.dialed:
+            self._answers[link.id] = address  # Once in a turn, however often it was said.
+            self.peers.peer(address).came_from = reach_of(link.remote)
         self._established(link, session, newest)
         return session
 
