@@ -85,7 +85,7 @@ def dialed(sut: Sut, times: int) -> list[str]:
 
 
 def test_a_guest_is_not_dialed_where_he_could_not_go_himself() -> None:
-    """REC-9: he waits for an answer, and names whatever this node reaches as the place to bring it to."""
+    """REC-9: he waits for an answer, and names the place to bring it to, perhaps one nearby."""
     near = "tcp://127.0.0.1:6379", "tcp://169.254.169.254:80", "tcp://10.0.0.1:22"
     assert dialed_by_mail("8.8.8.8", *near) == []
     assert dialed_by_mail("8.8.8.8", *near, "tcp://8.8.4.4:1") == ["tcp://8.8.4.4:1"] * 4
