@@ -74,6 +74,9 @@ HANDLERS_GUESTS_SHARE = 0.75
 # among the rest, which those have of whom nothing is known yet; there the oldest makes room. Of 512
 # (an ordinary limit of descriptors) it lives while 128 others come, and of its source 96.
 CONNECTIONS_GUESTS_SHARE = 0.75
+# Of `peers_max`, for the same: with which a message was exchanged takes a place for good, or one
+# could be processed twice. The rest is for participants whom an approved channel names.
+PEERS_GUESTS_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

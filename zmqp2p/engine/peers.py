@@ -80,6 +80,7 @@ class PeerManager:
     rng: Random
     peers: dict[Address, Peer] = field(default_factory=dict)
     connected: int = 0  # How many are.
+    contacts: int = 0  # How many are wanted.
     _budgets: DialBudgets = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,7 +96,9 @@ class PeerManager:
 
         Returns the attempts to reach it, which are not needed any more.
         """
-        return list(self.peers.pop(address).dialing)
+        gone = self.peers.pop(address)
+        self.contacts -= gone.wanted
+        return list(gone.dialing)
 
     def learn(
         self, contact: Contact, *, wanted: bool, now: float, known_counts: bool = True
@@ -107,6 +110,7 @@ class PeerManager:
         """
         peer = self.peer(contact.address)
         news = wanted and not peer.wanted
+        self.contacts += news
         peer.wanted = peer.wanted or wanted
         if self._replaces(contact, peer.contact if known_counts else None):
             peer.contact = contact
@@ -120,6 +124,7 @@ class PeerManager:
         if peer is None or not peer.wanted:
             return False
         peer.wanted = False
+        self.contacts -= 1
         peer.came_from = Reach.MACHINE  # Where it is, the application has said.
         return True
 
@@ -267,6 +272,7 @@ class PeerManager:
     def check(self) -> None:
         """Assert the invariant."""
         assert self.connected == sum(peer.connected for peer in self.peers.values())
+        assert self.contacts == sum(peer.wanted for peer in self.peers.values())
         for peer in self.peers.values():
             under_way = bool(peer.dialing) or peer.asked or peer.greeting is not None
             assert not (peer.connected and under_way and not peer.moving)
