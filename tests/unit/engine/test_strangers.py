@@ -53,6 +53,16 @@ def test_guests_leave_places_to_participants_of_channels() -> None:
     assert [isinstance(frame, Bye) for _, frame in sut.meet(10, keys[3]).frames] == [True]
 
 
+def test_contacts_take_places_that_guests_would_have() -> None:
+    """HEL-6: there are so many in all."""
+    sut = Sut(MIDDLE, limits=Limits(peers_max=2))
+    sut.begin()
+    for number in (10, 11):
+        sut.engine.add_contact(record_of(SecretKey(number.to_bytes(32)), endpoints=()))
+    sut.settle()
+    assert [isinstance(frame, Bye) for _, frame in sut.meet(LINK, LOW).frames] == [True]
+
+
 def test_a_contact_that_is_handed_over_or_forgotten_is_counted_as_what_it_is() -> None:
     sut = Sut(MIDDLE, limits=Limits(peers_max=4))
     sut.begin()
