@@ -29,6 +29,7 @@ QUICK = SocketLimits(
     listener_renewal_min_s=0.0,
     stuck_s=0.1,
     stuck_connections_max=STUCK,
+    mute_per_s_per_source=1e6,  # The honest have the same address here.
 )
 
 PATIENT = SocketLimits(  # Who is never read, and does not fill its queue, ends.
@@ -163,8 +164,8 @@ def test_connections_that_come_and_go_and_say_nothing_clog_it_too(
 
 def test_a_source_alone_does_not_bring_it_about(tcp: Network, squatters: Squatters) -> None:
     """Its handshakes are refused before they can leave anything behind."""
-    bounds = replace(PATIENT, connects_burst_per_source=2, connects_per_s_per_source=1e6)
-    pair = pair_of(tcp, replace(bounds, mute_per_s_per_source=1e-6))
+    bounds = replace(PATIENT, mute_burst_per_source=2, mute_per_s_per_source=1e-6)
+    pair = pair_of(tcp, bounds)
     pair.bob.transport.trust(pair.at_bob)
     squatters.squat(pair, 1)  # Whose id it is.
     pair.run(lambda: len(pair.bob.ups) > 1)  # It is heard, and does not count.

@@ -298,22 +298,50 @@ def test_who_says_nothing_in_time_is_shut_down() -> None:
 
 def test_who_shakes_hands_and_says_nothing_may_do_so_rarely() -> None:
     """Each may be one that libzmq never lets go of, and many of them cost all their links."""
-    bounds = {"connects_burst_per_source": 3, "mute_per_s_per_source": 0.5}
+    bounds = {"mute_burst_per_source": 3, "mute_per_s_per_source": 0.5}
     sut = Arrivals(SocketLimits(connects_per_s_per_source=FAST, **bounds), 1_000)  # type: ignore[arg-type]
-    heard, _ = come(sut, "2001:db8::/64", 100.0)
     assert [sut.may_greet(None, f"2001:db8::{n}", 100.0) for n in range(5)] == [True] * 3 + [
         False
     ] * 2
     assert sut.may_greet(None, "192.0.2.1", 100.0)
     assert TurnedAway("2001:db8::/64", "says nothing after its handshakes", 2) in sut.told()
-    sut.prove(heard)
-    sut.prove(heard)  # It has said something, but only once of one.
+    sut.heard("2001:db8::7")
+    sut.heard("192.0.2.9")  # Nothing is known of it.
     assert [sut.may_greet(None, "2001:db8::1", 100.0) for _ in range(2)] == [True, False]
     assert [sut.may_greet(None, "2001:db8::1", 102.0) for _ in range(2)] == [True, False]
 
 
+def test_a_source_alone_has_not_so_many_that_never_end_that_all_links_are_cut() -> None:
+    """Each holds a descriptor until the socket is opened anew, with all that it has accepted."""
+    bounds = SocketLimits()
+    sut, now, stuck, asked = Arrivals(bounds, 20_000), 0.0, 0, 0
+    while now < 2_000.0:
+        now += 0.1
+        asked += 1
+        if sut.may_greet(None, "192.0.2.1", now):
+            arrival = Arrival(0, (), "192.0.2.1", now)
+            sut.came(arrival, now)
+        for late in sut.overdue(now):
+            late.shut_at = now
+        sut.stick(now)
+        stuck = sum(each.stuck for each in sut._all)  # noqa: SLF001
+        sut.check()
+    assert bounds.mute_burst_per_source < stuck < bounds.stuck_connections_max
+    assert sut.may_greet(None, "192.0.2.2", now)
+    ending, _ = come(sut, "192.0.2.2", now)
+    ending.shut_at = now
+    seen = []
+    for later_s in (bounds.stuck_s - 0.1, bounds.stuck_s):
+        sut.stick(now + later_s)
+        seen.append(ending.stuck)
+    assert seen == [False, True]
+    assert not sut.may_greet(None, "192.0.2.2", now + 20.0)
+    sut.stick(now + 20.0)  # It counts once.
+    assert sut.may_greet(None, "192.0.2.2", now + 40.0)
+
+
 def test_a_contact_may_greet_whatever_others_do_at_its_address() -> None:
-    sut = arrivals(connects_burst_per_source=1, mute_per_s_per_source=1e-9)
+    sut = arrivals(mute_burst_per_source=1, mute_per_s_per_source=1e-9)
     key, other = CurveKey(b"c" * 32), CurveKey(b"o" * 32)
     contact, _ = come(sut, "192.0.2.1")
     sut.trust(contact, key)

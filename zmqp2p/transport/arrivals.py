@@ -26,6 +26,7 @@ _TOLD_MAX = 64  # Sources told of at a time; what else there is goes under `_OTH
 _OTHERS = "others"
 _DROPPED_MAX = 64  # More than a batch of acks and PINGs; at line rate they take 2 ms.
 _KEYS_MAX = 4_096  # Of contacts, remembered: the one that was trusted least recently goes first.
+_STUCK = 60.0  # Handshakes that one that never ends counts for: it holds a descriptor for good.
 _BLAME = 9.0  # Connections, besides the one. Who is to blame for each has a hundredth of a core.
 
 
@@ -44,6 +45,7 @@ class Arrival:
     routing_id: bytes = b""  # Of the link that was given up.
     dropped: int = 0  # Messages that came when it was leaving.
     shut_at: float | None = None  # Since when libzmq ought to see that it has ended.
+    stuck: bool = False  # It has not, though it had time to.
 
 
 @dataclass(slots=True)
@@ -73,7 +75,7 @@ class Arrivals:
     def __post_init__(self) -> None:
         each = (self.bounds.connects_per_s_per_source, float(self.bounds.connects_burst_per_source))
         self._rates = Rates(each, (inf, inf))
-        each = (self.bounds.mute_per_s_per_source, each[1])
+        each = (self.bounds.mute_per_s_per_source, self.bounds.mute_burst_per_source)
         self._mute = Rates(each, (inf, inf))
 
     @property
@@ -113,6 +115,21 @@ class Arrivals:
         self._tell(source, "says nothing after its handshakes")
         return False
 
+    def heard(self, address: str) -> None:
+        """Something was said after a handshake at ``address``, be it that it has ended since."""
+        self._mute.give_back(source_of(address))
+
+    def stick(self, now: float) -> None:
+        """Have the sources of those that do not end make fewer handshakes, for long.
+
+        Else the next one from there may be one more.
+        """
+        for arrival in self._all:
+            overdue = arrival.shut_at is not None and now >= arrival.shut_at + self.bounds.stuck_s
+            if overdue and not arrival.stuck:
+                arrival.stuck = True
+                self._mute.charge(arrival.source, _STUCK, now)
+
     def is_too_fast(self, source: str, now: float) -> bool:
         """Whether one more connection of ``source`` would come too fast."""
         return self._rates.is_spent(source, now)
@@ -139,7 +156,6 @@ class Arrivals:
         """
         if not (arrival.proven or arrival.trusted or arrival.leaving):
             arrival.proven = True
-            self._mute.give_back(arrival.source)
             self._forget_place(arrival)
             if self._has_place_for_guest(arrival.source):
                 self._guests[arrival] = None

@@ -40,8 +40,6 @@ class Clog:
         bounds = self._bounds
         if now < self._not_before:
             return False
-        stuck = sum(
-            each.shut_at is not None and now >= each.shut_at + bounds.stuck_s for each in arrivals
-        )
+        stuck = sum(each.stuck for each in arrivals)
         gone = self._unheard - sum(not each.proven for each in arrivals)
         return stuck >= self._stuck_max or gone >= bounds.unread_connections_max

@@ -290,6 +290,7 @@ class Listener:
         first.arrival = self._arrivals.get(first.fd)
         if first.arrival is None or not first.arrival.proven:
             self._clog.heard()
+            self._shared.arrivals.heard(first.remote)
         if first.arrival is not None and first.arrival.leaving:
             return None
         earlier = self._by_fd.get(first.fd)
@@ -390,6 +391,7 @@ class Listener:
         self._shared.links.events.extend(arrivals.told())
         if now >= self._count_at:
             self._count_at = now + _CLOG_LOOK_S
+            arrivals.stick(now)
             self.clogged = self._clog.is_clogged(self._arrivals.values(), now)
         self._look_later()
 

@@ -58,6 +58,7 @@ class SocketLimits:
     connects_per_s_per_source: float = limits.DEFAULT_LIMITS.connects_per_s_per_source
     connects_burst_per_source: int = limits.DEFAULT_LIMITS.connects_burst_per_source
     mute_per_s_per_source: float = limits.DEFAULT_LIMITS.mute_per_s_per_source
+    mute_burst_per_source: int = limits.DEFAULT_LIMITS.mute_burst_per_source
     first_message_s: float = limits.DEFAULT_LIMITS.first_message_s
     stuck_connections_max: int = limits.DEFAULT_LIMITS.stuck_connections_max
     unread_connections_max: int = limits.DEFAULT_LIMITS.unread_connections_max
