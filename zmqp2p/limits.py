@@ -237,18 +237,18 @@ class Limits:
     # has a twelfth of that thread, and all others the rest.
     connects_per_s_per_source: float = 100.0
     connects_burst_per_source: int = 256  # The links of a site that comes back after an outage.
-    # Handshakes after which nothing is said (yet), not even HELLO. Whoever means it speaks a round
-    # trip later: with one of 0.2 s, 160 come in each second. Without it one source had the
-    # listening socket opened anew (see below) in 16 s, by 64 that do not end: until the first is
-    # known to be one, 16 s after it came, it can have 48 now, and each counts for 60 from then on.
-    mute_per_s_per_source: float = 1.0
-    mute_burst_per_source: int = 32
+    # Handshakes after which nothing is said (yet), not even HELLO, beyond as many at once as may be
+    # unproven: whoever means it speaks a round trip later. Without it one source had the listening
+    # socket opened anew (see below) each 16 s, by 64 that do not end, or each 46 s. Each that does
+    # not end counts for 120: now it can do that once an hour.
+    mute_per_s_per_source: float = 2.0
+    mute_burst_per_source: int = 128
     first_message_s: float = 15.0  # A slow handshake, and one more way.
     # What libzmq never lets go of while a listening socket lives (transport/clog.py): beyond it the
     # socket is opened anew, no more often than that. All its peers come back within 0.1 s.
     stuck_connections_max: int = 64  # They do not end: a descriptor and 0.1 to 0.5 MB each.
     # They ended, and nothing of them was read: 15 KB each, and what they sent. A source alone takes
-    # more than an hour for so many, of 400 sources each does its part of it in 10 s.
+    # half an hour for so many.
     unread_connections_max: int = 4_096
     listener_renewal_min_s: float = 10.0
     # Before HELLO: what was under way when a listener forgot a link. Of 200 connections with 64

@@ -311,33 +311,42 @@ def test_who_shakes_hands_and_says_nothing_may_do_so_rarely() -> None:
     assert [sut.may_greet(None, "2001:db8::1", 102.0) for _ in range(2)] == [True, False]
 
 
-def test_a_source_alone_has_not_so_many_that_never_end_that_all_links_are_cut() -> None:
-    """Each holds a descriptor until the socket is opened anew, with all that it has accepted."""
+def test_a_source_alone_does_not_have_all_links_cut_again_and_again() -> None:
+    """What never ends holds a descriptor until the socket is opened anew, with all its links."""
     bounds = SocketLimits()
-    sut, now, stuck, asked = Arrivals(bounds, 20_000), 0.0, 0, 0
-    while now < 2_000.0:
+    sut, now, renewals = Arrivals(bounds, 20_000), 0.0, 0
+    live: list[Arrival] = []
+    while now < 3_600.0:
         now += 0.1
-        asked += 1
         if sut.may_greet(None, "192.0.2.1", now):
             arrival = Arrival(0, (), "192.0.2.1", now)
+            live.append(arrival)
             sut.came(arrival, now)
         for late in sut.overdue(now):
             late.shut_at = now
         sut.stick(now)
-        stuck = sum(each.stuck for each in sut._all)  # noqa: SLF001
-        sut.check()
-    assert bounds.mute_burst_per_source < stuck < bounds.stuck_connections_max
+        if sum(each.stuck for each in live) >= bounds.stuck_connections_max:
+            renewals += 1
+            while live:
+                sut.went(live.pop())
+    sut.check()
+    assert renewals == 1
     assert sut.may_greet(None, "192.0.2.2", now)
-    ending, _ = come(sut, "192.0.2.2", now)
-    ending.shut_at = now
+
+
+def test_one_that_does_not_end_though_it_had_time_to_counts_once() -> None:
+    sut = arrivals(mute_burst_per_source=130, mute_per_s_per_source=1e-9, stuck_s=1.0)
+    ending, staying = (come(sut, "192.0.2.1")[0] for _ in range(2))
+    ending.shut_at = staying.shut_at = 100.0
+    sut.heard("192.0.2.1")  # Of none of them.
     seen = []
-    for later_s in (bounds.stuck_s - 0.1, bounds.stuck_s):
-        sut.stick(now + later_s)
-        seen.append(ending.stuck)
-    assert seen == [False, True]
-    assert not sut.may_greet(None, "192.0.2.2", now + 20.0)
-    sut.stick(now + 20.0)  # It counts once.
-    assert sut.may_greet(None, "192.0.2.2", now + 40.0)
+    for now in (100.9, 101.0, 102.0):
+        sut.stick(now)
+        seen.append(staying.stuck)
+        if now < 101.0:
+            sut.went(ending)
+    assert seen == [False, True, True]
+    assert [sut.may_greet(None, "192.0.2.1", 102.0) for _ in range(11)] == [True] * 10 + [False]
 
 
 def test_a_contact_may_greet_whatever_others_do_at_its_address() -> None:

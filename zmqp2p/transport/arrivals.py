@@ -26,7 +26,7 @@ _TOLD_MAX = 64  # Sources told of at a time; what else there is goes under `_OTH
 _OTHERS = "others"
 _DROPPED_MAX = 64  # More than a batch of acks and PINGs; at line rate they take 2 ms.
 _KEYS_MAX = 4_096  # Of contacts, remembered: the one that was trusted least recently goes first.
-_STUCK = 60.0  # Handshakes that one that never ends counts for: it holds a descriptor for good.
+_STUCK = 120.0  # Handshakes that one that never ends counts for: it holds a descriptor for good.
 _BLAME = 9.0  # Connections, besides the one. Who is to blame for each has a hundredth of a core.
 
 
