@@ -14,7 +14,7 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from tests.real.transport_harness import Network, Node, Pair, curve_pair, join, run
+from tests.real.transport_harness import Network, Node, Pair, curve_pair, dial, join, run
 from zmqp2p.errors import EndpointError
 from zmqp2p.ids import LinkId
 from zmqp2p.transport import SocketLimits, ZmqTransport
@@ -84,6 +84,11 @@ def first_of(link: LinkId, alice: Node, bob: Node) -> LinkEvent:
 def has_ended(node: Node, link: LinkId) -> bool:
     """Whether ``node`` was told so."""
     return any(down.link == link for down in node.downs)
+
+
+def heard(node: Node, count: int) -> bool:
+    """Whether ``node`` has received so many messages."""
+    return len(node.received()) == count
 
 
 def descriptors() -> int:
@@ -176,6 +181,19 @@ def test_a_source_alone_does_not_bring_it_about(tcp: Network, squatters: Squatte
     told = TurnedAway("127.0.0.1", "says nothing after its handshakes", 1)
     pair.run(lambda: told in pair.bob.events)
     greeted(pair.alice, pair.bob, pair.endpoint)  # A contact is let in all the same.
+
+
+def test_who_speaks_and_hangs_up_at_once_has_said_something(tcp: Network) -> None:
+    """Its end may be told before its message is read."""
+    alice = tcp.node()
+    bob = tcp.node(bounds=SocketLimits(mute_burst_per_source=2, mute_per_s_per_source=1e-6))
+    endpoint = bob.transport.listen(tcp.endpoint())
+    for count in range(1, 31):
+        link = dial(alice, bob, endpoint)
+        alice.transport.send(link, [b"x"])
+        alice.transport.close_link(link)
+        run(alice, bob, until=partial(heard, bob, count))
+    assert not [event for event in bob.events if isinstance(event, TurnedAway)]
 
 
 def test_connections_that_come_and_are_heard_and_go_do_not(tcp: Network) -> None:
