@@ -195,8 +195,9 @@ class Limits:
     # Deposits that the chain refused.
     deposit_retry_min_s: float = 0.25
     deposit_retry_max_s: float = 30.0
-    # On one link, frames that bring nothing new (RAT-1); a HELLO counts as 50. Each message sent to
-    # the peer permits two more. An idle peer sends two in a second.
+    # Frames that bring nothing new (RAT-1): of a peer, over all its links; DATA and BULK on each
+    # link. A HELLO counts as 50, what an idle peer says as 10, which is two in a second. Each
+    # message sent to the peer permits two more.
     control_rate_frames: float = 1_000.0  # 3 % of a core.
     control_burst_frames: float = 20_000.0  # After a loss a window of single messages comes again.
     # Conduct (engine/conduct.py): who breaks rules is banned, who stops breaking them forgiven.
@@ -208,6 +209,10 @@ class Limits:
     # Peers and channels.
     peers_max: int = 10_000
     links_max: int = 20_000
+    # The latest. Dials overlap for a round trip (four at most, from either side); a key rotation,
+    # or the return of a peer that had vanished, leaves some for a second or two. Each link is read
+    # in its turn, whosever it is: 50 of one peer had 50 times what it was due.
+    links_max_per_peer: int = 8
     # Came by themselves, exchanged nothing and went: how many of them are remembered, in memory
     # only. Identities are free, and nobody may take the places of others with them.
     passers_max: int = 1_024

@@ -45,7 +45,7 @@ from zmqp2p.limits import REASON_MAX_BYTES, Limits
 from zmqp2p.persistence import DropPeer, PeerSnapshot
 from zmqp2p.records import Contact, PeerRecord, parse_contact
 from zmqp2p.render import printable
-from zmqp2p.session.bucket import Bucket
+from zmqp2p.session.bucket import Bucket, control_bucket
 from zmqp2p.session.handshake import TABLE, Action, Link, LinkState
 from zmqp2p.session.resume import Hold
 from zmqp2p.session.session import Session
@@ -276,8 +276,8 @@ class Connections:
             sent = session.outbox.sent_most
             session.settle(self.clock.now)
             self.book.keep(session)
-            if session.active is not None:  # Each message is answered: received, and processed.
-                self.links[session.active].controls.earn(2 * (session.outbox.sent_most - sent))
+            # Each message is answered: received, and processed.
+            session.controls.earn(2 * (session.outbox.sent_most - sent))
             self.agenda.schedule(Timer("session", address), session.deadline)
         self.unsettled.clear()
 
@@ -364,7 +364,8 @@ class Connections:
             hello_within_s=hello_within_s,
             former=event.former,
             crowded=event.crowded,
-            controls=Bucket(self.limits.control_rate_frames, self.limits.control_burst_frames),
+            controls=control_bucket(self.limits),
+            repeats=control_bucket(self.limits),
         )
         self.links[link.id] = link
         if link.former and self.me.former is None:
@@ -444,7 +445,7 @@ class Connections:
             self.judge.blame(self.links[active], points, why)
 
     def _frame(self, link: Link, frame: Frame) -> Session | None:
-        self._count(link, _COSTS.get(type(frame), 1.0))
+        self._count(link.controls, _COSTS.get(type(frame), _IDLE_COST))
         if isinstance(frame, Ignored):
             return None
         match _action(link, frame):
@@ -464,9 +465,9 @@ class Connections:
                 raise PeerError("HEL-3", f"{type(frame).__name__} before HELLO")
         return None
 
-    def _count(self, link: Link, frames: float) -> None:
+    def _count(self, bucket: Bucket, frames: float) -> None:
         """Count frames that bring nothing new; nobody needs many (RAT-1)."""
-        if not link.controls.take(frames, self.clock.now):
+        if not bucket.take(frames, self.clock.now):
             raise PeerError("RAT-1", "more frames that bring nothing new than anybody needs")
 
     def _comes_too_early(self, link: Link, frame: Frame, size_bytes: int) -> bool:
@@ -503,11 +504,14 @@ class Connections:
         if isinstance(frame, Data | Bulk):
             link.moved_at = now
         timer, before = session.outbox.timer, session.inbox.received
+        said = session.heard if isinstance(frame, Ack) else 0
         session.receive(link.id, frame, now)  # type: ignore[arg-type]  # The table lets no other in.
         if isinstance(frame, Data | Bulk):
             self._watch_parts(session)
             if session.inbox.received == before:
-                self._count(link, 1.0)
+                self._count(link.repeats, 1.0)
+        elif isinstance(frame, Ack) and session.heard == said:
+            self._count(link.controls, _IDLE_COST - _COSTS[Ack])
         if not link.measured and timer.samples > link.samples_before:
             link.measured = True  # The limit of its silence is shorter now.
             self.watch.plan(link)
@@ -541,6 +545,9 @@ class Connections:
         address = record.address
         newest = self._reception.newest(frame, record)
         session = self.book.session(address)
+        if link.controls is not session.controls:  # From now on those of the peer, on all links.
+            link.controls = session.controls
+            self._count(link.controls, _COSTS[Hello])
         forgotten = session.forgotten_by(frame)
         hold = session.establish(link.id, frame, now)
         if hold is not None:
@@ -608,6 +615,8 @@ class Connections:
             if peer.wanted and not link.dialed:
                 link.crowded = False
                 self.output.trusted.append(link.id)
+        if len(session.links) > self.limits.links_max_per_peer:
+            self._end_oldest(session, link)
         if len(session.links) > 1:
             at = now + self.limits.duplicate_grace_s
             self.agenda.schedule(Timer("duplicate", address), at)
@@ -737,6 +746,16 @@ class Connections:
             at = self.clock.now + self.limits.parts_grace_s / 2
             self.agenda.schedule(Timer("parts", session.peer), at)
 
+    def _end_oldest(self, session: Session, newest: Link) -> None:
+        """Of more links than anybody needs, end the one not used for longest (DUP-2).
+
+        Each is read in its turn, as are those of other peers: a hundred would be a hundred turns.
+        """
+        accepted = [link for i in session.links if not (link := self.links[i]).dialed]
+        oldest = next((link for link in accepted if link is not newest), None)
+        if oldest is not None:  # Those dialed from here are few, and end by themselves.
+            self._close(oldest, ByeCode.DUPLICATE_LINK, "your newer links are used")
+
     def _end_duplicate(self, address: Address) -> None:
         """Both sides dialed: the higher address gives up the link it dialed (DUP-1)."""
         links = [self.links[i] for i in self.book.sessions[address].links]
@@ -761,8 +780,10 @@ class Connections:
         self.me.former = None
 
 
-# What frames count for RAT-1. DATA and BULK only if they bring nothing new.
-_COSTS: dict[type, float] = {Hello: 50.0, Data: 0.0, Bulk: 0.0}
+# What frames count for RAT-1. DATA and BULK only if they bring nothing new; an ACK that does not
+# counts as every other frame. A peer that has nothing to say sends two of those in a second.
+_COSTS: dict[type, float] = {Hello: 50.0, Data: 0.0, Bulk: 0.0, Ack: 1.0, Bye: 0.0}
+_IDLE_COST = 10.0
 _LOSS_CODES = (ByeCode.DATA_LOSS, ByeCode.STORE_ROLLED_BACK, ByeCode.DUPLICATE_INSTANCE)
 
 

@@ -1,5 +1,7 @@
 """A token bucket: a rate that may be exceeded for a while, by a burst, and not for longer."""
 
+from zmqp2p.limits import Limits
+
 
 class Bucket:
     """Holds up to ``burst`` tokens and gains ``rate_per_s`` of them a second; full at first.
@@ -44,3 +46,8 @@ class Bucket:
             self._tokens = min(self._tokens + gained, self._burst)
         if self._at is None or now > self._at:
             self._at = now
+
+
+def control_bucket(limits: Limits) -> Bucket:
+    """Return what frames that bring nothing new are counted in (RAT-1)."""
+    return Bucket(limits.control_rate_frames, limits.control_burst_frames)

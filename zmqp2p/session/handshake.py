@@ -90,8 +90,10 @@ class Link:
     moved_at: float = float("-inf")
     peer: Address | None = None  # Set when the HELLO was accepted.
     shown: PeerRecord | None = None  # That HELLO's record: said again, it need not be verified.
-    # For frames that bring nothing new (RAT-1); without a limit unless it is set.
+    # For frames that bring nothing new (RAT-1); without a limit unless it is set. From the HELLO on
+    # it is the session's, of all its links; `repeats`, for DATA and BULK, is the link's own.
     controls: Bucket = field(default_factory=lambda: Bucket(inf, inf))
+    repeats: Bucket = field(default_factory=lambda: Bucket(inf, inf))
     measured: bool = False  # A round trip was measured since it was established.
     samples_before: int = 0  # What the session had measured before.
 

@@ -79,6 +79,11 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._bodies)
 
+    @property
+    def received(self) -> Seq:
+        """Up to which message the peer has said that it received all."""
+        return self._received
+
     def append(self, body: bytes) -> Seq:
         """Take in one message and return its number."""
         seq = self.next

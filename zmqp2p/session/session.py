@@ -35,6 +35,7 @@ from zmqp2p.persistence import (
     PutRefusal,
     Write,
 )
+from zmqp2p.session.bucket import control_bucket
 from zmqp2p.session.inbox import Accepted, Inbox
 from zmqp2p.session.outbox import Outbox, Processed
 from zmqp2p.session.pace import PartsPace
@@ -85,6 +86,7 @@ class Session:
         self.active: LinkId | None = None
         self.held = memory.held  # Until a HELLO is accepted.
         self.queued = False  # Whether it stands in the engine's line of sessions to process.
+        self.controls = control_bucket(limits)  # Of all its links: what brings nothing new (RAT-1).
         self.resent = 0  # Messages sent again by the timer, for status and soak reports.
         self._output = output
         self._rng = rng
@@ -297,6 +299,12 @@ class Session:
     def deadline(self) -> float | None:
         """When `tick` has something to do, monotonic seconds."""
         return self.outbox.deadline
+
+    @property
+    def heard(self) -> int:
+        """How far the peer has said that it came; grows with all that is news (RAT-1)."""
+        outbox = self.outbox
+        return outbox.base + outbox.received + min(self._in_base, self.inbox.cursor + 1)
 
     # --- Processing -----------------------------------------------------------------------------
 

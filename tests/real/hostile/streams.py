@@ -25,6 +25,7 @@ def _within_window(
 ) -> None:
     """Send batches as fast as the node permits; who is refused lets it know that it heard."""
     permitted, acked = {peer: _first_window(peer) for peer in peers}, dict.fromkeys(peers, 0)
+    said = dict(acked)  # Once each: RAT-1 ends the link of whoever has nothing new to say.
     while attacker.goes_on():
         for peer in peers:
             for heard in peer.drain():
@@ -33,7 +34,8 @@ def _within_window(
                     permitted[peer] = heard.progress.received + heard.progress.window_messages
             left = permitted[peer] - peer.seq + 1
             if left <= 0:
-                peer.say(Ack(peer.progress(base=acked[peer] + 1)))
+                if said[peer] != acked[peer] and peer.say(Ack(peer.progress(base=acked[peer] + 1))):
+                    said[peer] = acked[peer]
                 continue
             batch = bodies[:left]
             data = peer.data(batch, base=acked[peer] + 1)

@@ -784,7 +784,7 @@ def test_a_pong_that_says_something_new_is_taken_in_after_many_that_do_not() -> 
 
 def test_a_pong_that_nobody_asked_for_counts_though_it_says_nothing_new() -> None:
     """RAT-1: who repeats the last one is not taken for an idle peer."""
-    sut = middle(Limits(control_rate_frames=1.0, control_burst_frames=60.0))
+    sut = middle(Limits(control_rate_frames=1.0, control_burst_frames=150.0))
     sut.meet(LINK, LOW)
     sut.until(sut.now + 0.02)
     closes: list[LinkId] = []

@@ -284,26 +284,26 @@ def test_bad_luck_at_line_rate_is_a_ban(mishap: Callable[[Sut, int], None]) -> N
 
 
 @pytest.mark.parametrize(
-    "frame",
+    ("frame", "most"),
     [
-        Ack(progress_of()),
-        Gap(progress_of()),
-        Ping(1),
-        Pong(1, progress_of()),
-        Who(),
-        Ignored(77),
-        data_of(1, note("known")),
-        data_of(9, note("beyond a gap")),
+        (Ack(progress_of()), 15),  # With the HELLO, which counts as 50.
+        (Gap(progress_of()), 15),
+        (Ping(1), 15),
+        (Pong(1, progress_of()), 15),
+        (Who(), 15),
+        (Ignored(77), 15),
+        (data_of(1, note("known")), 200),
+        (data_of(9, note("beyond a gap")), 200),
     ],
-    ids=lambda frame: type(frame).__name__,
+    ids=lambda value: type(value).__name__,
 )
-def test_so_many_frames_that_bring_nothing_new_and_no_more(frame: Frame) -> None:
+def test_so_many_frames_that_bring_nothing_new_and_no_more(frame: Frame, most: int) -> None:
     """RAT-1: a burst, and then a rate; beyond it the link ends, as for a violation."""
     sut = met(SMALL)
     sut.hear(LINK, data_of(1, note("known")))
-    sut.hear(LINK, *[frame] * 150)
+    sut.hear(LINK, *[frame] * most)
     assert codes_on(sut, LINK) == []
-    sut.hear(LINK, *[frame] * 100)
+    sut.hear(LINK, frame)
     assert codes_on(sut, LINK) == [ByeCode.PROTOCOL_ERROR]
     assert points(sut) == VIOLATION_POINTS
 
@@ -316,17 +316,107 @@ def test_each_message_sent_to_a_peer_permits_it_two_answers() -> None:
         sut.begin()
         for _ in range(50):
             sut.engine.send(LOW.address, note("x"))
-        sent += 50
         sut.settle()
-        sut.hear(LINK, *[Ack(progress_of(ack=0, received=sent))] * 100)
+        each = range(sent + 1, sent + 51)
+        sut.hear(LINK, *[Ack(progress_of(ack=sent, received=one)) for one in each])
+        sut.hear(LINK, *[Ack(progress_of(ack=one, received=sent + 50)) for one in each])
+        sent += 50
     assert codes_on(sut, LINK) == []
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [Ack(progress_of()), Ping(1), Who(), Ignored(77), data_of(1, note("known"))],
+    ids=lambda frame: type(frame).__name__,
+)
+def test_more_links_permit_no_more_frames(frame: Frame) -> None:
+    """RAT-1: or each would be as many again, and links cost a peer nothing."""
+    sut = met(SMALL)
+    sut.hear(LINK, data_of(1, note("known")))
+    sut.meet(2, LOW)
+    count = 11 if not isinstance(frame, Data) else 201  # Of DATA, each link has its own.
+    sut.hear(LINK, *[frame] * (count - 1))
+    assert codes_on(sut, LINK) == []
+    sut.hear(2, frame)
+    assert codes_on(sut, 2) == ([] if isinstance(frame, Data) else [ByeCode.PROTOCOL_ERROR])
+
+
+def test_who_comes_again_and_again_says_no_more_hellos_than_over_one_link() -> None:
+    """RAT-1: each HELLO is a signature to verify, and an answer."""
+    sut = met(SMALL)
+    sut.meet(2, LOW)
+    sut.meet(3, LOW)
+    sut.meet(4, LOW)
+    assert codes_on(sut, 4) == []
+    sut.meet(5, LOW)
+    assert codes_on(sut, 5) == [ByeCode.PROTOCOL_ERROR]
+
+
+def test_an_answer_that_is_news_counts_less() -> None:
+    """RAT-1: with what it may say for each message, an honest peer never comes near the end."""
+    sut = met(SMALL)
+    sut.begin()
+    for _ in range(100):
+        sut.engine.send(LOW.address, note("x"))
+    sut.settle()
+    for received in range(1, 101):
+        sut.hear(LINK, Ack(progress_of(ack=0, received=received)))
+    assert codes_on(sut, LINK) == []
+
+
+def test_an_ack_that_only_hears_of_refusals_is_news() -> None:
+    """REF-4 asks for it: one for each message that was refused."""
+    sut = met(SMALL)
+    for seq in range(1, 101):
+        sut.hear(LINK, data_of(seq, b"\xff"), Ack(progress_of(base=seq)))
+    assert codes_on(sut, LINK) == []
+
+
+def test_what_a_base_claims_beyond_what_was_acked_is_no_news() -> None:
+    """RAT-1: a number that is one higher each time costs nothing to say."""
+    sut = met(SMALL)
+    sut.hear(LINK, *[Ack(progress_of(base=base)) for base in range(2, 18)])
+    assert codes_on(sut, LINK) == [ByeCode.PROTOCOL_ERROR]
 
 
 def test_an_honest_rate_is_never_too_much() -> None:
+    """A hundred times that of a peer that has nothing to say."""
     sut = met()
     for _ in range(200):
-        sut.hear(LINK, *[Ping(1)] * 5, Gap(progress_of()), later_s=0.01)
+        sut.hear(LINK, Ping(1), Gap(progress_of()), later_s=0.02)
     assert codes_on(sut, LINK) == []
+
+
+# --- Links of one peer (DUP-2) -------------------------------------------------------------------
+
+
+def test_of_many_links_of_one_peer_the_newest_are_kept() -> None:
+    """Each is read in its turn: a hundred of one peer would be a hundred turns."""
+    sut = met()
+    most = CALM.links_max_per_peer
+    for link in range(2, most + 1):
+        sut.meet(link, LOW)
+    assert codes_on(sut, LINK) == []
+    sut.hear(LINK, hello_of(LOW))  # Said again: that is the newest now.
+    sut.meet(most + 1, LOW)
+    assert codes_on(sut, 2) == [ByeCode.DUPLICATE_LINK]
+    assert codes_on(sut, LINK) == []
+    sut.meet(most + 2, LOW)
+    assert codes_on(sut, 3) == [ByeCode.DUPLICATE_LINK]
+    assert sut.statuses()[LOW.address] == "connected"
+    assert points(sut) == 0
+
+
+def test_a_link_that_was_dialed_from_here_does_not_give_way() -> None:
+    """DUP-2: who opens links without end must not end the one that this node wanted."""
+    sut = Sut(MIDDLE, limits=Limits(links_max_per_peer=1, duplicate_grace_s=60.0))
+    mine = sut.dial(LOW)
+    sut.hear(mine, hello_of(LOW))
+    sut.meet(LINK, LOW)
+    assert codes_on(sut, mine) == []
+    sut.meet(LINK + 1, LOW)
+    assert codes_on(sut, LINK) == [ByeCode.DUPLICATE_LINK]
+    assert codes_on(sut, mine) == []
 
 
 def test_new_messages_are_no_such_frames() -> None:
