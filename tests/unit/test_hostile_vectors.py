@@ -157,7 +157,7 @@ def test_the_node_does_what_the_case_expects(case: Case, link: str) -> None:
 NOT_HERE = {
     "ACK": (3, 4),
     "ADM": (1, 2, 3, 4),
-    "DUP": (1,),
+    "DUP": (1, 2),
     "FND": (6, 7, 8, 10, 11),
     "HEL": (6, 7, 8, 9),
     "HND": (1, 2, 3),  # Statements, not frames.
