@@ -199,7 +199,10 @@ class Limits:
     # link. A HELLO counts as 50, what an idle peer says as 10, which is two in a second. Each
     # message sent to the peer permits two more.
     control_rate_frames: float = 1_000.0  # 3 % of a core.
-    control_burst_frames: float = 20_000.0  # After a loss a window of single messages comes again.
+    control_burst_frames: float = 2_000.0  # Said to 8 links at once, it is half of that.
+    # Of DATA and BULK, since after a loss a window of single messages comes again; and of the
+    # answers that messages have permitted, which are as many.
+    repeats_burst_frames: float = 20_000.0
     # Conduct (engine/conduct.py): who breaks rules is banned, who stops breaking them forgiven.
     conduct_max_points: float = 100.0  # Ten violations at once; a peer's bug may cost it a few.
     # An honest node that is refused every 5 s never has more than 35 points.

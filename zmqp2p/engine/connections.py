@@ -45,7 +45,7 @@ from zmqp2p.limits import REASON_MAX_BYTES, Limits
 from zmqp2p.persistence import DropPeer, PeerSnapshot
 from zmqp2p.records import Contact, PeerRecord, parse_contact
 from zmqp2p.render import printable
-from zmqp2p.session.bucket import Bucket, control_bucket
+from zmqp2p.session.bucket import Bucket, control_bucket, repeats_bucket
 from zmqp2p.session.handshake import TABLE, Action, Link, LinkState
 from zmqp2p.session.resume import Hold
 from zmqp2p.session.session import Session
@@ -277,7 +277,8 @@ class Connections:
             session.settle(self.clock.now)
             self.book.keep(session)
             # Each message is answered: received, and processed.
-            session.controls.earn(2 * (session.outbox.sent_most - sent))
+            earned = 2 * (session.outbox.sent_most - sent)
+            session.controls.earn(earned, self.limits.repeats_burst_frames)
             self.agenda.schedule(Timer("session", address), session.deadline)
         self.unsettled.clear()
 
@@ -365,7 +366,7 @@ class Connections:
             former=event.former,
             crowded=event.crowded,
             controls=control_bucket(self.limits),
-            repeats=control_bucket(self.limits),
+            repeats=repeats_bucket(self.limits),
         )
         self.links[link.id] = link
         if link.former and self.me.former is None:

@@ -36,9 +36,9 @@ class Bucket:
         self._fill(now)
         self._tokens -= tokens
 
-    def earn(self, tokens: float) -> None:
-        """Add so many, up to the burst."""
-        self._tokens = min(self._tokens + tokens, self._burst)
+    def earn(self, tokens: float, most: float | None = None) -> None:
+        """Add so many, up to ``most``, which may be above the burst; None is the burst."""
+        self._tokens = min(self._tokens + tokens, most or self._burst)
 
     def _fill(self, now: float) -> None:
         if self._at is not None and now > self._at and self._tokens < self._burst:
@@ -51,3 +51,8 @@ class Bucket:
 def control_bucket(limits: Limits) -> Bucket:
     """Return what frames that bring nothing new are counted in (RAT-1)."""
     return Bucket(limits.control_rate_frames, limits.control_burst_frames)
+
+
+def repeats_bucket(limits: Limits) -> Bucket:
+    """Return what DATA and BULK that bring nothing new are counted in (RAT-1)."""
+    return Bucket(limits.control_rate_frames, limits.repeats_burst_frames)

@@ -44,6 +44,13 @@ def ping_storm(attacker: Attacker) -> Iterator[None]:
     attacker.storm(peer, Ping(1), Ping(2))
 
 
+@attack("ACKs that say nothing new at line rate, by 20 identities", told=(PROTOCOL_ERROR,))
+def idle_acks(attacker: Attacker) -> Iterator[None]:
+    peers = [attacker.peer() for _ in range(20)]
+    yield
+    attacker.flood_each(peers, *[encode_frame(Ack(peer.progress())) for peer in peers])
+
+
 @attack("WHO at line rate")
 def who_storm(attacker: Attacker) -> Iterator[None]:
     peer = attacker.peer()
@@ -119,7 +126,7 @@ def record_flaps(attacker: Attacker) -> Iterator[None]:
             peer.drain()
 
 
-@attack("50 links of one identity, each of them saying PING")
+@attack("50 links of one identity, each of them saying PING", told=(PROTOCOL_ERROR,))
 def many_links(attacker: Attacker) -> Iterator[None]:
     first = attacker.peer()
     peers = [attacker.stranger(first.keys) for _ in range(50)]

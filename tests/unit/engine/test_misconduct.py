@@ -24,7 +24,12 @@ from zmqp2p.wire.link import DownReason, LinkDown, Received
 
 LINK = 1
 CALM = Limits(subscribe_grace_s=0.0)
-SMALL = Limits(subscribe_grace_s=0.0, control_burst_frames=200.0, inbox_max_messages=500)
+SMALL = Limits(
+    subscribe_grace_s=0.0,
+    control_burst_frames=200.0,
+    repeats_burst_frames=200.0,
+    inbox_max_messages=500,
+)
 
 
 def met(limits: Limits = CALM) -> Sut:
@@ -352,6 +357,21 @@ def test_who_comes_again_and_again_says_no_more_hellos_than_over_one_link() -> N
     assert codes_on(sut, 5) == [ByeCode.PROTOCOL_ERROR]
 
 
+def test_many_messages_sent_at_once_permit_as_many_answers() -> None:
+    """RAT-1: what they earn is not cut off at the burst, which is for what nobody asked for."""
+    sut = met(replace(SMALL, repeats_burst_frames=1_000.0))
+    sut.begin()
+    for _ in range(500):
+        sut.engine.send(LOW.address, note("x"))
+    sut.settle()
+    each = range(1, 501)
+    sut.hear(LINK, *[Ack(progress_of(ack=0, received=one)) for one in each])
+    sut.hear(LINK, *[Ack(progress_of(ack=one, received=500)) for one in each])
+    assert codes_on(sut, LINK) == []
+    sut.hear(LINK, Ack(progress_of(ack=500)))
+    assert codes_on(sut, LINK) == [ByeCode.PROTOCOL_ERROR]
+
+
 def test_an_answer_that_is_news_counts_less() -> None:
     """RAT-1: with what it may say for each message, an honest peer never comes near the end."""
     sut = met(SMALL)
@@ -438,7 +458,7 @@ def test_a_hello_counts_as_fifty() -> None:
 def test_a_hello_said_again_and_again_is_answered_once_in_a_turn() -> None:
     """HEL-4: 250 bytes would bring 3 KB each, refusals and all."""
     sut = met()
-    output = sut.hear(LINK, *[hello_of(LOW)] * 100)
+    output = sut.hear(LINK, *[hello_of(LOW)] * 30)
     assert [type(frame) for frame in frames_on(output, LINK)] == [Hello]
 
 
