@@ -357,6 +357,25 @@ def test_who_comes_again_and_again_says_no_more_hellos_than_over_one_link() -> N
     assert codes_on(sut, 5) == [ByeCode.PROTOCOL_ERROR]
 
 
+def test_what_a_loss_has_sent_again_has_a_burst_of_its_own() -> None:
+    """RAT-1: a window of single messages may be known already, all of it."""
+    sut = met(replace(SMALL, repeats_burst_frames=400.0))
+    sut.hear(LINK, data_of(1, note("known")))
+    sut.hear(LINK, *[data_of(1, note("known"))] * 400)
+    assert codes_on(sut, LINK) == []
+    sut.hear(LINK, data_of(1, note("known")))
+    assert codes_on(sut, LINK) == [ByeCode.PROTOCOL_ERROR]
+
+
+def test_a_goodbye_is_never_too_much() -> None:
+    """RAT-1: whoever goes makes no more work."""
+    sut = met(SMALL)
+    sut.hear(LINK, *[Ping(1)] * 15)
+    sut.hear(LINK, Bye(ByeCode.CLOSING, ""))
+    assert codes_on(sut, LINK) == []
+    assert points(sut) == 0
+
+
 def test_many_messages_sent_at_once_permit_as_many_answers() -> None:
     """RAT-1: what they earn is not cut off at the burst, which is for what nobody asked for."""
     sut = met(replace(SMALL, repeats_burst_frames=1_000.0))
@@ -434,6 +453,7 @@ def test_a_link_that_was_dialed_from_here_does_not_give_way() -> None:
     sut.hear(mine, hello_of(LOW))
     sut.meet(LINK, LOW)
     assert codes_on(sut, mine) == []
+    assert codes_on(sut, LINK) == []  # It is the newest.
     sut.meet(LINK + 1, LOW)
     assert codes_on(sut, LINK) == [ByeCode.DUPLICATE_LINK]
     assert codes_on(sut, mine) == []
