@@ -616,9 +616,8 @@ class Connections:
             if peer.wanted and not link.dialed:
                 link.crowded = False
                 self.output.trusted.append(link.id)
-        if len(session.links) > self.limits.links_max_per_peer:
-            self._end_oldest(session, link)
         if len(session.links) > 1:
+            self._end_oldest(session, link)
             at = now + self.limits.duplicate_grace_s
             self.agenda.schedule(Timer("duplicate", address), at)
         self.unsettled[address] = session
@@ -752,6 +751,8 @@ class Connections:
 
         Each is read in its turn, as are those of other peers: a hundred would be a hundred turns.
         """
+        if len(session.links) <= self.limits.links_max_per_peer:
+            return
         accepted = [link for i in session.links if not (link := self.links[i]).dialed]
         oldest = next((link for link in accepted if link is not newest), None)
         if oldest is not None:  # Those dialed from here are few, and end by themselves.
