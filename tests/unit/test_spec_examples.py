@@ -196,6 +196,6 @@ def test_the_limits_are_those_of_the_code() -> None:
         assert getattr(DEFAULT_LIMITS, name) == float(value), name
 
 
-_STRETCHES = {"STRETCH_MAX", "STRETCH_MAX_BYTES"}
-_NOT_ON_THE_WIRE = {"ERROR_MAX_BYTES", "ISSUED_MAX", "PAST_STREAMS_MAX"} | _STRETCHES
+_AHEAD = {"STRETCH_MAX", "STRETCH_MAX_BYTES", "READ_AHEAD_MAX", "READ_AHEAD_MAX_BYTES"}
+_NOT_ON_THE_WIRE = {"ERROR_MAX_BYTES", "ISSUED_MAX", "PAST_STREAMS_MAX"} | _AHEAD
 _UNITS = ("_BYTES", "_MAX", "_MESSAGES", "_ITEMS")
