@@ -31,7 +31,8 @@ class _Running:
     def __init__(self, plan: Plan, endpoint: str | None) -> None:
         self._plan = plan
         self._endpoint = endpoint
-        self._identity = Identity.generate()
+        key = plan.key
+        self._identity = Identity.generate() if key is None else Identity.load_or_create(key)
         self._stack = ExitStack()
         self._p2p: P2PService
 

@@ -5,9 +5,12 @@ PING and send DATA, all by one ROUTER: to the node under test each looks like an
 resend nothing: on loopback to a node that lives nothing is lost, and what is makes the bench fail.
 """
 
+import contextlib
+import heapq
 import resource
 import threading
 from queue import Empty, SimpleQueue
+from random import Random
 from time import perf_counter
 from typing import Self
 
@@ -16,8 +19,11 @@ import zmq
 from zmqp2p.cli.bench.figures import outcome_of
 from zmqp2p.cli.bench.puppet import Puppet
 from zmqp2p.cli.bench.script import BenchFailed, Load, Outcome, Plan
+from zmqp2p.engine.redial import Failure, jittered
+from zmqp2p.engine.redial import wait_s as wait_s_of
 from zmqp2p.errors import PeerError
 from zmqp2p.ids import StreamDigest
+from zmqp2p.limits import DEFAULT_LIMITS
 from zmqp2p.records import PeerRecord
 from zmqp2p.transport.options import make_context
 from zmqp2p.wire.encoding import decode_frame, encode_frame
@@ -32,6 +38,8 @@ from zmqp2p.wire.frames import (
 
 _TICK_MS = 20  # How soon an order is seen.
 _DRAIN_FRAMES = 1_000
+_ATTEMPTS_MAX = 100  # Of one peer after an outage, one after the other: a minute and more.
+_LIMITS = DEFAULT_LIMITS  # What the peers' nodes would have.
 
 
 class Swarm:
@@ -48,6 +56,7 @@ class Swarm:
         self._server_key = record.curve_key
         self._peers = [Puppet.make(index) for index in range(plan.peers)]
         self._routes: dict[bytes, Puppet] = {}
+        self._rng = Random()  # noqa: S311  # Jitter.
         self._odd = ""  # The first of them.
         self._waiting = 0  # Peers of the order in hand that are not done.
         self._latencies: list[float] = []
@@ -75,7 +84,7 @@ class Swarm:
         """Connect all peers; from then on let each send ``load.messages`` in one batch.
 
         As many as ``load.window`` do so at a time. Latency is from a peer's dial to the node's
-        HELLO, or from its batch to the ack of all of it.
+        HELLO, or from its batch to the ack of all of it. After an outage: from its end to HELLO.
         """
         self._latencies = []
         self._waiting = len(self._peers)
@@ -96,7 +105,10 @@ class Swarm:
             except Empty:
                 pass
             else:
-                self._begin_all(load)
+                if load.outage_s:
+                    self._redial_all(load.outage_s)
+                else:
+                    self._begin_all(load)
             if self._socket.poll(_TICK_MS):
                 self._drain()
 
@@ -116,10 +128,46 @@ class Swarm:
             return
         self._dial(peer)
 
+    def _redial_all(self, outage_s: float) -> None:
+        """Let each dial as a node does that found nobody for so long, and has just lost its link.
+
+        Those dials that were refused meanwhile cost the node nothing, and are only reckoned. While
+        one is not answered others follow, as in `zmqp2p.engine.peers`.
+        """
+        self._socket.close()
+        self._open()
+        began = perf_counter()
+        due: list[tuple[float, int]] = []
+        for peer in self._peers:
+            peer.began, peer.waits, peer.attempts = began, True, 0
+            due.append((began + self._wait_left_s(outage_s), peer.index))
+        heapq.heapify(due)
+        while due and not self._stop:
+            pause_s = max(due[0][0] - perf_counter(), 0.0)
+            if self._socket.poll(min(int(pause_s * 1000), _TICK_MS)):
+                self._drain()
+            while due and due[0][0] <= perf_counter():
+                peer = self._peers[heapq.heappop(due)[1]]
+                if peer.waits and peer.attempts < _ATTEMPTS_MAX:
+                    if peer.attempts >= _LIMITS.attempts_max_per_peer:
+                        self._end(peer, peer.attempts - _LIMITS.attempts_max_per_peer)
+                    self._dial(peer)
+                    wait_s = jittered(wait_s_of(Failure.SILENT, outage_s, _LIMITS), self._rng)
+                    heapq.heappush(due, (perf_counter() + wait_s, peer.index))
+                    self._drain()
+
+    def _wait_left_s(self, outage_s: float) -> float:
+        """Return how long a peer that was refused all the time waits yet, at the outage's end."""
+        gone_s = jittered(wait_s_of(Failure.LOST, 0.0, _LIMITS), self._rng)
+        while gone_s < outage_s:
+            gone_s += jittered(wait_s_of(Failure.REFUSED, gone_s, _LIMITS), self._rng)
+        return gone_s - outage_s
+
     def _open(self) -> None:
         self._socket = self._context.socket(zmq.ROUTER)
         for option in (zmq.LINGER, zmq.SNDHWM, zmq.RCVHWM):
             self._socket.set(option, 0)
+        self._socket.set(zmq.RECONNECT_IVL, -1)  # Each dial is a new one, as a node's is.
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
         self._socket.set(zmq.CURVE_SERVERKEY, self._server_key)
         self._routes.clear()
@@ -143,12 +191,26 @@ class Swarm:
             for _ in range(_DRAIN_FRAMES):
                 route, *parts = self._socket.recv_multipart(zmq.NOBLOCK)
                 peer, frame = self._routes[route], decode_frame(parts)
-                self._take(peer, frame)
+                if isinstance(frame, Hello) and peer.waits:
+                    self._keep(peer, route)
+                if route == peer.link or peer.waits:
+                    self._take(peer, frame)
         except zmq.Again:
             pass
         except PeerError as fault:
             self.faults += 1
             self._odd = self._odd or str(fault)
+
+    def _keep(self, peer: Puppet, route: bytes) -> None:
+        """The node has answered on one of its connections: end the others."""
+        peer.link = route
+        for attempt in range(peer.attempts):
+            if peer.route(attempt) != route:
+                self._end(peer, attempt)
+
+    def _end(self, peer: Puppet, attempt: int) -> None:
+        with contextlib.suppress(zmq.ZMQError):  # It has ended already.
+            self._socket.disconnect(self._endpoint(peer, attempt))
 
     def _take(self, peer: Puppet, frame: Frame) -> None:
         match frame:
