@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from zmqp2p.engine.rate import Rates
 from zmqp2p.transport.descriptors import Remote
 from zmqp2p.transport.options import FRAMES_MAX, SocketLimits
+from zmqp2p.transport.rush import Rush
 from zmqp2p.wire.link import TurnedAway
 
 _SHARE = 0.75  # Of all connections that one source may have, where descriptors are few.
@@ -50,9 +51,11 @@ class Arrivals:
     _by_source: Counter[str] = field(default_factory=Counter)
     _unproven_by_source: Counter[str] = field(default_factory=Counter)
     _turned_away: Counter[tuple[str, str]] = field(default_factory=Counter)  # By source and why.
+    _rush: Rush = field(init=False)
     _rates: Rates = field(init=False)
 
     def __post_init__(self) -> None:
+        self._rush = Rush(self.bounds.unproven_at_once)
         each = (self.bounds.connects_per_s_per_source, float(self.bounds.connects_burst_per_source))
         self._rates = Rates(each, (float("inf"), float("inf")))
 
@@ -70,6 +73,7 @@ class Arrivals:
         self._unproven[arrival] = None
         self._by_source[source] += 1
         self._unproven_by_source[source] += 1
+        self._rush.begin(arrival, now)
         why, victim = self._beyond(arrival, now)
         if victim is not None:
             self.turn_away(victim, why)
@@ -78,6 +82,14 @@ class Arrivals:
     def is_too_fast(self, source: str, now: float) -> bool:
         """Whether one more connection of ``source`` would come too fast."""
         return self._rates.is_spent(source, now)
+
+    def is_crowded(self, now: float) -> bool:
+        """Whether the next ones had better not be accepted until it `has_room`."""
+        return self._rush.is_crowded(now)
+
+    def has_room(self, now: float) -> bool:
+        """Whether, after it was crowded, others may come."""
+        return self._rush.has_room(now)
 
     def blame(self, arrival: Arrival, now: float) -> None:
         """It was more than a connection costs: its source may open fewer for a while."""
@@ -98,6 +110,7 @@ class Arrivals:
         """A whole message has come over it."""
         if not arrival.proven:
             arrival.proven = True
+            self._rush.end(arrival)
             self._forget_unproven(arrival)
 
     def turn_away(self, arrival: Arrival, why: str) -> None:
@@ -111,11 +124,13 @@ class Arrivals:
     def leave(self, arrival: Arrival) -> None:
         """It is to be shut down: it is no longer one that waits to be proven."""
         arrival.leaving = True
+        self._rush.end(arrival)
         self._forget_unproven(arrival)
 
     def went(self, arrival: Arrival) -> None:
         """It has ended."""
         del self._all[arrival]
+        self._rush.end(arrival)
         self._forget_unproven(arrival)
         _less(self._by_source, arrival.source)
 
@@ -153,6 +168,7 @@ class Arrivals:
 
     def check(self) -> None:
         """Assert the invariant."""
+        self._rush.check()
         assert self._by_source == Counter(arrival.source for arrival in self._all)
         assert self._unproven_by_source == Counter(each.source for each in self._unproven)
         assert all(not each.proven and not each.leaving for each in self._unproven)
@@ -171,6 +187,8 @@ class Arrivals:
         # The oldest goes, not the newest: or those that say nothing would keep everybody out.
         if self._unproven_by_source[source] > bounds.unproven_max_per_source:
             return "too many unproven of one source", self._oldest_of(source)
+        if self._rush.is_full(now):
+            return "too many at once", arrival
         oldest = next(iter(self._unproven))  # It may be this one.
         if len(self._unproven) > bounds.unproven_max:
             return "too many unproven", oldest
