@@ -27,11 +27,6 @@ class Caller:
         self._begun = 0
         self._greeted_by = inf
 
-    @property
-    def connected(self) -> bool:
-        """Whether the node has answered its HELLO, and the link stands."""
-        return self._node.connected
-
     def deadline(self) -> float | None:
         """Return when to `tick` next."""
         oldest = next(iter(self._node.dialing.values()), inf) + _DIAL_TIMEOUT_S

@@ -2,7 +2,7 @@
 
 A node for each would take more memory than what is measured. These peers dial, say HELLO, answer
 PING and send DATA, all by one ROUTER: to the node under test each looks like any other peer. They
-dial as a node does (`Caller`), again and again until the node has answered, and when a link is lost.
+dial as a node does (`Caller`), again and again until the node has answered or when a link is lost.
 They resend nothing but on a new link: as long as the node lives nothing is lost otherwise.
 """
 
@@ -169,6 +169,7 @@ class Swarm:
 
     def _close(self) -> None:
         self._socket.disable_monitor()
+        self._monitor.close()
         self._socket.close()
 
     def _tick(self, index: int) -> None:
