@@ -96,3 +96,14 @@ def test_after_an_outage_the_wait_is_what_was_left_of_the_last_one() -> None:
         waits.append(dial(sut)[0] - 100.0)
     assert 0 <= min(waits) < 0.02
     assert 0.05 < max(waits) <= 0.08
+
+
+def test_after_a_long_outage_the_next_attempt_is_a_hundredth_of_it_away() -> None:
+    sut = caller()
+    at, attempt, _ = dial(sut)
+    sut.came_up(attempt, at)
+    sut.greeted(attempt)
+    sut.restarted(1_000.0, 100.0)
+    first_at, second_at = dial(sut)[0], dial(sut)[0]
+    assert 1_000.0 <= first_at <= 1_001.0
+    assert 0.5 <= second_at - first_at <= 1.01
