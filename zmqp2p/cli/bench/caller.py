@@ -93,7 +93,7 @@ class Caller:
         gone_s = jittered(wait_s(Failure.LOST, 0.0, self._limits), self._rng)
         while gone_s < outage_s:
             gone_s += jittered(wait_s(Failure.REFUSED, gone_s, self._limits), self._rng)
-        node.gone_since = now - outage_s
+        node.gone_since, node.tried_at = now - outage_s, now
         node.next_dial_at = now + gone_s - outage_s
 
     def check(self) -> None:

@@ -110,6 +110,7 @@ def measure_peers(
         _check(node, swarm, peers, _ROUNDS)
         sender.end()
         progress("the node is restarted")
+        swarm.run(Load(messages=1, window=peers, hang_up=True))
         node.child.end()
         ended = time.monotonic()
         node = start(replace(plan, endpoint=PeerRecord.parse(contact).endpoints[0]))

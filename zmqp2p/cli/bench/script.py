@@ -66,6 +66,7 @@ class Load:
     size_bytes: int = 350  # Of a body, if opaque.
     timeout_s: float = 60.0  # For all of it.
     channels: bool = False  # Fund channels instead of sending messages: what is counted is these.
+    hang_up: bool = False  # Of a swarm: all links end, and nobody dials until the outage is over.
     outage_s: float = 0.0  # Of a swarm: its node was gone for so long and is back: all redial.
 
     def line(self) -> str:

@@ -25,7 +25,9 @@ from zmqp2p.cli.bench.script import BenchFailed, Load, Outcome, Plan
 from zmqp2p.engine.agenda import Agenda
 from zmqp2p.errors import PeerError
 from zmqp2p.ids import StreamDigest
+from zmqp2p.limits import DEFAULT_LIMITS, Limits
 from zmqp2p.records import PeerRecord
+from zmqp2p.transport.descriptors import descriptors_max
 from zmqp2p.transport.options import make_context
 from zmqp2p.wire.encoding import decode_frame, encode_frame
 from zmqp2p.wire.frames import (
@@ -38,6 +40,7 @@ from zmqp2p.wire.frames import (
 )
 
 _TICK_S = 0.02  # How soon an order is seen.
+_DESCRIPTORS_SHARE = 0.75  # For attempts of all peers at a time; then each may have fewer.
 _DRAIN_FRAMES = 1_000
 _UP = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 _EVENTS = (
@@ -63,7 +66,11 @@ class Swarm:
         self._server_key = record.curve_key
         self._peers = [Puppet.make(index) for index in range(plan.peers)]
         rng = Random()  # noqa: S311  # Jitter.
-        self._callers = [Caller(record, rng) for _ in self._peers]
+        attempts = int(_DESCRIPTORS_SHARE * descriptors_max() / plan.peers)
+        limits = Limits(
+            attempts_max_per_peer=min(max(attempts, 2), DEFAULT_LIMITS.attempts_max_per_peer)
+        )
+        self._callers = [Caller(record, rng, limits) for _ in self._peers]
         self._agenda: Agenda[int] = Agenda()  # When to look at which caller.
         self._routes: dict[bytes, tuple[Puppet, int]] = {}  # With the number of the attempt.
         self._endpoints: dict[bytes, tuple[Puppet, int]] = {}
@@ -113,7 +120,9 @@ class Swarm:
         while not self._stop:
             with contextlib.suppress(Empty):
                 load = self._orders.get_nowait()
-                if load.outage_s:
+                if load.hang_up:
+                    self._hang_up()
+                elif load.outage_s:
                     self._restart(load.outage_s)
                 else:
                     self._begin_all(load)
@@ -143,10 +152,17 @@ class Swarm:
             self._drain()  # PINGs do not wait until all have begun.
         self._started = True
 
-    def _restart(self, outage_s: float) -> None:
-        """All links are lost, and the node is back: let each dial as a node does that waited."""
+    def _hang_up(self) -> None:
+        """End all links before the node does: what its peers do meanwhile is only reckoned."""
         self._close()
         self._open()
+        self._agenda = Agenda()
+        for peer in self._peers:
+            peer.began, peer.waits = perf_counter(), True
+            self._finish(peer)
+
+    def _restart(self, outage_s: float) -> None:
+        """The node is back: let each peer dial as a node does that waited."""
         began = perf_counter()
         for peer, caller in zip(self._peers, self._callers, strict=True):
             peer.began, peer.waits, peer.link = began, True, -1
