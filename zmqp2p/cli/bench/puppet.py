@@ -50,9 +50,9 @@ class Puppet:
             base=Seq(self.acked + 1),
             base_digest=self.acked_digest,
             next=Seq(self.sent + 1),
-            seen_stream=StreamId(self.theirs),  # Nothing came: its digest is its id.
+            seen_stream=StreamId(b""),  # Nothing came, and the node may have another one by now.
             cursor=Seq(0),
-            seen_digest=self.theirs,
+            seen_digest=StreamDigest(b""),
             heard=Seq(1),
             refusals=(),
             window_messages=_WINDOW[0],
