@@ -69,6 +69,14 @@ REISSUE_MIN_S = 30.0
 # Of `handlers_max`, for all peers that came by themselves: they may know what makes a handler take
 # long, and be as many as there are places. Contacts need few: each is served when one is free.
 HANDLERS_GUESTS_SHARE = 0.75
+# Of the connections that contacts leave, and of those of one source, for all peers that came by
+# themselves: identities are free, and would hold all of them. A contact that dials finds a place
+# among the rest, which those have of whom nothing is known yet; there the oldest makes room. Of 512
+# (an ordinary limit of descriptors) it lives while 128 others come, and of its source 96.
+CONNECTIONS_GUESTS_SHARE = 0.75
+# Of `peers_max`, for the same: with which a message was exchanged takes a place for good, or one
+# could be processed twice. The rest is for participants whom an approved channel names.
+PEERS_GUESTS_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +225,7 @@ class Limits:
     newcomers_burst: int = 1_000
     # Accepted connections: all, and of one source (an IP address, an IPv6 /64, all of ipc). 40 KB
     # and a descriptor each; they get half of the descriptors, the rest is for dials and the store.
+    # No more than `links_max`. Contacts' do not count for their source: they are wanted.
     connections_max: int = 20_000
     connections_max_per_source: int = 4_096  # A site behind one address; never more than half.
     # Those of which no message has come: a TCP connection that says nothing, a handshake under
@@ -233,11 +242,19 @@ class Limits:
     # has a twelfth of that thread, and all others the rest.
     connects_per_s_per_source: float = 100.0
     connects_burst_per_source: int = 256  # The links of a site that comes back after an outage.
+    # Handshakes after which nothing is said (yet), not even HELLO, beyond as many at once as may be
+    # unproven: whoever means it speaks a round trip later. Without it one source had the listening
+    # socket opened anew (see below) each 16 s, by 64 that do not end, or each 46 s. Each that does
+    # not end counts for 120: now it can do that once an hour.
+    mute_per_s_per_source: float = 2.0
+    mute_burst_per_source: int = 128
     first_message_s: float = 15.0  # A slow handshake, and one more way.
     # What libzmq never lets go of while a listening socket lives (transport/clog.py): beyond it the
     # socket is opened anew, no more often than that. All its peers come back within 0.1 s.
     stuck_connections_max: int = 64  # They do not end: a descriptor and 0.1 to 0.5 MB each.
-    unread_connections_max: int = 4_096  # They ended, and nothing of them was read: 40 KB, or more.
+    # They ended, and nothing of them was read: 15 KB each, and what they sent. A source alone takes
+    # half an hour for so many.
+    unread_connections_max: int = 4_096
     listener_renewal_min_s: float = 10.0
     # Before HELLO: what was under way when a listener forgot a link. Of 200 connections with 64
     # each it took half a second to read them, and an honest peer's frames were one in 200.

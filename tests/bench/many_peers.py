@@ -72,7 +72,8 @@ class Hub:
         self._began_ms = int(time() * 1000)  # Puppets issue their records now.
         expires_ms = self._began_ms + RECORD_LIFE_MS
         record = PeerRecord.issue(key, key.curve_public, (), self._began_ms, expires_ms)
-        limits = Limits(newcomers_burst=self.peers, peers_max=self.peers, links_max=2 * self.peers)
+        most = 2 * self.peers  # They are guests, who have three quarters.
+        limits = Limits(newcomers_burst=self.peers, peers_max=most, links_max=most)
         me = Me(key, 1, InstanceId(b"instance"))
         self.engine = Engine(me, Snapshot(incarnation=1), limits, Random(0), funding=False)
         self.engine.begin(self.now, self._began_ms)

@@ -6,6 +6,7 @@ does not even notice that it has ended.
 
 import errno
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +14,12 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from tests.real.transport_harness import Network, Node, Pair, curve_pair, join, run
+from tests.real.transport_harness import Network, Node, Pair, curve_pair, dial, join, run
 from zmqp2p.errors import EndpointError
 from zmqp2p.ids import LinkId
 from zmqp2p.transport import SocketLimits, ZmqTransport
 from zmqp2p.transport.listener import Listener
-from zmqp2p.wire.link import DownReason, LinkEvent, LinkUp
+from zmqp2p.wire.link import DownReason, LinkEvent, LinkUp, TurnedAway
 
 QUEUE = 4
 STUCK = 3
@@ -28,6 +29,7 @@ QUICK = SocketLimits(
     listener_renewal_min_s=0.0,
     stuck_s=0.1,
     stuck_connections_max=STUCK,
+    mute_per_s_per_source=1e6,  # The honest have the same address here.
 )
 
 PATIENT = SocketLimits(  # Who is never read, and does not fill its queue, ends.
@@ -84,6 +86,11 @@ def has_ended(node: Node, link: LinkId) -> bool:
     return any(down.link == link for down in node.downs)
 
 
+def heard(node: Node, count: int) -> bool:
+    """Whether ``node`` has received so many messages."""
+    return len(node.received()) == count
+
+
 def descriptors() -> int:
     """Return how many this process has open."""
     return len(list(Path("/proc/self/fd").iterdir()))
@@ -100,19 +107,24 @@ class Squatters:
     def squat(self, pair: Pair, count: int) -> None:
         """Make so many more connections to Bob, and let each say a lot."""
         for _ in range(count):
-            socket = self._context.socket(zmq.DEALER)
-            self._sockets.append(socket)
-            socket.linger = 0
-            socket.reconnect_ivl = -1
-            socket.routing_id = b"the same"
-            socket.curve_serverkey = z85.encode(pair.bob.key)
-            socket.curve_publickey, socket.curve_secretkey = self._public, self._secret
-            with socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as watch:
-                socket.connect(pair.endpoint)
-                run(pair.bob, until=partial(watch.poll, 0))
-                socket.disable_monitor()
+            socket = self.connect(pair, zmq.EVENT_HANDSHAKE_SUCCEEDED)
             for _ in range(4 * QUEUE):
                 socket.send(b"x", zmq.NOBLOCK)
+
+    def connect(self, pair: Pair, until: int) -> zmq.Socket[bytes]:
+        """Connect to Bob, and wait for an event of the handshake."""
+        socket = self._context.socket(zmq.DEALER)
+        self._sockets.append(socket)
+        socket.linger = 0
+        socket.reconnect_ivl = -1
+        socket.routing_id = b"the same"
+        socket.curve_serverkey = z85.encode(pair.bob.key)
+        socket.curve_publickey, socket.curve_secretkey = self._public, self._secret
+        with socket.get_monitor_socket(until) as watch:
+            socket.connect(pair.endpoint)
+            run(pair.bob, until=partial(watch.poll, 0))
+            socket.disable_monitor()
+        return socket
 
     def close(self) -> None:
         for socket in self._sockets:
@@ -153,6 +165,35 @@ def test_connections_that_come_and_go_and_say_nothing_clog_it_too(
     squatters.close()
     pair.run(partial(has_ended, pair.bob, pair.at_bob))
     greeted(pair.alice, pair.bob, pair.endpoint)
+
+
+def test_a_source_alone_does_not_bring_it_about(tcp: Network, squatters: Squatters) -> None:
+    """Its handshakes are refused before they can leave anything behind."""
+    bounds = replace(PATIENT, mute_burst_per_source=2, mute_per_s_per_source=1e-6)
+    pair = pair_of(tcp, bounds)
+    pair.bob.transport.trust(pair.at_bob)
+    squatters.squat(pair, 1)  # Whose id it is.
+    pair.run(lambda: len(pair.bob.ups) > 1)  # It is heard, and does not count.
+    squatters.squat(pair, 2)
+    squatters.connect(pair, zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+    pair.alice.transport.send(pair.at_alice, [b"undisturbed"])
+    pair.run(lambda: (b"undisturbed",) in pair.bob.received(pair.at_bob))
+    told = TurnedAway("127.0.0.1", "says nothing after its handshakes", 1)
+    pair.run(lambda: told in pair.bob.events)
+    greeted(pair.alice, pair.bob, pair.endpoint)  # A contact is let in all the same.
+
+
+def test_who_speaks_and_hangs_up_at_once_has_said_something(tcp: Network) -> None:
+    """Its end may be told before its message is read."""
+    alice = tcp.node()
+    bob = tcp.node(bounds=SocketLimits(mute_burst_per_source=2, mute_per_s_per_source=1e-6))
+    endpoint = bob.transport.listen(tcp.endpoint())
+    for count in range(1, 31):
+        link = dial(alice, bob, endpoint)
+        alice.transport.send(link, [b"x"])
+        alice.transport.close_link(link)
+        run(alice, bob, until=partial(heard, bob, count))
+    assert not [event for event in bob.events if isinstance(event, TurnedAway)]
 
 
 def test_connections_that_come_and_are_heard_and_go_do_not(tcp: Network) -> None:

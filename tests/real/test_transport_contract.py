@@ -414,3 +414,18 @@ def test_closing_does_not_take_long_with_much_unsent(pair: Pair) -> None:
         started = time.monotonic()
         node.transport.close()
         assert time.monotonic() < started + 2.0
+
+
+def test_a_link_that_is_trusted_goes_on(network: Network) -> None:
+    """Dialed, accepted, unknown, or over: none is an error."""
+    pair = join(network)
+    pair.alice.transport.trust(pair.at_alice)
+    for _ in range(2):
+        pair.bob.transport.trust(pair.at_bob)
+    pair.bob.transport.trust(LinkId(12_345))
+    assert pair.alice.transport.send(pair.at_alice, [b"still"])
+    pair.run(lambda: (b"still",) in pair.bob.received(pair.at_bob))
+    pair.alice.transport.close_link(pair.at_alice)
+    pair.run(lambda: pair.bob.downs)
+    pair.bob.transport.trust(pair.at_bob)
+    assert [down.link for down in pair.bob.downs] == [pair.at_bob]

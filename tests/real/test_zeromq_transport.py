@@ -804,7 +804,9 @@ def test_dialing_and_hanging_up_leaks_nothing(tcp: Network) -> None:
     counts = []
     for number in range(1, 4):
         for _ in range(20):
-            pair.alice.transport.close_link(dial(pair.alice, pair.bob, pair.endpoint))
+            link = dial(pair.alice, pair.bob, pair.endpoint)
+            pair.alice.transport.send(link, [b"x"])  # Who says nothing may not come so often.
+            pair.alice.transport.close_link(link)
         dead = pair.alice.transport.dial("tcp://127.0.0.1:9", pair.bob.key)
         pair.run(lost(pair.alice, number))
         assert pair.alice.downs[-1].link == dead

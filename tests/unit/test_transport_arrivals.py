@@ -3,10 +3,15 @@
 import os
 import socket
 from collections.abc import Iterator
+from math import inf
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from zmqp2p.engine.rate import Rates
 from zmqp2p.engine.rate import source_of as network_of
+from zmqp2p.ids import CurveKey
 from zmqp2p.limits import MIB
 from zmqp2p.transport.arrivals import Arrival, Arrivals
 from zmqp2p.transport.descriptors import (
@@ -101,12 +106,12 @@ def test_those_that_say_nothing_keep_nobody_out_though_they_come_at_once() -> No
 def test_there_are_no_more_connections_than_half_of_the_descriptors() -> None:
     """The rest is for dials and the store: at the last one libzmq spins, and SQLite fails."""
     sut = arrivals(descriptors=8)
-    proven = [come(sut, str(number))[0] for number in range(4)]
-    for each in proven:
-        sut.prove(each)
+    known = [come(sut, str(number))[0] for number in range(4)]
+    for each in known:
+        assert sut.trust(each) is None
     newest, victim = come(sut, "late")
     assert victim is newest
-    sut.went(proven[0])
+    sut.went(known[0])
     sut.went(newest)
     assert come(sut, "in time")[1] is None
     assert len(sut) == 4
@@ -114,11 +119,166 @@ def test_there_are_no_more_connections_than_half_of_the_descriptors() -> None:
 
 def test_one_source_never_has_all_of_them() -> None:
     sut = arrivals(descriptors=16)
-    for _ in range(6):
-        sut.prove(come(sut, "mallory")[0])
-    newest, victim = come(sut, "mallory")
-    assert victim is newest
+    first = [come(sut, "mallory")[0] for _ in range(6)]
+    assert come(sut, "mallory")[1] is first[0]
     assert come(sut, "alice")[1] is None
+    assert sut.told() == [TurnedAway("mallory", "too many of one source", 1)]
+
+
+# --- Guests and contacts ----------------------------------------------------------------------
+
+
+def fill(sut: Arrivals, source: str) -> list[Arrival]:
+    """Let guests of ``source`` have every place that they may have, and return them."""
+    guests: list[Arrival] = []
+    while True:
+        guest, victim = come(sut, source)
+        assert victim is None
+        if not sut.prove(guest):
+            sut.leave(guest)  # It is told so, and ends.
+            sut.went(guest)
+            return guests
+        guests.append(guest)
+
+
+@pytest.mark.parametrize("home", ["mallory 0", "mallory 1", "alice"])
+def test_guests_never_have_all_places_and_a_contact_finds_one(home: str) -> None:
+    """Identities are free: they held all for good. Whatever address the contact shares."""
+    sut = arrivals(descriptors=1_024)
+    assert len(fill(sut, "mallory 0")) == 288  # Of one source: 3/4 of 384.
+    assert len(fill(sut, "mallory 1")) == 96  # Of all: 3/4 of 512.
+    contact, victim = come(sut, home)
+    assert victim is None
+    assert not sut.prove(contact)  # It is not known to be one before it has said HELLO.
+    assert sut.trust(contact) is not None  # One guest less for it: a quarter of the rest is free.
+    sut.check()
+    assert not contact.leaving
+    assert sut.holds(contact)
+
+
+def test_a_flood_beside_the_guests_does_not_drive_a_contact_out() -> None:
+    """At half a second's way from here, it needs 2 s from its connection to its HELLO."""
+    sut = arrivals(descriptors=1_024)
+    for source in ("mallory 0", "mallory 1"):
+        fill(sut, source)
+    contact, _ = come(sut, "alice")
+    for number in range(10_000):
+        victim = come(sut, f"mallory {number % 100}")[1]
+        if victim is not None:
+            sut.went(victim)
+    assert not contact.leaving
+
+
+def test_who_has_spoken_goes_after_those_who_have_not() -> None:
+    """Whose it is will be known in this turn; the time that it took is no reason to end it."""
+    sut = arrivals(connections_max=8)
+    fill(sut, "mallory 0")
+    fill(sut, "mallory 1")
+    contact, _ = come(sut, "alice")
+    silent, _ = come(sut, "bob")
+    assert not sut.prove(contact)
+    assert come(sut, "carol")[1] is silent
+    assert not contact.leaving
+
+
+def test_however_many_contacts_there_are_the_next_one_finds_a_place() -> None:
+    sut = arrivals(descriptors=1_024)
+    guests = fill(sut, "mallory 0") + fill(sut, "mallory 1")
+    for number in range(512):
+        contact, victim = come(sut, "a site of many")
+        assert victim is None, number
+        sut.prove(contact)
+        given_up = sut.trust(contact)
+        sut.check()
+        if given_up is not None:
+            assert given_up is guests.pop()  # The newest: who is served stays.
+            assert given_up.leaving
+            sut.went(given_up)
+    assert guests == []
+    assert {each.why for each in sut.told()} == {"a contact needs the place"}
+
+
+def test_a_contact_takes_none_of_the_places_of_others_at_its_source() -> None:
+    sut = arrivals(descriptors=16)
+    for _ in range(7):
+        assert come(sut, "a site")[1] is None
+        sut.trust(list(sut._all)[-1])  # noqa: SLF001
+    assert come(sut, "a site")[1] is None
+
+
+def test_what_is_leaving_or_trusted_is_not_trusted_again() -> None:
+    sut = arrivals(descriptors=8)
+    leaving, _ = come(sut, "alice")
+    sut.leave(leaving)
+    assert sut.trust(leaving) is None
+    assert not leaving.trusted
+    contact, _ = come(sut, "alice")
+    for _ in range(2):
+        assert sut.trust(contact) is None
+        sut.check()
+    sut.leave(contact)
+    sut.went(contact)
+    sut.went(leaving)
+    assert len(sut) == 0
+    over, _ = come(sut, "alice")
+    sut.went(over)
+    assert sut.trust(over) is None  # Its last messages are read later.
+    sut.check()
+
+
+def test_who_has_spoken_has_another_deadline() -> None:
+    """HEL-7: that of its link."""
+    sut = arrivals(connections_max=1, first_message_s=15.0)
+    heard, _ = come(sut, "alice", 0.0)
+    assert not sut.prove(heard)  # One place cannot be shared: it is a contact's.
+    assert not sut.prove(heard)
+    assert sut.overdue(100.0) == []
+
+
+def test_of_the_unproven_those_go_first_whose_source_has_most() -> None:
+    sut = arrivals(unproven_max=4, unproven_max_per_source=4)
+    alice, _ = come(sut, "alice")
+    first, _ = come(sut, "mallory")
+    come(sut, "mallory")
+    come(sut, "mallory")
+    assert come(sut, "carol")[1] is first
+    assert not alice.leaving
+
+
+@given(
+    places=st.integers(1, 12),
+    script=st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from(["come", "prove", "trust", "leave"])),
+        max_size=80,
+    ),
+)
+def test_while_contacts_leave_a_place_whoever_comes_next_has_one(
+    places: int, script: list[tuple[int, str]]
+) -> None:
+    """Whatever came before, from wherever: its own is never the connection that goes."""
+    sut = arrivals(connections_max=places)
+    live: list[Arrival] = []
+    for number, what in script:
+        gone: Arrival | None = None
+        if what == "come":
+            contacts = sum(each.trusted for each in live)
+            newest, gone = come(sut, f"source {number % 2}")
+            assert gone is not newest or contacts == places
+            live.append(newest)
+        elif live:
+            chosen = live[number % len(live)]
+            if what == "prove":
+                sut.prove(chosen)
+            elif what == "trust":
+                gone = sut.trust(chosen)
+            else:
+                sut.leave(chosen)
+                gone = chosen
+        if gone is not None:
+            assert what == "leave" or not gone.trusted
+            sut.went(gone)
+            live.remove(gone)
+        sut.check()
 
 
 def test_a_source_that_comes_too_fast_is_turned_away_before_a_handshake() -> None:
@@ -166,6 +326,80 @@ def test_who_says_nothing_in_time_is_shut_down() -> None:
     assert not sut.holds(mute)
     sut.check()
     assert sut.told() == [TurnedAway("mallory", "no message in time", 1)]
+
+
+def test_who_shakes_hands_and_says_nothing_may_do_so_rarely() -> None:
+    """Each may be one that libzmq never lets go of, and many of them cost all their links."""
+    bounds = {"mute_burst_per_source": 3, "mute_per_s_per_source": 0.5}
+    sut = Arrivals(SocketLimits(connects_per_s_per_source=FAST, **bounds), 1_000)  # type: ignore[arg-type]
+    assert [sut.may_greet(None, f"2001:db8::{n}", 100.0) for n in range(5)] == [True] * 3 + [
+        False
+    ] * 2
+    assert sut.may_greet(None, "192.0.2.1", 100.0)
+    assert TurnedAway("2001:db8::/64", "says nothing after its handshakes", 2) in sut.told()
+    sut.heard("2001:db8::7")
+    sut.heard("192.0.2.9")  # Nothing is known of it.
+    assert [sut.may_greet(None, "2001:db8::1", 100.0) for _ in range(2)] == [True, False]
+    assert [sut.may_greet(None, "2001:db8::1", 102.0) for _ in range(2)] == [True, False]
+
+
+def test_a_source_alone_does_not_have_all_links_cut_again_and_again() -> None:
+    """What never ends holds a descriptor until the socket is opened anew, with all its links."""
+    bounds = SocketLimits()
+    sut, now, renewals = Arrivals(bounds, 20_000), 0.0, 0
+    live: list[Arrival] = []
+    while now < 3_600.0:
+        now += 0.1
+        if sut.may_greet(None, "192.0.2.1", now):
+            arrival = Arrival(0, (), "192.0.2.1", now)
+            live.append(arrival)
+            sut.came(arrival, now)
+        for late in sut.overdue(now):
+            late.shut_at = now
+        sut.stick(now)
+        if sum(each.stuck for each in live) >= bounds.stuck_connections_max:
+            renewals += 1
+            while live:
+                sut.went(live.pop())
+    sut.check()
+    assert renewals == 1
+    assert sut.may_greet(None, "192.0.2.2", now)
+
+
+def test_one_that_does_not_end_though_it_had_time_to_counts_once() -> None:
+    sut = arrivals(mute_burst_per_source=130, mute_per_s_per_source=1e-9, stuck_s=1.0)
+    ending, staying = (come(sut, "192.0.2.1")[0] for _ in range(2))
+    ending.shut_at = staying.shut_at = 100.0
+    sut.heard("192.0.2.1")  # Of none of them.
+    seen = []
+    for now in (100.9, 101.0, 102.0):
+        sut.stick(now)
+        seen.append(staying.stuck)
+        if now < 101.0:
+            sut.went(ending)
+    assert seen == [False, True, True]
+    assert [sut.may_greet(None, "192.0.2.1", 102.0) for _ in range(11)] == [True] * 10 + [False]
+
+
+def test_a_contact_may_greet_whatever_others_do_at_its_address() -> None:
+    sut = arrivals(mute_burst_per_source=1, mute_per_s_per_source=1e-9)
+    key, other = CurveKey(b"c" * 32), CurveKey(b"o" * 32)
+    contact, _ = come(sut, "192.0.2.1")
+    sut.trust(contact, key)
+    assert sut.may_greet(other, "192.0.2.1", 0.0)
+    assert not sut.may_greet(other, "192.0.2.1", 0.0)
+    assert sut.may_greet(key, "192.0.2.1", 0.0)
+    assert not sut.may_greet(None, "192.0.2.1", 0.0)
+
+
+def test_of_so_many_keys_of_contacts_it_is_remembered_that_they_are() -> None:
+    sut = arrivals(mute_per_s_per_source=1e-9)
+    keys = [CurveKey(number.to_bytes(32)) for number in range(4_097)]
+    for key in [keys[0], keys[1], keys[0], *keys[2:]]:
+        sut.trust(come(sut, "a site")[0], key) if key is keys[0] else sut._remember(key)  # noqa: SLF001
+    sut.check()
+    sut._mute = Rates((1e-9, 0), (inf, inf))  # noqa: SLF001
+    assert [sut.may_greet(key, "a site", 0.0) for key in keys[:3]] == [True, False, True]
 
 
 def test_a_message_without_end_is_noticed() -> None:

@@ -269,3 +269,5 @@ def test_a_socket_file_that_is_anothers_by_now_is_kept(tmp_path: Path) -> None:
 def test_a_nodes_limits_are_those_of_its_sockets() -> None:
     made = options.socket_limits(limits.Limits(connections_max=7, first_message_s=3.0))
     assert made == SocketLimits(connections_max=7, first_message_s=3.0)
+    made = options.socket_limits(limits.Limits(links_max=6))  # Or guests would have all links.
+    assert made == SocketLimits(connections_max=6)

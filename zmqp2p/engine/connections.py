@@ -26,6 +26,7 @@ from zmqp2p.engine.key_change import KeyChange
 from zmqp2p.engine.me import Me, Told
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import PATIENT_CODES, PeerManager
+from zmqp2p.engine.reach import Reach, reach_of
 from zmqp2p.engine.reception import Reception
 from zmqp2p.engine.redial import Failure
 from zmqp2p.engine.session_book import SessionBook
@@ -131,6 +132,8 @@ class Connections:
             if snapshot.contact:
                 contact = parse_contact(snapshot.contact)
                 self.peers.learn(contact, wanted=snapshot.dial, now=self.clock.now)
+            if self.door.lineage.was_handed_over(address):  # The application had added it.
+                self.peers.peer(address).came_from = Reach.MACHINE
             self.book.begin(address, snapshot)
             if not snapshot.contact:
                 self.book.strangers.add(address)
@@ -140,6 +143,9 @@ class Connections:
         """Remember how to reach a peer, and keep a link to it from now on."""
         address = contact.address
         self.book.strangers.discard(address)
+        if not self.peers.peer(address).wanted:
+            links = self.book.session(address).links
+            self.output.trusted += [link for link in links if not self.links[link].dialed]
         heir = self.door.lineage.restore(address)
         news = self.peers.learn(contact, wanted=True, now=self.clock.now)
         session = self.book.session(address)
@@ -357,6 +363,7 @@ class Connections:
             greeted_at=now,
             hello_within_s=hello_within_s,
             former=event.former,
+            crowded=event.crowded,
             controls=Bucket(self.limits.control_rate_frames, self.limits.control_burst_frames),
         )
         self.links[link.id] = link
@@ -548,8 +555,9 @@ class Connections:
             self._forget(self.links[other])  # An earlier run's frames must not pass for this one's.
             self.output.closes.append(other)
         link.shown = record
-        if not link.dialed:  # Once in a turn, however often it was said.
-            self._answers[link.id] = address
+        if not link.dialed:
+            self._answers[link.id] = address  # Once in a turn, however often it was said.
+            self.peers.peer(address).came_from = reach_of(link.remote)
         self._established(link, session, newest)
         return session
 
@@ -597,6 +605,9 @@ class Connections:
                 self.output.events.append(PeerConnected(address, link.remote))
         if not again:
             self.dialing.give_up(self.peers.established(peer))
+            if peer.wanted and not link.dialed:
+                link.crowded = False
+                self.output.trusted.append(link.id)
         if len(session.links) > 1:
             at = now + self.limits.duplicate_grace_s
             self.agenda.schedule(Timer("duplicate", address), at)

@@ -106,6 +106,11 @@ class Door:
         """Whether one more peer that was never met may come in from ``remote`` now (ADM-3)."""
         return self._newcomers.allows(source_of(remote), self.clock.now)
 
+    def is_known(self, address: Address) -> bool:
+        """Whether it is a contact: the application has added it."""
+        peer = self.peers.peers.get(address)
+        return peer is not None and peer.wanted
+
     def ban(self, address: Address, seconds: float, reason: str) -> None:
         """Keep ``address`` out for so long; whoever calls this has its links closed."""
         self.bans.add(address, self.clock.now + seconds, reason)
@@ -146,7 +151,7 @@ class Door:
         if isinstance(self.admission, AllBut):
             return all(map(self.admission, self.lineage.line(address)))
         if self.admission is known_peers_only:
-            return any(map(self._is_known, self.lineage.line(address)))
+            return any(map(self.is_known, self.lineage.line(address)))
         try:
             answer: object = self.admission(address)
         except Exception as fault:  # noqa: BLE001  # The application's code; it is told.
@@ -156,10 +161,6 @@ class Door:
             self._admission_failed(f"must return True or False, not {type(answer).__name__}")
             return False
         return answer
-
-    def _is_known(self, address: Address) -> bool:
-        peer = self.peers.peers.get(address)
-        return peer is not None and peer.wanted
 
     def _admission_failed(self, error: str) -> None:
         if self._failures.take(1, self.clock.now):  # Strangers make it be called.
@@ -193,7 +194,7 @@ class Door:
         Alarms have a rate of their own: they may be about who has come and gone many times before.
         """
         source = f"{'alarm' if alarm else 'link'} {address_text(address)}"
-        if self._is_known(address) or self._guests.allows(source, self.clock.now):
+        if self.is_known(address) or self._guests.allows(source, self.clock.now):
             return True
         self._untold += 1
         return False

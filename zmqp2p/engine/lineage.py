@@ -39,6 +39,10 @@ class Lineage:
             self.output.writes.append(DropHandOver(old))
         return new
 
+    def was_handed_over(self, address: Address) -> bool:
+        """Whether somebody else is who ``address`` was."""
+        return address in self._heirs
+
     def former(self, address: Address) -> list[Address]:
         """Return ``address`` and all that it was before."""
         found = [address]

@@ -30,6 +30,7 @@ class EngineOutput(Output):
     """First commit all ``writes``; then the rest may leave, ``closes`` after the frames."""
 
     dials: list[Dial] = field(default_factory=list)
+    trusted: list[LinkId] = field(default_factory=list)  # Accepted ones, contacts'.
     closes: list[LinkId] = field(default_factory=list)
     deposits: list[Deposit] = field(default_factory=list)
     watches: list[Watch] = field(default_factory=list)
@@ -44,6 +45,7 @@ class EngineOutput(Output):
             self.frames,
             self.processed,
             self.dials,
+            self.trusted,
             self.closes,
             self.deposits,
             self.watches,

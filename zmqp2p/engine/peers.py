@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from random import Random
 
 from zmqp2p.codes import ByeCode
+from zmqp2p.engine.reach import Reach, leads_out
 from zmqp2p.engine.redial import DialBudgets, Failure, jittered, wait_s
 from zmqp2p.ids import Address, LinkId
 from zmqp2p.limits import Limits
 from zmqp2p.records import Contact, PeerRecord
 
 _LONG_WAY = 2.0  # Round trips between attempts: three of them then last for a handshake of five.
-_LOCAL = "ipc://"
 # The peer will answer the same until somebody does something: ask again, but rarely.
 PATIENT_CODES = frozenset(ByeCode) - {ByeCode.CLOSING, ByeCode.DUPLICATE_LINK}
 
@@ -49,6 +49,8 @@ class Peer:
     address: Address
     contact: Contact | None = None
     wanted: bool = False  # The application added it: keep a link up.
+    # Where it was when it came in last. Unknown after a restart: then not here, but perhaps near.
+    came_from: Reach = Reach.SITE
     asked: bool = False  # A dial was asked for; which link it is, the node has not said yet.
     dialing: dict[LinkId, float] = field(default_factory=dict)  # Since when; the oldest first.
     greeting: LinkId | None = None  # The attempt that came up first, until its HELLO is answered.
@@ -78,6 +80,7 @@ class PeerManager:
     rng: Random
     peers: dict[Address, Peer] = field(default_factory=dict)
     connected: int = 0  # How many are.
+    contacts: int = 0  # How many are wanted.
     _budgets: DialBudgets = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,7 +96,9 @@ class PeerManager:
 
         Returns the attempts to reach it, which are not needed any more.
         """
-        return list(self.peers.pop(address).dialing)
+        gone = self.peers.pop(address)
+        self.contacts -= gone.wanted
+        return list(gone.dialing)
 
     def learn(
         self, contact: Contact, *, wanted: bool, now: float, known_counts: bool = True
@@ -105,6 +110,7 @@ class PeerManager:
         """
         peer = self.peer(contact.address)
         news = wanted and not peer.wanted
+        self.contacts += news
         peer.wanted = peer.wanted or wanted
         if self._replaces(contact, peer.contact if known_counts else None):
             peer.contact = contact
@@ -118,6 +124,8 @@ class PeerManager:
         if peer is None or not peer.wanted:
             return False
         peer.wanted = False
+        self.contacts -= 1
+        peer.came_from = Reach.MACHINE  # Where it is, the application has said.
         return True
 
     def dial_at(self, peer: Peer, *, has_mail: bool) -> float | None:
@@ -264,6 +272,7 @@ class PeerManager:
     def check(self) -> None:
         """Assert the invariant."""
         assert self.connected == sum(peer.connected for peer in self.peers.values())
+        assert self.contacts == sum(peer.wanted for peer in self.peers.values())
         for peer in self.peers.values():
             under_way = bool(peer.dialing) or peer.asked or peer.greeting is not None
             assert not (peer.connected and under_way and not peer.moving)
@@ -294,11 +303,11 @@ class PeerManager:
 
 
 def _endpoints_of(peer: Peer) -> tuple[str, ...]:
-    """Return where ``peer`` may be dialed: of who came by himself no socket file of this machine.
+    """Return where ``peer`` may be dialed: of who came by himself only where others get to as well.
 
-    Whatever listens at such a file would be connected to, by the word of a stranger.
+    Whatever listens there would be connected to, by the word of a stranger.
     """
     if peer.contact is None:
         return ()
     endpoints = peer.contact.endpoints
-    return endpoints if peer.wanted else tuple(e for e in endpoints if not e.startswith(_LOCAL))
+    return endpoints if peer.wanted else tuple(e for e in endpoints if leads_out(e, peer.came_from))

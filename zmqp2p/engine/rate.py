@@ -42,6 +42,11 @@ class Rates:
         """Count it so many times more, whether or not that was allowed."""
         self._of(source).charge(times, now)
 
+    def give_back(self, source: str) -> None:
+        """It was allowed once, and does not count after all."""
+        if source in self._sources:
+            self._sources[source].earn(1)
+
     def is_spent(self, source: str, now: float) -> bool:
         """Whether ``source`` has had all it may have for now."""
         rate = self._sources.get(source)

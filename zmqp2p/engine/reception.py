@@ -37,6 +37,7 @@ class Reception:
         claimed = claimed_address(hello)
         if claimed is not None:  # Not proven yet: who claims to be somebody else is not let in.
             self._check_allowed(link, claimed)
+            self._check_crowded(link, claimed)
         me, utc_ms = self.me.signer.address, self.clock.utc_ms
         record = admit(link, hello, me, utc_ms=utc_ms, skew_ms=self._skew_ms)
         self._check_superseded(link, record)
@@ -61,6 +62,11 @@ class Reception:
         if link.curve_key is not None and not link.dialed:
             self.door.bar(link.curve_key, address)
         raise Unwelcome("ADM-1", ByeCode.NOT_ALLOWED, why)
+
+    def _check_crowded(self, link: Link, address: Address) -> None:
+        if link.crowded and not self.door.is_known(address):
+            detail = "as many links of guests as this node serves"
+            raise Unwelcome("HEL-6", ByeCode.TOO_MANY, detail)
 
     def _check_room(self, link: Link, address: Address) -> None:
         if not self.book.has_room_for(address):

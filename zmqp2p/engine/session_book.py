@@ -7,7 +7,7 @@ from random import Random
 from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import PeerManager
 from zmqp2p.ids import Address, StreamId
-from zmqp2p.limits import Limits
+from zmqp2p.limits import PEERS_GUESTS_SHARE, Limits
 from zmqp2p.persistence import PeerSnapshot, PutContact
 from zmqp2p.session.room import InboxRoom
 from zmqp2p.session.session import Session
@@ -71,10 +71,12 @@ class SessionBook:
         return len(self.sessions) - len(self.passed)
 
     def has_room_for(self, address: Address) -> bool:
-        """Whether ``address`` has a place, or there is one for it (HEL-6)."""
+        """Whether ``address`` has a place, or there is one for it as a guest (HEL-6)."""
         if address in self.sessions and address not in self.passed:
             return True
-        return self.placed() - len(self.strangers) < self.limits.peers_max
+        there = self.placed() - len(self.strangers)
+        guests_max = max(int(PEERS_GUESTS_SHARE * self.limits.peers_max), 1)
+        return there < self.limits.peers_max and there - self.peers.contacts < guests_max
 
     def keep(self, session: Session) -> bool:
         """If ``session`` has just become one that is stored, store the contact too."""
@@ -126,6 +128,8 @@ class SessionBook:
         assert len(self.passed) <= self.limits.passers_max
         assert set(self.streams.values()) == self.sessions.keys()
         assert self.peers.peers.keys() <= self.sessions.keys()
+        assert all(not self.peers.peer(address).wanted for address in self.strangers)
+        assert all(not self.peers.peer(address).wanted for address in self.passed)
         for address, session in self.sessions.items():
             session.check()
             assert not (session.links and address in self.passed)

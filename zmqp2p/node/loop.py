@@ -295,6 +295,8 @@ class Loop:
         transport = self._parts.transport
         for link, frame in output.frames:
             transport.send(link, encode_frame(frame))  # False: a LinkDown follows.
+        for link in output.trusted:
+            transport.trust(link)
         for link in output.closes:
             transport.close_link(link)
         if output.former_ended:

@@ -75,6 +75,7 @@ class Link:
     greeted_at: float
     hello_within_s: float  # From `opened_at`: a dial that took long is a long way off.
     former: bool = False  # Opened with a CURVE key that this node has replaced since.
+    crowded: bool = False  # Its connection may stay only if it is a contact's.
     ping_token: int = 0
     pings: dict[int, float] = field(default_factory=dict)  # Unanswered tokens, when they left.
     asked_at: float = float("-inf")  # When WHO was last sent.

@@ -202,6 +202,9 @@ class SimTransport:
             self._network.send(end, tuple(frames))
         return True
 
+    def trust(self, link: LinkId) -> None:
+        """Nothing to do: no connection is ended here to make room for another one."""
+
     def close_link(self, link: LinkId) -> None:
         """Close and forget ``link``; a listener only forgets it, as a ROUTER."""
         end = self._ends.pop(link, None)

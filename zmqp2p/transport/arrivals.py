@@ -3,12 +3,20 @@
 libzmq accepts whoever comes, and bounds nothing but the time of a handshake. So each accepted
 connection is counted here, from the monitor's event on, and those beyond a bound are to be shut
 down: most of them before the handshake has cost anything. No sockets here: verdicts only.
+
+Places are shared so that a contact, whom the application has added, always finds one, whoever else
+comes, from wherever. Nothing tells it from others before its HELLO. So what is known not to be a
+contact's, a guest's, has three quarters at most; the rest is for those of whom it is not known, and
+among them the oldest makes room for the next.
 """
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
+from math import inf
 
-from zmqp2p.engine.rate import Rates
+from zmqp2p.engine.rate import Rates, source_of
+from zmqp2p.ids import CurveKey
+from zmqp2p.limits import CONNECTIONS_GUESTS_SHARE
 from zmqp2p.transport.descriptors import Remote
 from zmqp2p.transport.options import FRAMES_MAX, SocketLimits
 from zmqp2p.transport.rush import Rush
@@ -18,6 +26,8 @@ _SHARE = 0.75  # Of all connections that one source may have, where descriptors 
 _TOLD_MAX = 64  # Sources told of at a time; what else there is goes under `_OTHERS`.
 _OTHERS = "others"
 _DROPPED_MAX = 64  # More than a batch of acks and PINGs; at line rate they take 2 ms.
+_KEYS_MAX = 4_096  # Of contacts, remembered: the one that was trusted least recently goes first.
+_STUCK = 120.0  # Handshakes that one that never ends counts for: it holds a descriptor for good.
 _BLAME = 9.0  # Connections, besides the one. Who is to blame for each has a hundredth of a core.
 
 
@@ -30,34 +40,51 @@ class Arrival:
     source: str
     accepted_at: float  # Monotonic seconds.
     proven: bool = False  # A whole message came: the handshake is over, and ZAP let it in.
+    trusted: bool = False  # It is a contact's.
     leaving: bool = False  # It is, or will be, shut down: nothing that it still says counts.
     taken_bytes: int = 0  # Of the messages handed over, as they were on the wire.
     routing_id: bytes = b""  # Of the link that was given up.
     dropped: int = 0  # Messages that came when it was leaving.
     shut_at: float | None = None  # Since when libzmq ought to see that it has ended.
+    stuck: bool = False  # It has not, though it had time to.
 
 
 @dataclass(slots=True)
 class Arrivals:
     """All accepted connections of one transport; ``descriptors`` is how many a process may open.
 
-    Invariant: the counts are those of the connections in it; no more are unproven than may be.
+    Invariant: the counts are those of the connections in it; no more are unproven, or guests',
+    than may be.
     """
 
     bounds: SocketLimits
     descriptors: int
     _all: dict[Arrival, None] = field(default_factory=dict)
-    _unproven: dict[Arrival, None] = field(default_factory=dict)  # Oldest first.
-    _by_source: Counter[str] = field(default_factory=Counter)
+    # Those that may have to go for others, who has waited longest first: nothing has come of them,
+    # or they have a place only if they are contacts'.
+    _unproven: dict[Arrival, None] = field(default_factory=dict)
+    _guests: dict[Arrival, None] = field(default_factory=dict)  # Not trusted yet; oldest first.
+    _contacts: set[Arrival] = field(default_factory=set)
+    _by_source: Counter[str] = field(default_factory=Counter)  # Without those that are trusted.
     _unproven_by_source: Counter[str] = field(default_factory=Counter)
+    _guests_by_source: Counter[str] = field(default_factory=Counter)
     _turned_away: Counter[tuple[str, str]] = field(default_factory=Counter)  # By source and why.
+    _contact_keys: OrderedDict[CurveKey, None] = field(default_factory=OrderedDict)
     _rush: Rush = field(init=False)
     _rates: Rates = field(init=False)
+    _mute: Rates = field(init=False)  # Handshakes after which nothing was said, so far or ever.
 
     def __post_init__(self) -> None:
         self._rush = Rush(self.bounds.unproven_at_once)
         each = (self.bounds.connects_per_s_per_source, float(self.bounds.connects_burst_per_source))
-        self._rates = Rates(each, (float("inf"), float("inf")))
+        self._rates = Rates(each, (inf, inf))
+        each = (self.bounds.mute_per_s_per_source, self.bounds.mute_burst_per_source)
+        self._mute = Rates(each, (inf, inf))
+
+    @property
+    def places(self) -> int:
+        """How many connections there may be."""
+        return min(self.bounds.connections_max, self.descriptors // 2)
 
     def __len__(self) -> int:
         return len(self._all)
@@ -78,6 +105,34 @@ class Arrivals:
         if victim is not None:
             self.turn_away(victim, why)
         return victim
+
+    def may_greet(self, key: CurveKey | None, address: str, now: float) -> bool:
+        """Whether a handshake of ``key`` at ``address`` may succeed; it counts until it is heard.
+
+        Each of them may be one that libzmq never lets go of (transport/clog.py). So a source may
+        not make many after which nothing is said; a contact that was here before is not held up
+        by others at its address.
+        """
+        source = source_of(address)
+        if self._mute.allows(source, now) or key in self._contact_keys:
+            return True
+        self._tell(source, "says nothing after its handshakes")
+        return False
+
+    def heard(self, address: str) -> None:
+        """Something was said after a handshake at ``address``, be it that it has ended since."""
+        self._mute.give_back(source_of(address))
+
+    def stick(self, now: float) -> None:
+        """Have the sources of those that do not end make fewer handshakes, for long.
+
+        Else the next one from there may be one more.
+        """
+        for arrival in self._all:
+            overdue = arrival.shut_at is not None and now >= arrival.shut_at + self.bounds.stuck_s
+            if overdue and not arrival.stuck:
+                arrival.stuck = True
+                self._mute.charge(arrival.source, _STUCK, now)
 
     def is_too_fast(self, source: str, now: float) -> bool:
         """Whether one more connection of ``source`` would come too fast."""
@@ -106,38 +161,66 @@ class Arrivals:
         self.blame(arrival, now)
         return True
 
-    def prove(self, arrival: Arrival) -> None:
-        """A whole message has come over it."""
-        if not arrival.proven:
+    def prove(self, arrival: Arrival) -> bool:
+        """A whole message has come over it; return whether it may stay if it is a guest's.
+
+        If not, and it is not trusted soon, it may have to go for another one.
+        """
+        if not (arrival.proven or arrival.trusted or arrival.leaving):
             arrival.proven = True
             self._rush.end(arrival)
-            self._forget_unproven(arrival)
+            self._forget_place(arrival)
+            if self._has_place_for_guest(arrival.source):
+                self._guests[arrival] = None
+                self._guests_by_source[arrival.source] += 1
+            else:  # The last to go: whose it is will be known when its message is read.
+                self._unproven[arrival] = None
+                self._unproven_by_source[arrival.source] += 1
+        return arrival not in self._unproven
+
+    def trust(self, arrival: Arrival, key: CurveKey | None = None) -> Arrival | None:
+        """It is a contact's, and goes for nobody; return whom that leaves no room for, if any.
+
+        That is the newest guest's: those that are served are not to be driven out by newcomers.
+        """
+        if arrival not in self._all or arrival.leaving or arrival.trusted:
+            return None
+        self._forget_place(arrival)
+        arrival.trusted = True
+        self._contacts.add(arrival)
+        self._remember(key)
+        _less(self._by_source, arrival.source)
+        if len(self._guests) <= self._guests_max:
+            return None
+        newest = next(reversed(self._guests))
+        self.turn_away(newest, "a contact needs the place")
+        return newest
 
     def turn_away(self, arrival: Arrival, why: str) -> None:
         """It is to be shut down, and that is to be told."""
         self.leave(arrival)
-        key = (arrival.source, why)
-        if key not in self._turned_away and len(self._turned_away) >= _TOLD_MAX:
-            key = (_OTHERS, why)
-        self._turned_away[key] += 1
+        self._tell(arrival.source, why)
 
     def leave(self, arrival: Arrival) -> None:
-        """It is to be shut down: it is no longer one that waits to be proven."""
+        """It is to be shut down: it has no place any more."""
         arrival.leaving = True
         self._rush.end(arrival)
-        self._forget_unproven(arrival)
+        self._forget_place(arrival)
 
     def went(self, arrival: Arrival) -> None:
         """It has ended."""
         del self._all[arrival]
         self._rush.end(arrival)
-        self._forget_unproven(arrival)
-        _less(self._by_source, arrival.source)
+        self._forget_place(arrival)
+        if not arrival.trusted:
+            _less(self._by_source, arrival.source)
 
     def overdue(self, now: float) -> list[Arrival]:
         """Return those that had their time to send a first message; they are to be shut down."""
         late: list[Arrival] = []
         for arrival in self._unproven:
+            if arrival.proven:
+                continue  # Its link has a deadline (HEL-7).
             if now < arrival.accepted_at + self.bounds.first_message_s:
                 break
             late.append(arrival)
@@ -168,41 +251,84 @@ class Arrivals:
 
     def check(self) -> None:
         """Assert the invariant."""
+        untrusted = [each for each in self._all if not each.trusted]
+        assert self._by_source == Counter(each.source for each in untrusted)
         self._rush.check()
-        assert self._by_source == Counter(arrival.source for arrival in self._all)
         assert self._unproven_by_source == Counter(each.source for each in self._unproven)
-        assert all(not each.proven and not each.leaving for each in self._unproven)
+        assert self._guests_by_source == Counter(each.source for each in self._guests)
+        assert len(self._contact_keys) <= _KEYS_MAX
+        self._mute.check()
+        placed = [*self._unproven, *self._guests, *self._contacts]
+        assert set(placed) == {each for each in self._all if not each.leaving}
+        assert len(set(placed)) == len(placed)
+        assert all(each.trusted for each in self._contacts)
         assert len(self._unproven) <= self.bounds.unproven_max
+        assert len(self._guests) <= self._guests_max
+        for guests in self._guests_by_source.values():
+            assert guests <= int(CONNECTIONS_GUESTS_SHARE * self._places_per_source)
+
+    def _tell(self, source: str, why: str) -> None:
+        key = (source, why)
+        if key not in self._turned_away and len(self._turned_away) >= _TOLD_MAX:
+            key = (_OTHERS, why)
+        self._turned_away[key] += 1
+
+    def _remember(self, key: CurveKey | None) -> None:
+        if key is not None:
+            self._contact_keys.pop(key, None)
+            self._contact_keys[key] = None
+            if len(self._contact_keys) > _KEYS_MAX:
+                self._contact_keys.popitem(last=False)
+
+    @property
+    def _guests_max(self) -> int:
+        return int(CONNECTIONS_GUESTS_SHARE * (self.places - len(self._contacts)))
+
+    @property
+    def _places_per_source(self) -> int:
+        return min(self.bounds.connections_max_per_source, max(int(_SHARE * self.places), 1))
+
+    def _has_place_for_guest(self, source: str) -> bool:
+        of_source = self._guests_by_source[source]
+        most_of_source = int(CONNECTIONS_GUESTS_SHARE * self._places_per_source)
+        return of_source < most_of_source and len(self._guests) < self._guests_max
 
     def _beyond(self, arrival: Arrival, now: float) -> tuple[str, Arrival | None]:
         """Return what bound a new arrival exceeds, and who goes for it."""
         bounds, source = self.bounds, arrival.source
-        most = min(bounds.connections_max, self.descriptors // 2)
         if not self._rates.allows(source, now):
             return "too fast from one source", arrival
-        if self._by_source[source] > min(
-            bounds.connections_max_per_source, max(int(_SHARE * most), 1)
-        ):
-            return "too many of one source", arrival
-        # The oldest goes, not the newest: or those that say nothing would keep everybody out.
+        # The oldest goes, not the newest: or those that say nothing would keep everybody out. It
+        # is the newest where no other is unproven: contacts have all places, or others leave.
+        if self._by_source[source] > self._places_per_source:
+            return "too many of one source", self._oldest_of(source)
         if self._unproven_by_source[source] > bounds.unproven_max_per_source:
             return "too many unproven of one source", self._oldest_of(source)
         if self._rush.is_full(now):
             return "too many at once", arrival
-        oldest = next(iter(self._unproven))  # It may be this one.
         if len(self._unproven) > bounds.unproven_max:
-            return "too many unproven", oldest
-        if len(self._all) > most:
-            return "too many", oldest
+            return "too many unproven", self._oldest_of_greediest()
+        if len(self._all) > self.places:
+            return "too many", self._oldest_of_greediest()
         return "", None
 
     def _oldest_of(self, source: str) -> Arrival:
         return next(each for each in self._unproven if each.source == source)
 
-    def _forget_unproven(self, arrival: Arrival) -> None:
+    def _oldest_of_greediest(self) -> Arrival:
+        """Return the oldest of the sources with most: it costs an enemy sources, not speed."""
+        counts = self._unproven_by_source
+        most = max(counts.values())
+        return next(each for each in self._unproven if counts[each.source] == most)
+
+    def _forget_place(self, arrival: Arrival) -> None:
+        self._contacts.discard(arrival)
         if arrival in self._unproven:
             del self._unproven[arrival]
             _less(self._unproven_by_source, arrival.source)
+        if arrival in self._guests:
+            del self._guests[arrival]
+            _less(self._guests_by_source, arrival.source)
 
 
 def _less(counter: Counter[str], source: str) -> None:

@@ -64,6 +64,13 @@ class Transport(Protocol):
         """
         ...
 
+    def trust(self, link: LinkId) -> None:
+        """``link`` is a contact's: its connection is never ended to make room for another's.
+
+        Until then it may be. Unknown links, and those that this node dialed, are no error.
+        """
+        ...
+
     def close_link(self, link: LinkId) -> None:
         """Close and forget ``link`` at once; no event follows. Unknown links are no error.
 

@@ -68,9 +68,18 @@ class AcceptedLink:
         self.arrival = first.arrival
         self._listener = listener
 
+    @property
+    def curve_key(self) -> CurveKey | None:
+        """The peer's; None without CURVE."""
+        return CurveKey(bytes.fromhex(self.user_id)) if self.user_id else None
+
     def send(self, frames: Sequence[bytes]) -> SendFailure | None:
         """Queue one message to the peer."""
         return self._listener.send(self.routing_id, frames)
+
+    def trust(self) -> None:
+        """It is a contact's."""
+        self._listener.trust(self)
 
     def close(self) -> None:
         """Forget the link, and end its connection when what was sent last has had time to leave."""
@@ -114,7 +123,7 @@ class Listener:
         self._looked_at: list[tuple[Arrival, int]] = []  # And what had been read of them.
         self._looking = False  # There is a time for the next look at the connections.
         self._closed = False
-        self._clog = Clog(shared.bounds, time.monotonic())
+        self._clog = Clog(shared.bounds, shared.arrivals.places, time.monotonic())
         self._turnstile = Turnstile()
         self.clogged = False  # It is to be closed and opened again.
         self._count_at = 0.0  # When it is asked next whether it is.
@@ -152,6 +161,13 @@ class Listener:
             self._shared.arrivals.leave(arrival)
             at = time.monotonic() + self._shared.bounds.linger_s
             self._shared.reactor.call_at(at, lambda: self._shut_down(arrival))
+
+    def trust(self, link: AcceptedLink) -> None:
+        """Let ``link``, a contact's, go for nobody; another one may have to go for it."""
+        if link.arrival is not None:
+            victim = self._shared.arrivals.trust(link.arrival, link.curve_key)
+            if victim is not None:
+                self._shut_down(victim)
 
     def end(self, why: str) -> None:
         """Close, and tell that the links have ended."""
@@ -276,6 +292,7 @@ class Listener:
         first.arrival = self._arrivals.get(first.fd)
         if first.arrival is None or not first.arrival.proven:
             self._clog.heard()
+            self._shared.arrivals.heard(first.remote)
         if first.arrival is not None and first.arrival.leaving:
             return None
         earlier = self._by_fd.get(first.fd)
@@ -285,14 +302,14 @@ class Listener:
         self._by_routing_id[link.routing_id] = link
         self._by_fd[link.fd] = link
         self._shared.links.add(link)
-        key = CurveKey(bytes.fromhex(link.user_id)) if link.user_id else None
         former = self._shared.former
-        up = LinkUp(link.link_id, key, first.remote, dialed=False, former=former)
+        crowded = link.arrival is not None and not self._shared.arrivals.prove(link.arrival)
+        up = LinkUp(
+            link.link_id, link.curve_key, first.remote, dialed=False, former=former, crowded=crowded
+        )
         self._shared.links.events.append(up)
         if link.arrival is None:
             self._end(link)  # Its end was told before its first message was read.
-        else:
-            self._shared.arrivals.prove(link.arrival)
         return link
 
     def _serve_monitor(self) -> bool:
@@ -391,6 +408,7 @@ class Listener:
         self._shared.links.events.extend(arrivals.told())
         if now >= self._count_at:
             self._count_at = now + _CLOG_LOOK_S
+            arrivals.stick(now)
             self.clogged = self._clog.is_clogged(self._arrivals.values(), now)
         self._look_later()
 

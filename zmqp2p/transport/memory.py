@@ -257,6 +257,9 @@ class MemoryTransport:
                 return False
             return self._deliver(end, link, tuple(frames))
 
+    def trust(self, link: LinkId) -> None:
+        """Nothing to do: no connection is ended here to make room for another one."""
+
     def close_link(self, link: LinkId) -> None:
         """Close and forget ``link`` at once; no event follows. Unknown links are no error.
 

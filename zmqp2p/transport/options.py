@@ -58,6 +58,8 @@ class SocketLimits:
     unproven_at_once: int = limits.DEFAULT_LIMITS.unproven_at_once
     connects_per_s_per_source: float = limits.DEFAULT_LIMITS.connects_per_s_per_source
     connects_burst_per_source: int = limits.DEFAULT_LIMITS.connects_burst_per_source
+    mute_per_s_per_source: float = limits.DEFAULT_LIMITS.mute_per_s_per_source
+    mute_burst_per_source: int = limits.DEFAULT_LIMITS.mute_burst_per_source
     first_message_s: float = limits.DEFAULT_LIMITS.first_message_s
     stuck_connections_max: int = limits.DEFAULT_LIMITS.stuck_connections_max
     unread_connections_max: int = limits.DEFAULT_LIMITS.unread_connections_max
@@ -72,7 +74,10 @@ def socket_limits(of: limits.Limits) -> SocketLimits:
     """Return the bounds of sockets with those that ``of`` has too as it says."""
     names = {field.name for field in fields(SocketLimits)}
     both = names & {field.name for field in fields(limits.Limits)}
-    return SocketLimits(**{name: getattr(of, name) for name in both})
+    said = {name: getattr(of, name) for name in both}
+    # The engine refuses any link beyond its own bound: then a contact would find no place either.
+    said["connections_max"] = min(of.connections_max, of.links_max)
+    return SocketLimits(**said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from zmqp2p.transport.endpoints import (
     parse_listen,
 )
 from zmqp2p.transport.links import Links, Shared, check_frames
-from zmqp2p.transport.listener import Listener
+from zmqp2p.transport.listener import AcceptedLink, Listener
 from zmqp2p.transport.options import (
     CurvePair,
     SocketLimits,
@@ -96,7 +96,8 @@ class ZmqTransport:
         self._former: list[Listener] = []  # Of the key before.
         self._inherited: list[Endpoint] = []  # Where they listen, and this key will.
         # Before anything is bound: without a handler libzmq would have nobody to ask.
-        self._zap = ZapHandler(self._context, self._reactor, admit, curve=curve is not None)
+        self._admit = admit
+        self._zap = ZapHandler(self._context, self._reactor, self._lets_in, curve=curve is not None)
 
     def listen(self, endpoint: str) -> str:
         """Accept links at ``endpoint`` and return it with the real port in place of 0.
@@ -190,6 +191,13 @@ class ZmqTransport:
         self._links.drop(held, failure.reason, failure.detail)
         return False
 
+    def trust(self, link: LinkId) -> None:
+        """Keep the connection of ``link``; see `zmqp2p.transport.base.Transport.trust`."""
+        self._check_usable()
+        held = self._links.get(link)
+        if isinstance(held, AcceptedLink):
+            held.trust()
+
     def close_link(self, link: LinkId) -> None:
         """Close and forget ``link`` at once; no event follows. Unknown links are no error.
 
@@ -238,6 +246,10 @@ class ZmqTransport:
         self._zap.close()
         self._reactor.close()
         self._context.destroy()
+
+    def _lets_in(self, key: CurveKey | None, address: str) -> bool:
+        now = time.monotonic()
+        return self._admit(key, address) and self._arrivals.may_greet(key, address, now)
 
     def _renew_clogged(self) -> None:
         for listener in [each for each in self._listeners if each.clogged]:

@@ -30,6 +30,7 @@ class LinkUp:
     remote: str  # For people: the dialed endpoint, or the peer's IP address.
     dialed: bool  # True if this node dialed it.
     former: bool = False  # This node's end has the CURVE key that it had before the last `rekey`.
+    crowded: bool = False  # Guests have as many connections as they may: it is for a contact only.
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class LinkDown:
 
 @dataclass(frozen=True, slots=True)
 class TurnedAway:
-    """So many connections of one source were shut down before there was a link of any of them."""
+    """So many connections of one source were shut down: most before there was a link of them."""
 
     source: str
     why: str

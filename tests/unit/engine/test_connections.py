@@ -1103,7 +1103,8 @@ def test_an_old_frame_in_the_turn_of_the_new_hello_is_dropped_too() -> None:
 
 def test_a_restarted_node_knows_its_peers_and_dials_those_it_was_told_to() -> None:
     """And those it has mail for."""
-    sut = connected()
+    sut = middle()
+    sut.meet(LINK, LOW, hello_of(LOW, record_of(LOW, endpoints=("tcp://10.0.0.1:1",))))
     sut.engine.add_contact(record_of(HIGH))
     sut.turn()
     again = sut.restarted()

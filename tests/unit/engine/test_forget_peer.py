@@ -57,6 +57,29 @@ def test_nothing_is_left_of_who_is_forgotten() -> None:
     assert not byes(output)  # It is new.
 
 
+def test_what_was_processed_may_be_processed_again_after_it_is_forgotten() -> None:
+    """Why nobody is forgotten without the application's word.
+
+    The ack may be lost with its link. Who comes back cannot be told from one whose message never
+    arrived, and whose message is not in a number that says so either.
+    """
+    sut = Sut(MIDDLE)
+    sut.engine.subscribe(None, None)
+    sut.meet(LINK, LOW)
+    sut.hear(LINK, Data(Seq(1), UNSAID, progress_of(), (note("pay"),)))
+    sut.engine.complete(sut.pending.pop())
+    sut.turn()
+    sut.down(LINK)  # And the ack was in flight.
+    sut.meet(2, LOW)
+    sut.hear(2, Data(Seq(1), UNSAID, progress_of(), (note("pay"),)))
+    assert sut.pending == []  # Known.
+    sut.down(2)
+    forget(sut)
+    sut.meet(3, LOW)
+    sut.hear(3, Data(Seq(1), UNSAID, progress_of(), (note("pay"),)))
+    assert len(sut.pending) == 1
+
+
 def test_it_gives_its_place_to_another() -> None:
     """HEL-6."""
     sut = Sut(MIDDLE, limits=Limits(subscribe_grace_s=0.0, peers_max=1))

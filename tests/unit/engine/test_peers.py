@@ -94,7 +94,7 @@ def test_a_peer_is_not_dialed_without_a_reason_or_a_way() -> None:
 
 def test_a_peer_that_is_not_wanted_is_dialed_if_there_is_mail_for_it() -> None:
     book = manager()
-    book.learn(record_of(LOW), wanted=False, now=0.0)
+    book.learn(record_of(LOW, endpoints=("tcp://10.0.0.1:5",)), wanted=False, now=0.0)
     peer = book.peer(LOW.address)
     assert book.dial_at(peer, has_mail=False) is None
     assert book.dial_at(peer, has_mail=True) == 0.0

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from tests.engine_world import HIGH, LOW, MIDDLE, Sut, hello_of, note
+from tests.engine_world import HIGH, LOW, MIDDLE, Sut, hello_of, note, record_of
 from tests.frames import progress_of, refusal_of
 from zmqp2p.codes import ByeCode
+from zmqp2p.crypto import SecretKey
 from zmqp2p.events import MessageUndelivered
 from zmqp2p.ids import Address
 from zmqp2p.limits import Limits
@@ -31,6 +32,54 @@ def test_peers_that_are_only_named_do_not_take_the_places_of_those_that_come() -
     ((_, frame),) = sut.meet(2, HIGH).frames
     assert isinstance(frame, Bye)
     assert frame.code is ByeCode.TOO_MANY
+
+
+def test_guests_leave_places_to_participants_of_channels() -> None:
+    """Identities are free: a node would approve no channel any more with whom it does not know."""
+    sut = Sut(MIDDLE, limits=Limits(peers_max=4))
+    keys = [SecretKey(number.to_bytes(32)) for number in range(10, 15)]
+    refused = [
+        link
+        for link, key in enumerate(keys)
+        if any(isinstance(frame, Bye) for _, frame in sut.meet(link, key).frames)
+    ]
+    assert refused == [3, 4]
+    assert sut.engine.room() == 1
+    sut.begin()
+    sut.engine.add_contact(record_of(HIGH, endpoints=()))
+    sut.settle()  # A contact takes no place of guests.
+    sut.engine.forget_peer(keys[0].address)
+    assert not any(isinstance(frame, Bye) for _, frame in sut.meet(9, keys[4]).frames)
+    assert [isinstance(frame, Bye) for _, frame in sut.meet(10, keys[3]).frames] == [True]
+
+
+def test_contacts_take_places_that_guests_would_have() -> None:
+    """HEL-6: there are so many in all."""
+    sut = Sut(MIDDLE, limits=Limits(peers_max=2))
+    sut.begin()
+    for number in (10, 11):
+        sut.engine.add_contact(record_of(SecretKey(number.to_bytes(32)), endpoints=()))
+    sut.settle()
+    assert [isinstance(frame, Bye) for _, frame in sut.meet(LINK, LOW).frames] == [True]
+
+
+def test_a_contact_that_is_handed_over_or_forgotten_is_counted_as_what_it_is() -> None:
+    sut = Sut(MIDDLE, limits=Limits(peers_max=4))
+    sut.begin()
+    for key in (LOW, HIGH):
+        sut.engine.add_contact(record_of(key, endpoints=()))
+    sut.engine.hand_over(LOW.address, record_of(HIGH, endpoints=()))
+    sut.settle()  # It checks the counts.
+    sut.begin()
+    sut.engine.forget_peer(HIGH.address)
+    sut.settle()
+    again = sut.restarted()
+    keys = [SecretKey(number.to_bytes(32)) for number in range(10, 13)]
+    refused = [
+        any(isinstance(frame, Bye) for _, frame in again.meet(link, key).frames)
+        for link, key in enumerate(keys)
+    ]
+    assert refused == [False, False, True]
 
 
 def test_a_restart_does_not_make_them_peers() -> None:

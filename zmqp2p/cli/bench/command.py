@@ -20,7 +20,7 @@ from zmqp2p.cli.bench.runner import Row, measure
 from zmqp2p.cli.bench.scale import Crowd, measure_peers
 from zmqp2p.cli.bench.serving import contacts_of, serving
 from zmqp2p.cli.bench.workloads import DEFAULT, NAMES, Settings
-from zmqp2p.limits import KIB, MIB
+from zmqp2p.limits import DEFAULT_LIMITS, KIB, MIB, PEERS_GUESTS_SHARE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,7 +40,7 @@ _MESSAGES_MAX = 1_000_000
 _PEERS_MAX = 64
 _SIZE_MIN, _SIZE_MAX = 16, 16 * MIB - KIB  # A number and nothing else; as large as they get.
 _BUSY_MAX = 16
-_IDLE_PEERS_MAX = 10_000  # `Limits.peers_max`.
+_IDLE_PEERS_MAX = int(PEERS_GUESTS_SHARE * DEFAULT_LIMITS.peers_max)  # They are guests.
 _TIMEOUT_MAX_S = 3_600.0
 _WIDTH = 120  # Of the table where the output is no terminal.
 
