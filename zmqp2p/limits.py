@@ -241,6 +241,11 @@ class Limits:
     # and four times that for a handshake, an honest one survives 1,200 others each second.
     unproven_max: int = 1_024
     unproven_max_per_source: int = 128
+    # Those of them that came within a second. Of 600 to 1,200 handshakes in a second these are one
+    # that an honest peer waits for. Beyond it the newest goes, before it has cost anything, and
+    # from half of it on the system drops what asks for a connection, for a moment: all of a
+    # restarted node's peers come at once, and if the oldest went nobody would ever be served.
+    unproven_at_once: int = 512
     # A CURVE handshake costs libzmq's one thread 0.8 ms, and this is asked before it: one source
     # has a twelfth of that thread, and all others the rest.
     connects_per_s_per_source: float = 100.0

@@ -171,7 +171,7 @@ def send(hub: Hub, peers: list[Puppet]) -> float:
         (frames,) = hub.turn([Received(link, encode_frame(data))])
         frame = decode_frame(frames[1])
         assert isinstance(frame, Ack), frame
-        peers[link].acked = frame.progress.ack
+        assert peers[link].take_ack(frame.progress.ack)
     return hub.watch.used_s / MESSAGES
 
 

@@ -141,6 +141,34 @@ def test_a_source_that_connects_too_fast_does_not_get_through_for_a_while(
     run(bob, until=lambda: connected(dropped))  # TCP has tried again.
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the newest are shut down")
+def test_while_many_that_came_at_once_are_in_hand_others_wait_and_then_come_in(
+    tcp: Network, strangers: ExitStack
+) -> None:
+    """So a restarted node serves all its peers, one after the other, and none is cut off."""
+    bob = tcp.node(bounds=SocketLimits(unproven_at_once=8))
+    alice = tcp.node()
+    endpoint = bob.transport.listen(tcp.endpoint())
+    first = [connect(strangers, endpoint, f"127.0.0.{2 + number}") for number in range(5)]
+    waiting: list[socket.socket] = []
+
+    def others_wait() -> bool:
+        """Connect until one is not accepted at once."""
+        knocking = strangers.enter_context(socket.socket())
+        knocking.bind((f"127.0.1.{1 + len(waiting)}", 0))
+        knocking.setblocking(False)
+        assert knocking.connect_ex(("127.0.0.1", port_of(endpoint))) == errno.EINPROGRESS
+        waiting.append(knocking)
+        return not connected(knocking)
+
+    run(bob, until=others_wait)
+    for stranger in first:
+        stranger.close()
+    run(bob, until=lambda: connected(waiting[-1]))  # TCP has tried again.
+    assert dial(alice, bob, endpoint)
+    assert turned_away(bob) == []
+
+
 def connected(stranger: socket.socket) -> bool:
     """Tell whether its connection is there."""
     try:

@@ -205,7 +205,7 @@ def test_many_connected_peers_are_measured(tmp_path: Path) -> None:
     assert scale["peers"] == 30
     assert 0 < scale["accepted_s"] < 10
     assert 0 < scale["idle_cpu"] < 1
-    for name in ("all_rate", "kib_each"):
+    for name in ("all_rate", "kib_each", "restarted_s"):
         assert scale[name] > 0, name
     for active in (scale["alone"], scale["among"]):
         assert active["rate"] > 0

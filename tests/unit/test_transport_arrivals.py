@@ -71,6 +71,38 @@ def test_of_all_unproven_the_oldest_goes_so_that_a_flood_keeps_nobody_out() -> N
     assert come(sut, "alice")[1] is oldest
 
 
+def test_those_that_come_at_once_are_served_and_the_newest_goes() -> None:
+    """As after a restart. If the oldest went, and all came again, nobody would ever be served."""
+    sut = arrivals(unproven_at_once=8)
+    first = [come(sut, str(number))[0] for number in range(4)]
+    assert not sut.is_crowded(0.0)
+    first += [come(sut, str(number))[0] for number in range(4, 8)]
+    assert sut.is_crowded(0.0)
+    late, victim = come(sut, "late")
+    assert victim is late
+    assert not any(each.leaving for each in first)
+    assert sut.told() == [TurnedAway("late", "too many at once", 1)]
+    sut.prove(first[0])
+    assert come(sut, "in time")[1] is None
+    for each in first[1:5]:
+        sut.prove(each)
+    sut.leave(first[5])
+    assert not sut.has_room(0.0)
+    sut.went(first[6])
+    assert sut.has_room(0.0)
+
+
+def test_those_that_say_nothing_keep_nobody_out_though_they_come_at_once() -> None:
+    sut = arrivals(unproven_at_once=8, unproven_max=16)
+    oldest, *_ = [come(sut, f"mallory {number}", 0.0)[0] for number in range(8)]
+    assert sut.is_crowded(0.75)
+    assert not sut.is_crowded(1.0)  # They had a second.
+    for number in range(8):
+        assert come(sut, f"alice {number}", 1.0)[1] is None
+    assert not sut.is_crowded(1.0)  # As many are older.
+    assert come(sut, "bob", 2.0)[1] is oldest
+
+
 def test_there_are_no_more_connections_than_half_of_the_descriptors() -> None:
     """The rest is for dials and the store: at the last one libzmq spins, and SQLite fails."""
     sut = arrivals(descriptors=8)

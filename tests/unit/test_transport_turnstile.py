@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from zmqp2p.transport.turnstile import SHUN_S, SOURCES_MAX, Turnstile, program
+from zmqp2p.transport.turnstile import EVERYBODY, SHUN_S, SOURCES_MAX, Turnstile, program
 
 SYN, ACK, PUSH = 0x02, 0x10, 0x08
 NETWORK_HEADER = -0x10_0000
@@ -156,5 +156,38 @@ def test_a_source_that_is_shunned_does_not_get_through_and_others_do(
     with knock(listening, "127.0.0.2"), knock(listening, "127.0.0.3"):
         assert came(listening) == ["127.0.0.3"]
     sut.relent(SHUN_S)
+    with knock(listening, "127.0.0.2"):
+        assert came(listening) == ["127.0.0.2"]
+
+
+@pytest.mark.parametrize("source", ["192.0.2.1", "2001:db8::1"])
+def test_everybody_may_be_dropped(source: str) -> None:
+    code = program(EVERYBODY)
+    assert verdict(code, source) == DROPPED
+    for flags in (ACK, ACK | PUSH, SYN | ACK):
+        assert verdict(code, source, flags) == PASSED
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="filters are Linux's")
+def test_while_it_is_closed_nobody_gets_through_and_then_those_who_are_not_shunned(
+    listening: socket.socket,
+) -> None:
+    sut = Turnstile()
+    assert not sut.close()  # It does not listen yet.
+    sut.open()
+    sut.listens(listening.fileno())
+    sut.shun("127.0.0.2", 0.0)
+    assert sut.close()
+    assert not sut.close()
+    with knock(listening, "127.0.0.3"):
+        assert came(listening) == []
+    sut.relent(SHUN_S)  # That is for its source only.
+    with knock(listening, "127.0.0.2"):
+        assert came(listening) == []
+    sut.shun("127.0.0.2", 1.0)
+    sut.open()
+    with knock(listening, "127.0.0.2"), knock(listening, "127.0.0.3"):
+        assert came(listening) == ["127.0.0.3"]
+    sut.relent(1.0 + SHUN_S)
     with knock(listening, "127.0.0.2"):
         assert came(listening) == ["127.0.0.2"]

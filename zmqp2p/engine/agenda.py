@@ -9,7 +9,7 @@ from math import ceil, floor, inf
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
-_GRAINS_PER_S = 64  # A power of two: what is rounded to it is exact, and never before its time.
+_GRAINS_PER_S = 32  # A power of two: what is rounded to it is exact, and never before its time.
 _ROUND_MIN = 32  # Spreading fewer is not worth it.
 _ROUND_MAX_S = 0.25  # After a longer time than this, what was missed is spread all the same.
 
@@ -56,7 +56,7 @@ class Agenda(Generic[K]):
 class Rounds(Generic[K]):
     """An agenda for many keys of which none is urgent: they are looked at together, in rounds.
 
-    A round is due 64 times a second. So the thread that sleeps until then wakes up as often for
+    A round is due 32 times a second. So the thread that sleeps until then wakes up as often for
     ten thousand links as for a hundred, and what each look brings about is one batch. Keys that
     came to be due all at once, as after a pause, are spread over several rounds.
     """

@@ -19,6 +19,7 @@ from zmqp2p.ids import CurveKey
 from zmqp2p.limits import CONNECTIONS_GUESTS_SHARE
 from zmqp2p.transport.descriptors import Remote
 from zmqp2p.transport.options import FRAMES_MAX, SocketLimits
+from zmqp2p.transport.rush import Rush
 from zmqp2p.wire.link import TurnedAway
 
 _SHARE = 0.75  # Of all connections that one source may have, where descriptors are few.
@@ -69,10 +70,12 @@ class Arrivals:
     _guests_by_source: Counter[str] = field(default_factory=Counter)
     _turned_away: Counter[tuple[str, str]] = field(default_factory=Counter)  # By source and why.
     _contact_keys: OrderedDict[CurveKey, None] = field(default_factory=OrderedDict)
+    _rush: Rush = field(init=False)
     _rates: Rates = field(init=False)
     _mute: Rates = field(init=False)  # Handshakes after which nothing was said, so far or ever.
 
     def __post_init__(self) -> None:
+        self._rush = Rush(self.bounds.unproven_at_once)
         each = (self.bounds.connects_per_s_per_source, float(self.bounds.connects_burst_per_source))
         self._rates = Rates(each, (inf, inf))
         each = (self.bounds.mute_per_s_per_source, self.bounds.mute_burst_per_source)
@@ -97,6 +100,7 @@ class Arrivals:
         self._unproven[arrival] = None
         self._by_source[source] += 1
         self._unproven_by_source[source] += 1
+        self._rush.begin(arrival, now)
         why, victim = self._beyond(arrival, now)
         if victim is not None:
             self.turn_away(victim, why)
@@ -134,6 +138,14 @@ class Arrivals:
         """Whether one more connection of ``source`` would come too fast."""
         return self._rates.is_spent(source, now)
 
+    def is_crowded(self, now: float) -> bool:
+        """Whether the next ones had better not be accepted until it `has_room`."""
+        return self._rush.is_crowded(now)
+
+    def has_room(self, now: float) -> bool:
+        """Whether, after it was crowded, others may come."""
+        return self._rush.has_room(now)
+
     def blame(self, arrival: Arrival, now: float) -> None:
         """It was more than a connection costs: its source may open fewer for a while."""
         self._rates.charge(arrival.source, _BLAME, now)
@@ -156,6 +168,7 @@ class Arrivals:
         """
         if not (arrival.proven or arrival.trusted or arrival.leaving):
             arrival.proven = True
+            self._rush.end(arrival)
             self._forget_place(arrival)
             if self._has_place_for_guest(arrival.source):
                 self._guests[arrival] = None
@@ -191,11 +204,13 @@ class Arrivals:
     def leave(self, arrival: Arrival) -> None:
         """It is to be shut down: it has no place any more."""
         arrival.leaving = True
+        self._rush.end(arrival)
         self._forget_place(arrival)
 
     def went(self, arrival: Arrival) -> None:
         """It has ended."""
         del self._all[arrival]
+        self._rush.end(arrival)
         self._forget_place(arrival)
         if not arrival.trusted:
             _less(self._by_source, arrival.source)
@@ -238,6 +253,7 @@ class Arrivals:
         """Assert the invariant."""
         untrusted = [each for each in self._all if not each.trusted]
         assert self._by_source == Counter(each.source for each in untrusted)
+        self._rush.check()
         assert self._unproven_by_source == Counter(each.source for each in self._unproven)
         assert self._guests_by_source == Counter(each.source for each in self._guests)
         assert len(self._contact_keys) <= _KEYS_MAX
@@ -288,6 +304,8 @@ class Arrivals:
             return "too many of one source", self._oldest_of(source)
         if self._unproven_by_source[source] > bounds.unproven_max_per_source:
             return "too many unproven of one source", self._oldest_of(source)
+        if self._rush.is_full(now):
+            return "too many at once", arrival
         if len(self._unproven) > bounds.unproven_max:
             return "too many unproven", self._oldest_of_greediest()
         if len(self._all) > self.places:

@@ -55,6 +55,7 @@ class SocketLimits:
     connections_max_per_source: int = limits.DEFAULT_LIMITS.connections_max_per_source
     unproven_max: int = limits.DEFAULT_LIMITS.unproven_max
     unproven_max_per_source: int = limits.DEFAULT_LIMITS.unproven_max_per_source
+    unproven_at_once: int = limits.DEFAULT_LIMITS.unproven_at_once
     connects_per_s_per_source: float = limits.DEFAULT_LIMITS.connects_per_s_per_source
     connects_burst_per_source: int = limits.DEFAULT_LIMITS.connects_burst_per_source
     mute_per_s_per_source: float = limits.DEFAULT_LIMITS.mute_per_s_per_source

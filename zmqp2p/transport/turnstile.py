@@ -33,8 +33,15 @@ _NETWORK_HEADER = -0x10_0000 & 0xFFFF_FFFF  # SKF_NET_OFF; else offsets are from
 _TCP_FLAGS_AT, _SYN, _SYN_AND_ACK = 13, 0x02, 0x12
 _IPV4_SOURCE_AT, _IPV6_SOURCE_AT = 12, 8
 _IPV6 = 6
+EVERYBODY = None
 
 _Instruction = tuple[int, int, int, int]  # Operation, jumps if true and if false, operand.
+_IF_OPENING: list[_Instruction] = [  # Whatever is no SYN segment passes.
+    (_LOAD_BYTE, 0, 0, _TCP_FLAGS_AT),
+    (_AND, 0, 0, _SYN_AND_ACK),
+    (_IF_EQUAL, 1, 0, _SYN),
+    (_RETURN, 0, 0, _PASS),
+]
 
 
 class Turnstile:
@@ -44,6 +51,7 @@ class Turnstile:
     """
 
     def __init__(self) -> None:
+        self._closed = False  # To everybody.
         self._fd: int | None = None  # Of the listening socket.
         self._until: dict[str, float] = {}
 
@@ -59,6 +67,20 @@ class Turnstile:
         self._until[source] = now + SHUN_S
         self._apply(self._fd)
         return self._until[source]
+
+    def close(self) -> bool:
+        """Have everybody be dropped until `open`; False if that is so, or not possible."""
+        if self._closed or self._fd is None:
+            return False
+        self._closed = True
+        self._apply(self._fd)
+        return True
+
+    def open(self) -> None:
+        """Drop only those who are shunned."""
+        self._closed = False
+        if self._fd is not None:
+            self._apply(self._fd)
 
     def relent(self, now: float) -> None:
         """Let those whose time is over come again."""
@@ -83,26 +105,28 @@ class Turnstile:
         with borrowed(fd) as listening, contextlib.suppress(OSError):  # Or they are shut down.
             if listening is None or listening.family == socket.AF_UNIX:
                 return
-            if not self._until:
+            if not self._until and not self._closed:
                 listening.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
                 return
-            code = program(self._until)
+            code = program(EVERYBODY if self._closed else self._until)
             buffer = ctypes.create_string_buffer(code)
             size = len(code) // struct.calcsize("=HBBI")
             described = struct.pack("HP", size, ctypes.addressof(buffer))
             listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
 
 
-def program(sources: Iterable[str]) -> bytes:
-    """Return the filter that drops the SYN segments of ``sources``, and nothing else."""
+def program(sources: Iterable[str] | None) -> bytes:
+    """Return the filter that drops the SYN segments of ``sources``, and nothing else.
+
+    None is `EVERYBODY`.
+    """
+    if sources is EVERYBODY:
+        return _assembled([*_IF_OPENING, (_RETURN, 0, 0, _DROP)])
     conditions = [each for each in map(_condition, sources) if each is not None]
     ipv4 = [step for version, steps in conditions if version != _IPV6 for step in steps]
     ipv6 = [step for version, steps in conditions if version == _IPV6 for step in steps]
     steps: list[_Instruction] = [
-        (_LOAD_BYTE, 0, 0, _TCP_FLAGS_AT),
-        (_AND, 0, 0, _SYN_AND_ACK),
-        (_IF_EQUAL, 1, 0, _SYN),
-        (_RETURN, 0, 0, _PASS),
+        *_IF_OPENING,
         (_LOAD_BYTE, 0, 0, _NETWORK_HEADER),
         (_SHIFT, 0, 0, 4),
         (_IF_EQUAL, len(ipv4) + 1, 0, _IPV6),
@@ -111,6 +135,10 @@ def program(sources: Iterable[str]) -> bytes:
         *ipv6,
         (_RETURN, 0, 0, _PASS),
     ]
+    return _assembled(steps)
+
+
+def _assembled(steps: Iterable[_Instruction]) -> bytes:
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 

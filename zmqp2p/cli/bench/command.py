@@ -176,11 +176,13 @@ def bench(workloads: tuple[str, ...], **options: Any) -> None:
     type=click.FloatRange(1, _TIMEOUT_MAX_S),
     default=60.0,
     metavar="SECONDS",
-    help="For all peers to connect, or to send.",
+    help="For all peers to connect, to send, or to come back.",
 )
 @click.option("--json", "output", type=click.File("w"), help="Write the figures to FILE too.")
 def bench_peers(peers: int, idle_s: float, timeout_s: float, output: Any) -> None:
     """Measure what many connected peers cost a node, and whether one that sends feels them.
+
+    At last the node is restarted, and all of them come back at once.
 
     The peers are one process that speaks the protocol by hand; each needs a descriptor or two. The
     exit code is 1 if a message is lost, a peer is refused, or anything fails.

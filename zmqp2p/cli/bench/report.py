@@ -95,7 +95,7 @@ def _durably(rows: Sequence[Row]) -> str:
 
 def print_scale(scale: Scale, console: Console) -> None:
     """Print what many connected peers cost a node."""
-    table = Table("one node, CURVE, memory store", "", show_header=False)
+    table = Table("one node, CURVE, SQLite store", "", show_header=False)
     alone, among = scale.alone, scale.among
     for name, value in (
         ("connected peers", f"{scale.peers:,}"),
@@ -108,6 +108,10 @@ def print_scale(scale: Scale, console: Console) -> None:
         ("one sends, among them", f"{among.rate:,.0f} msg/s, {among.cpu_us:.1f} us of CPU each"),
         ("500 msg/s, alone", f"P50 {alone.paced_p50_ms:.2f}, P95 {alone.paced_p95_ms:.2f} ms"),
         ("500 msg/s, among them", f"P50 {among.paced_p50_ms:.2f}, P95 {among.paced_p95_ms:.2f} ms"),
+        (
+            "restarted: all served again",
+            f"in {scale.restarted_s:.2f} s, half of them in {scale.restarted_p50_ms:,.0f} ms",
+        ),
     ):
         table.add_row(name, value)
     console.print(table)

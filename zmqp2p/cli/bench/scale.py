@@ -2,11 +2,12 @@
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zmqp2p.cli.bench.runner import START_MAX_S, WORKER_COMMAND, Progress, Worker
 from zmqp2p.cli.bench.script import BenchFailed, Load, Plan
+from zmqp2p.records import PeerRecord
 
 _DIALS = 256  # At a time: all at once would fill the backlog, and measure the kernel's retries.
 _BATCH_MESSAGES = 10  # From each peer, when all send.
@@ -40,6 +41,8 @@ class Scale:
     all_rate: float  # Messages a second of all peers together,
     all_p50_ms: float  # and when half of them, and the last one, had their batch acked.
     all_max_ms: float
+    restarted_s: float  # From a restarted node's listening until it has answered every HELLO;
+    restarted_p50_ms: float  # and half of them.
     alone: Activity  # Of a real peer before the others come,
     among: Activity  # and among them.
 
@@ -74,7 +77,14 @@ def measure_peers(
             return worker
 
         progress("starting")
-        node = start(Plan("zmqp2p", "receive", peers=peers))
+        plan = Plan(
+            "zmqp2p",
+            "receive",
+            peers=peers,
+            store=str(folder / "node.db"),
+            key=str(folder / "node.key"),
+        )
+        node = start(plan)
         contact = str(node.answer(START_MAX_S)["ready"])
         sender = start(Plan("zmqp2p", "send", contact=contact))
         swarm = start(Plan("zmqp2p", "swarm", contact=contact, peers=peers))
@@ -99,6 +109,16 @@ def measure_peers(
         all_sent = sent[_ROUNDS // 2]
         _check(node, swarm, peers, _ROUNDS)
         sender.end()
+        progress("the node is restarted")
+        swarm.run(Load(messages=1, window=peers, hang_up=True))
+        node.child.end()
+        ended = time.monotonic()
+        node = start(replace(plan, endpoint=PeerRecord.parse(contact).endpoints[0]))
+        node.answer(START_MAX_S)
+        outage_s = time.monotonic() - ended
+        back = swarm.run(Load(messages=1, window=peers, timeout_s=timeout_s, outage_s=outage_s))
+        swarm.run(batch)
+        _check_restarted(node, swarm, peers)
         for worker in (swarm, node):
             worker.end()
     return Scale(
@@ -110,6 +130,8 @@ def measure_peers(
         all_rate=peers * _BATCH_MESSAGES / all_sent.elapsed_s,
         all_p50_ms=all_sent.p50_ms,
         all_max_ms=all_sent.max_ms,
+        restarted_s=back.elapsed_s,
+        restarted_p50_ms=back.p50_ms,
         alone=alone,
         among=among,
     )
@@ -123,6 +145,13 @@ def _activity(sender: Worker, node: Worker, idle_cpu: float) -> Activity:
     paced = sender.run(_PACED)
     cpu_us = used_s / (_ROUNDS * _ACTIVE.messages) * 1e6
     return Activity(rates[_ROUNDS // 2], cpu_us, paced.p50_ms, paced.p95_ms)
+
+
+def _check_restarted(node: Worker, swarm: Worker, peers: int) -> None:
+    usage, faults = node.usage(), swarm.usage().faults
+    expected = _BATCH_MESSAGES * peers
+    if usage.received != expected or faults:
+        raise BenchFailed(f"restarted: {usage.received} of {expected} received, {faults} faults")
 
 
 def _check(node: Worker, swarm: Worker, peers: int, batches: int) -> None:

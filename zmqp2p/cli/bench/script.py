@@ -37,6 +37,7 @@ class Plan:
     advertise: str | None = None  # Where others reach it, if that differs.
     contact: str = ""  # Of the receiver, for a sender: what that said when it was ready.
     peers: int = 0  # Of a swarm; of a receiver, how many newcomers it expects.
+    key: str | None = None  # The key file of a receiver that is started again; None: a new key.
     chain: str | None = None  # The file of a simulated chain, to fund channels on.
     busy: int = 0  # Threads beside it in its process, that compute all the time.
     switch_ms: float = 5.0  # The interpreter's switch interval.
@@ -65,6 +66,8 @@ class Load:
     size_bytes: int = 350  # Of a body, if opaque.
     timeout_s: float = 60.0  # For all of it.
     channels: bool = False  # Fund channels instead of sending messages: what is counted is these.
+    hang_up: bool = False  # Of a swarm: all links end, and nobody dials until the outage is over.
+    outage_s: float = 0.0  # Of a swarm: its node was gone for so long and is back: all redial.
 
     def line(self) -> str:
         """Return the order as one JSON object."""

@@ -22,6 +22,7 @@ from zmqp2p.service import Channel, P2PService
 from zmqp2p.state import Allocation, AssetExit, destination_of
 from zmqp2p.state import Outcome as Shares
 
+_COMINGS = 4  # Of one peer: who has sent nothing when its link is lost comes as new again.
 _CLOSE_MAX_S = 5.0
 
 
@@ -31,12 +32,14 @@ class _Running:
     def __init__(self, plan: Plan, endpoint: str | None) -> None:
         self._plan = plan
         self._endpoint = endpoint
-        self._identity = Identity.generate()
+        key = plan.key
+        self._identity = Identity.generate() if key is None else Identity.load_or_create(key)
         self._stack = ExitStack()
         self._p2p: P2PService
 
     def __enter__(self) -> Self:
         plan, chain = self._plan, None
+        newcomers = _COMINGS * plan.peers
         if plan.chain is not None:
             chain = self._stack.enter_context(closing(SimulatedChain(plan.chain)))
         self._p2p = P2PService(
@@ -47,7 +50,7 @@ class _Running:
             policy=approve_all,
             security="curve" if plan.secure else "none",
             advertise=None if plan.advertise is None else [plan.advertise],
-            limits=Limits(newcomers_burst=max(plan.peers, DEFAULT_LIMITS.newcomers_burst)),
+            limits=Limits(newcomers_burst=max(newcomers, DEFAULT_LIMITS.newcomers_burst)),
         )
         self._stack.callback(self._p2p.close, _CLOSE_MAX_S)
         return self

@@ -12,9 +12,12 @@ from zmqp2p.cli.bench.script import BenchFailed
 # A worker that does nothing and says that all is well. Each report adds 0.5 s of CPU and 100 KiB.
 WORKER = """
 import json, sys
-side = json.loads(sys.argv[1])["side"]
+plan = json.loads(sys.argv[1])
+side, restarted = plan["side"], not plan["endpoint"].endswith(":0")
 print(json.dumps({"ready": "CONTACT"}), flush=True)
 received, faults, reports = 124_300, 0, 0
+if restarted:
+    received = 100
 for line in sys.stdin:
     if line == "end\\n":
         break
@@ -42,6 +45,7 @@ def test_figures_are_those_of_the_node_for_each_peer(tmp_path: Path) -> None:
     assert (scale.peers, scale.accepted_s, scale.accept_p95_ms) == (10, 0.5, 2.0)
     assert (scale.kib_each, scale.idle_cpu) == (10.0, 0.5)
     assert scale.all_rate == 200.0
+    assert (scale.restarted_s, scale.restarted_p50_ms) == (0.5, 1.0)
     assert (scale.alone.rate, scale.alone.paced_p95_ms) == (40_000.0, 2.0)
 
 
@@ -51,6 +55,7 @@ def test_figures_are_those_of_the_node_for_each_peer(tmp_path: Path) -> None:
         ("124_300", "124_299", "124299 of 124300 received"),
         ("124_300", "124_301", "124301 of 124300 received"),
         ("faults, reports = 124_300, 0", "faults, reports = 124_300, 1", "1 faulty"),
+        ("received = 100", "received = 99", "restarted: 99 of 100 received"),
         ('"faults": faults', '"faults": side == "swarm"', "True unexpected frames"),
     ],
 )
