@@ -18,7 +18,7 @@ from zmqp2p.engine.dead_letters import DeadLetters
 from zmqp2p.engine.door import Defences
 from zmqp2p.engine.foresight import Foresight
 from zmqp2p.engine.instant import Instant
-from zmqp2p.engine.line import MESSAGE_US, SIGNATURE_US, Line, Service
+from zmqp2p.engine.line import MESSAGE_US, SIGNATURE_US, Line, Rank, Service
 from zmqp2p.engine.me import Me, Told
 from zmqp2p.engine.outcomes import Ended, Outcomes, Waiting
 from zmqp2p.engine.output import EngineOutput
@@ -41,6 +41,9 @@ from zmqp2p.session.session import Session
 from zmqp2p.state import FixedPart, Outcome
 from zmqp2p.wire.encoding import clip_reason
 from zmqp2p.wire.link import LinkEvent
+
+# Work for guests in the turn in which a contact was served: the contact waits for its ack.
+_AFTER_CONTACTS_US = 500.0
 
 
 class Engine:
@@ -239,6 +242,8 @@ class Engine:
                 if not self._line.may_go_on(service):
                     break
             self._end_service()
+            if service.rank is Rank.CONTACT and self._line.has_only_guests:
+                self._work_left_us = min(self._work_left_us, _AFTER_CONTACTS_US)
 
     def took(self, took_s: float, reading_s: float = 0.0) -> None:
         """What `deliveries` yielded last took so long: it counts towards its sender's share.

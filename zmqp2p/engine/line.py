@@ -164,6 +164,11 @@ class Line:
         """How many sessions wait, without the one that is served."""
         return sum(map(len, self._heaps))
 
+    @property
+    def has_only_guests(self) -> bool:
+        """Whether somebody waits, and none of them is a contact within its rate."""
+        return bool(self) and not self._lanes[Rank.CONTACT].heap
+
     def offer(self, session: Session, now: float, *, contact: bool) -> None:
         """Let ``session``, which does not stand in line, be handed out when it is its turn."""
         assert not session.queued

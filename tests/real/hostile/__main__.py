@@ -2,7 +2,9 @@
 """What each attack costs the honest: ``python -m tests.real.hostile [NAME…] [--seconds S]``.
 
 For each attack a fresh victim (a process of its own on a core of its own, with its store on disk)
-and an honest node that sends it 200 messages of 350 bytes a second. Printed are the P95 of the
+and an honest node that sends it 200 messages of 350 bytes a second. The two have added each other,
+as participants of a channel do; with ``--stranger`` the victim has not added the honest node, which
+has then no more than its part of what all guests have. Printed are the P95 of the
 times from when a message was due to its ack: quiet; under the load alone (the same attacker, at a
 socket that swallows); under attack. The attacker, and that socket, have what the honest node leaves
 of the other cores (`cores.py`): how much the victim and the attacker used is the last column.
@@ -52,7 +54,7 @@ def main() -> int:
 
 def _measure(attack: Attack, options: argparse.Namespace) -> bool:
     with tempfile.TemporaryDirectory(prefix="zmqp2p-hostile-") as folder, ExitStack() as stack:
-        arena = Arena(Path(folder), stack, **attack.victim)
+        arena = Arena(Path(folder), stack, stranger=options.stranger, **attack.victim)
         arena.traffic.during(WARM_S, options.rate)
         quiet = percentile(arena.traffic.during(options.seconds, options.rate), 0.95)
         load = percentile(arena.control(attack, options.seconds, options.rate), 0.95)
@@ -86,6 +88,7 @@ def _arguments() -> tuple[list[Attack], argparse.Namespace]:
     parser.add_argument("--list", action="store_true", help="say what the attacks are, and end")
     parser.add_argument("--seconds", type=float, default=4.0, help="for each measurement")
     parser.add_argument("--rate", type=float, default=200.0, help="honest messages a second")
+    parser.add_argument("--stranger", action="store_true", help="the victim has not added it")
     parser.add_argument("--verbose", action="store_true", help="say what was done and told")
     options = parser.parse_args()
     attacks = {attack.name: attack for attack in all_attacks()}

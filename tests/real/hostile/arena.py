@@ -99,7 +99,10 @@ def _slack(attack: Attack) -> int:
 class Arena:
     """One victim, and one honest node that is connected to it."""
 
-    def __init__(self, folder: Path, stack: ExitStack, **setting: Any) -> None:
+    def __init__(
+        self, folder: Path, stack: ExitStack, *, stranger: bool = True, **setting: Any
+    ) -> None:
+        """``stranger``: the victim has not added the honest node, which is a guest as others."""
         self._folder = folder
         told = Setting(key=str(folder / "victim.key"), store=str(folder / "victim.db"), **setting)
         self.victim = stack.enter_context(
@@ -112,6 +115,8 @@ class Arena:
         self.alice = stack.enter_context(alice)
         self.alice.add_peer(self.record)
         until_connected(self.alice, self.record.address)
+        if not stranger:
+            self.victim.ask(f"add {self.alice.record}")
         self.traffic = Traffic(self.alice, self.record.address)
 
     def control(self, attack: Attack, seconds: float, per_s: float) -> list[float]:

@@ -65,6 +65,17 @@ def test_a_contact_is_served_first_each_turn_by_three_parts_of_four() -> None:
     assert senders.count(HIGH.address) == pytest.approx(150, abs=2)
 
 
+def test_a_turn_ends_soon_after_the_last_contact_was_served() -> None:
+    """It waits for its ack; guests have a whole turn when there is no contact in it."""
+    sut = flooded(body=note("x"))
+    sut.engine.add_contact(record_of(HIGH))
+    sut.take(HONEST, data_of(1, note("honest"), note("honest")))
+    senders = [pending.sender for pending in handed(sut, 1_000) if pending is not None]
+    assert senders.count(HIGH.address) == 2
+    assert senders.count(FLOODER) == pytest.approx(500 / MESSAGE_US, abs=2)
+    assert sum(1 for _ in handed(sut, 1_000)) == pytest.approx(1_000, abs=2)
+
+
 def test_a_turn_is_as_long_as_so_many_small_messages_however_large_they_are() -> None:
     """A turn's acks wait for its end: so must not do more than is bearable."""
     sut = flooded(bodies=0)
