@@ -128,8 +128,9 @@ class Limits:
     # While several peers are connected: no one's flood is felt. What was read for the turn counts
     # too, but for a quarter: without it a flood of frames would hold all messages up.
     turn_shared_max_s: float = 0.003
-    # Of the time, while others are connected, for messages of guests that take longer than a turn
-    # to read (3 ms are the dearest, at rest). They cannot be broken off: so they must be rare.
+    # Messages of guests that take longer than this to read (3 ms are the dearest, at rest) have so
+    # much of the time while others are connected. They cannot be broken off: so they must be rare.
+    guest_reading_max_s: float = 0.001
     guest_reading_share: float = 0.02
     # What a peer may send (engine/line.py). Beyond it, it has what the others leave: an idle node
     # takes all it can, a busy one serves the others first. Nothing is lost: messages wait.

@@ -42,9 +42,6 @@ from zmqp2p.state import FixedPart, Outcome
 from zmqp2p.wire.encoding import clip_reason
 from zmqp2p.wire.link import LinkEvent
 
-# Work for guests in the turn in which a contact was served: the contact waits for its ack.
-_AFTER_CONTACTS_US = 500.0
-
 
 class Engine:
     """All sessions, peers and channels of one node."""
@@ -243,7 +240,7 @@ class Engine:
                     break
             self._end_service()
             if service.rank is Rank.CONTACT and self._line.has_only_guests:
-                self._work_left_us = min(self._work_left_us, _AFTER_CONTACTS_US)
+                return  # The contact waits for this turn's ack; the guests have the next.
 
     def took(self, took_s: float, reading_s: float = 0.0) -> None:
         """What `deliveries` yielded last took so long: it counts towards its sender's share.
@@ -254,7 +251,7 @@ class Engine:
         service, limits = self._service, self._limits
         assert service is not None
         service.work_us += took_s * 1e6
-        if reading_s > limits.turn_shared_max_s and not service.contact and self.shared:
+        if reading_s > limits.guest_reading_max_s and not service.contact and self.shared:
             self._rested_at = max(self._rested_at, self._clock.now)
             self._rested_at += reading_s / limits.guest_reading_share
             self._hold_until(service.session, self._rested_at)

@@ -245,7 +245,7 @@ class Loop:
             until = max(began_at + most_s, at + most_s / 4)
         for pending in engine.deliveries(limits.turn_max_messages):
             reading_s = monotonic() - at
-            if reading_s > limits.turn_shared_max_s:  # Or the system let another process run.
+            if reading_s > limits.guest_reading_max_s:  # Or the system let another process run.
                 ran_s, before_s = self._around.ran_s(), ran_s
                 reading_s = min(reading_s, ran_s - before_s)
             if pending is not None:
