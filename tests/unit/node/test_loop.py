@@ -516,7 +516,7 @@ def test_a_proposal_that_is_forgotten_in_its_own_turn_needs_no_decision(world: W
 # --- How long a turn is -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("peers", "most_s"), [(1, 0.05), (2, 0.003)])
+@pytest.mark.parametrize(("peers", "most_s"), [(1, 0.05), (2, 0.002)])
 def test_a_turn_begins_no_message_when_its_time_is_over(peers: int, most_s: float) -> None:
     """Acks leave at its end: where others are connected, it is short. The rest comes next turn."""
     names = ("bob", "carol")[:peers]
