@@ -34,6 +34,7 @@ from zmqp2p.ids import LinkId, Seq
 from zmqp2p.limits import Limits
 from zmqp2p.persistence import Held, PutContact, PutIssued, PutPeerRun
 from zmqp2p.records import PeerUri
+from zmqp2p.wire.encoding import encode_frame
 from zmqp2p.wire.frames import (
     Ack,
     Bye,
@@ -73,6 +74,15 @@ def byes(output: EngineOutput) -> list[tuple[int, ByeCode]]:
 def refusals(output: EngineOutput) -> list[tuple[bytes | None, ByeCode]]:
     """Return whom the application hears to be refused, and why."""
     return [(e.peer, e.code) for e in output.events if isinstance(e, LinkRefused)]
+
+
+def test_what_was_under_way_on_a_link_that_is_closed_is_dropped() -> None:
+    """The transport may have read it before it was told."""
+    sut = connected()
+    sut.hear(LINK, Bye(ByeCode.CLOSING, ""))
+    output = sut.turn(Received(LinkId(LINK), encode_frame(Ping(1))))
+    assert (output.frames, output.events, output.writes, output.closes) == ([], [], [], [])
+    assert sut.statuses()[LOW.address] != "connected"
 
 
 # --- Coming in ----------------------------------------------------------------------------------
