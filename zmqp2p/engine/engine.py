@@ -223,7 +223,8 @@ class Engine:
         """Yield messages for the application, fair between peers, in order within each.
 
         None after a message that is dealt with already, so that whoever has a clock can stop.
-        Processes up to ``most`` messages; fewer if they are large, or bear signatures to check.
+        Processes up to ``most`` messages; fewer if they are large, or bear signatures to check, or
+        if only guests wait after a contact was served: the rest has the next turn.
         Each one yielded must be ended by `complete`, `refuse` or `retry`, at once or later.
         """
         self._end_service()
