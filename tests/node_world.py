@@ -67,16 +67,24 @@ class Elsewhere:
 
 
 class World:
-    """Alice, and others who know her and whom she knows, on one memory network."""
+    """Alice and others on one memory network; she has added them, or, of ``guests``, they her."""
 
-    def __init__(self, limits: Limits = LIMITS, others: tuple[str, ...] = ("bob",)) -> None:
+    def __init__(
+        self,
+        limits: Limits = LIMITS,
+        others: tuple[str, ...] = ("bob",),
+        guests: tuple[str, ...] = (),
+    ) -> None:
         self.now = 1000.0
         self.ran_s = 0.0  # How long threads have run, where a test lets them.
         self.network = MemoryNetwork()
         self.alice = Side(self, "alice", limits)
         self.others = [Side(self, name, limits) for name in others]
         for other in self.others:
-            self.alice.loop.engine.add_contact(other.loop.record)
+            if other.name in guests:
+                other.loop.engine.add_contact(self.alice.loop.record)
+            else:
+                self.alice.loop.engine.add_contact(other.loop.record)
 
     @property
     def bob(self) -> "Side":
@@ -97,9 +105,11 @@ class World:
 
 
 @contextmanager
-def world_of(limits: Limits = LIMITS, others: tuple[str, ...] = ("bob",)) -> Iterator[World]:
+def world_of(
+    limits: Limits = LIMITS, others: tuple[str, ...] = ("bob",), guests: tuple[str, ...] = ()
+) -> Iterator[World]:
     """Return a world in which all have met; it is closed at the end."""
-    made = World(limits, others)
+    made = World(limits, others, guests)
     try:
         made.run()
         yield made

@@ -128,6 +128,7 @@ class Limits:
     # While several peers are connected: no one's flood is felt. What was read for the turn counts
     # too, but for a quarter: without it a flood of frames would hold all messages up.
     turn_shared_max_s: float = 0.002
+    turn_guests_max_s: float = 0.001  # Of it, if only guests wait: a contact may be about to send.
     # Messages of guests that take longer than this to read (3 ms are the dearest, at rest) have so
     # much of the time while others are connected. They cannot be broken off: so they must be rare.
     guest_reading_max_s: float = 0.001
@@ -315,6 +316,7 @@ _ORDERED = {
     "silence_max_s": "silence_slow_max_s",
     "ban_min_s": "ban_max_s",
     "turn_shared_max_s": "turn_max_s",
+    "turn_guests_max_s": "turn_shared_max_s",
     "guest_window_min_messages": "guest_window_messages",
     "guest_window_min_bytes": "guest_window_bytes",
 }

@@ -280,6 +280,11 @@ class Engine:
         busy = [manager.peers.get(address) for address in self._line.in_excess()]
         return manager.connected > max(sum(peer is not None and peer.connected for peer in busy), 1)
 
+    @property
+    def serves_guests(self) -> bool:
+        """Whether only guests wait, and a contact is connected that may send meanwhile."""
+        return self._line.has_only_guests and self._connections.peers.contacts_connected > 0
+
     def awaits(self, pending: Pending) -> bool:
         """Whether an answer for ``pending`` counts: its stream, or the peer's run, may be over."""
         session = self._connections.book.sessions.get(pending.sender)

@@ -81,6 +81,7 @@ class PeerManager:
     peers: dict[Address, Peer] = field(default_factory=dict)
     connected: int = 0  # How many are.
     contacts: int = 0  # How many are wanted.
+    contacts_connected: int = 0  # How many are both.
     _budgets: DialBudgets = field(init=False)
 
     def __post_init__(self) -> None:
@@ -111,6 +112,7 @@ class PeerManager:
         peer = self.peer(contact.address)
         news = wanted and not peer.wanted
         self.contacts += news
+        self.contacts_connected += news and peer.connected
         peer.wanted = peer.wanted or wanted
         if self._replaces(contact, peer.contact if known_counts else None):
             peer.contact = contact
@@ -125,6 +127,7 @@ class PeerManager:
             return False
         peer.wanted = False
         self.contacts -= 1
+        self.contacts_connected -= peer.connected
         peer.came_from = Reach.MACHINE  # Where it is, the application has said.
         return True
 
@@ -207,6 +210,7 @@ class PeerManager:
         if peer.connected:
             self._start_over(peer, now)
             self.connected -= 1
+            self.contacts_connected -= peer.wanted
         peer.asked, peer.greeting = False, None
         peer.connected = peer.moving = False
         peer.denied = kind is Failure.DENIED
@@ -242,6 +246,7 @@ class PeerManager:
         if not peer.connected:  # Not for a second link: both sides may dial at once.
             peer.connects += 1
             self.connected += 1
+            self.contacts_connected += peer.wanted
         peer.connected = True
         peer.attempts = 0
         peer.denied = False
@@ -273,6 +278,8 @@ class PeerManager:
         """Assert the invariant."""
         assert self.connected == sum(peer.connected for peer in self.peers.values())
         assert self.contacts == sum(peer.wanted for peer in self.peers.values())
+        both = sum(peer.wanted and peer.connected for peer in self.peers.values())
+        assert self.contacts_connected == both
         for peer in self.peers.values():
             under_way = bool(peer.dialing) or peer.asked or peer.greeting is not None
             assert not (peer.connected and under_way and not peer.moving)

@@ -242,6 +242,8 @@ class Loop:
         until = at + limits.turn_max_s
         if engine.shared:
             most_s = limits.turn_shared_max_s
+            if engine.serves_guests:
+                most_s = limits.turn_guests_max_s
             until = max(began_at + most_s, at + most_s / 4)
         for pending in engine.deliveries(limits.turn_max_messages):
             reading_s = monotonic() - at

@@ -39,6 +39,7 @@ def _within_window(
                 continue
             batch = bodies[:left]
             data = peer.data(batch, base=acked[peer] + 1)
+            said[peer] = acked[peer]
             while attacker.goes_on() and not peer.say(data):
                 pass
             attacker.count("messages", len(batch))

@@ -401,30 +401,37 @@ def test_a_node_that_remembers_nothing_gets_in_when_the_time_of_its_last_record_
 # --- Turns that are short -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_a_turn_is_short_while_others_wait_for_theirs(shared: bool) -> None:
+@pytest.mark.parametrize(
+    ("others", "guests", "limit_s"),
+    [
+        (("bob",), (), DEFAULT_LIMITS.turn_max_s),
+        (("bob", "carol"), ("bob", "carol"), DEFAULT_LIMITS.turn_shared_max_s),
+        (("bob", "carol"), ("carol",), DEFAULT_LIMITS.turn_shared_max_s),
+        (("bob", "carol"), ("bob",), DEFAULT_LIMITS.turn_guests_max_s),
+    ],
+    ids=["alone", "all are guests", "of a contact", "of a guest, and a contact is there"],
+)
+def test_a_turn_is_short_while_others_wait_for_theirs(
+    others: tuple[str, ...], guests: tuple[str, ...], limit_s: float
+) -> None:
     """Of whoever sends without end so much is handled at a time as no other minds."""
     handled = []
+    each_s = 0.00025
 
     def handler(_delivery: Delivery) -> None:
         handled.append(made.now)
-        made.now += 0.001
+        made.now += each_s
 
-    with world_of(others=("bob", "carol") if shared else ("bob",)) as made:
+    with world_of(others=others, guests=guests) as made:
         made.alice.handle(handler)
-        alice = made.alice.loop.record
-        for other in made.others:
-            other.loop.engine.add_contact(alice)
-        made.run()
-        for number in range(200):
+        for number in range(400):
             made.bob.send(made.alice, Letter(number))
         most = []
-        while len(handled) < 200:
+        while len(handled) < 400:
             before = len(handled)
             made.run(1)
             most.append(len(handled) - before)
-    limit_s = DEFAULT_LIMITS.turn_shared_max_s if shared else DEFAULT_LIMITS.turn_max_s
-    assert max(most) == pytest.approx(limit_s / 0.001, abs=1)
+    assert max(most) == pytest.approx(limit_s / each_s, abs=1)
 
 
 # --- Runs that end ------------------------------------------------------------------------------
