@@ -127,6 +127,36 @@ def test_a_value_that_cannot_be_encoded_is_refused(value: Value) -> None:
         encode(value)
 
 
+@pytest.mark.parametrize("size", [255, 256, 4_095, 4_096, 65_535, 65_536, 300_000])
+@pytest.mark.parametrize("others", [1, 15, 40])
+def test_long_bytes_have_the_encoding_that_msgpack_gives_them(size: int, others: int) -> None:
+    """Also where they are compared piece by piece, and not packed again."""
+    value = (7, b"\x01" * size, *[(1, b"\x02" * 5_000)] * others)
+    data = msgpack.packb(value)
+    assert encode(value) == codec.encode_parts(value) == data
+    assert decode(data) == value
+
+
+@pytest.mark.parametrize(
+    ("canonical", "other"),
+    [
+        ("93", "dc0003"),
+        ("cc80", "cd0080"),
+        ("c51388", "c600001388"),
+        ("9107", "dc000107"),
+    ],
+    ids=["array", "before", "head", "after"],
+)
+def test_around_long_bytes_too_there_is_one_encoding(canonical: str, other: str) -> None:
+    filler = b"\xff" * 5_000
+    whole = bytes.fromhex("93cc80c51388") + filler + bytes.fromhex("9107")
+    assert decode(whole) == (128, filler, (7,))
+    before, after = bytes.fromhex(canonical), bytes.fromhex(other)
+    assert whole.count(before) == 1
+    with pytest.raises(DecodeError, match="ENC-2"):
+        decode(whole.replace(before, after))
+
+
 def test_a_refused_value_leaves_nothing_behind() -> None:
     """The packer is reused, and had written a part of the value."""
     with pytest.raises(InvalidValue):

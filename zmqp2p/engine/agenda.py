@@ -46,10 +46,12 @@ class Agenda(Generic[K]):
     def due(self, now: float, most: float = inf) -> list[K]:
         """Remove and return the keys whose instant has come, the earliest first, up to ``most``."""
         keys: list[K] = []
-        while len(keys) < most and (at := self.next()) is not None and at <= now:
-            _, _, key = heapq.heappop(self._heap)
-            del self._at[key]
-            keys.append(key)
+        heap, planned = self._heap, self._at
+        while heap and heap[0][0] <= now and len(keys) < most:
+            at, _, key = heapq.heappop(heap)
+            if planned.get(key) == at:  # Else it is stale.
+                del planned[key]
+                keys.append(key)
         return keys
 
 

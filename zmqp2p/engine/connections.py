@@ -49,7 +49,7 @@ from zmqp2p.session.bucket import Bucket, control_bucket, repeats_bucket
 from zmqp2p.session.handshake import TABLE, Action, Link, LinkState
 from zmqp2p.session.resume import Hold
 from zmqp2p.session.session import Session
-from zmqp2p.wire.encoding import decode_frame, encode_frame
+from zmqp2p.wire.encoding import decode_frame, is_pong, pong_tail
 from zmqp2p.wire.frames import (
     NEWEST_RECORD,
     Ack,
@@ -418,8 +418,8 @@ class Connections:
         assert link.peer is not None
         assert link.echo is not None
         session = self.book.sessions[link.peer]
-        awaited = link.ping_token in link.pings and not session.unsettled
-        if not awaited or parts != encode_frame(Pong(link.ping_token, link.echo)):
+        token = link.ping_token
+        if token not in link.pings or session.unsettled or not is_pong(parts, token, link.echo):
             return False
         self._hear(link, session, link.ping_token)
         return True
@@ -517,7 +517,7 @@ class Connections:
             link.measured = True  # The limit of its silence is shorter now.
             self.watch.plan(link)
         if isinstance(frame, Pong):
-            link.echo = frame.progress
+            link.echo = pong_tail(frame.progress)
         if session.unsettled:
             self.unsettled[link.peer] = session
         return session
@@ -715,15 +715,12 @@ class Connections:
         link = self.links.get(link_id)
         if link is None:
             return
-        why = self.watch.expired(link)
+        why, token = self.watch.look(link)
         if why:
             self.output.closes.append(link.id)
             self._drop(link, why)
-            return
-        now = self.clock.now
-        if link.ping_due(now, self.limits):
-            self.output.frames.append((link.id, Ping(link.ping(now))))
-        self.watch.plan(link)
+        elif token is not None:
+            self.output.frames.append((link.id, Ping(token)))
 
     def _tick_session(self, address: Address) -> None:
         session = self.book.sessions[address]

@@ -25,16 +25,27 @@ class LinkWatch:
 
     def plan(self, link: Link) -> None:
         """Look at ``link`` when there may be something to do."""
+        self._plan(link, self._silence_s(link), self._stalled_since(link))
+
+    def look(self, link: Link) -> tuple[str, int | None]:
+        """Return why ``link`` is given up, or empty; and the token of the PING that is due.
+
+        If it is not given up, the next look at it is planned.
+        """
+        now = self.clock.now
         silence_s, stalled_since = self._silence_s(link), self._stalled_since(link)
+        why = link.expired(now, silence_s, stalled_since)
+        if why:
+            if link.peer is not None and not link.measured:
+                self.sessions[link.peer].outbox.timer.died_unmeasured()
+            return why, None
+        token = link.ping(now) if link.ping_due(now, self.limits) else None
+        self._plan(link, silence_s, stalled_since)
+        return "", token
+
+    def _plan(self, link: Link, silence_s: float, stalled_since: float | None) -> None:
         at = link.deadline(self.limits, silence_s, stalled_since)
         self.rounds.schedule(link.id, at)
-
-    def expired(self, link: Link) -> str:
-        """Return why ``link`` is given up; empty if it is not."""
-        why = link.expired(self.clock.now, self._silence_s(link), self._stalled_since(link))
-        if why and link.peer is not None and not link.measured:
-            self.sessions[link.peer].outbox.timer.died_unmeasured()
-        return why
 
     def _silence_s(self, link: Link) -> float:
         """How long ``link`` may be silent, or make no progress (LIV-4)."""

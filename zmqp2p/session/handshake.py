@@ -12,7 +12,7 @@ from zmqp2p.ids import Address, CurveKey, LinkId
 from zmqp2p.limits import Limits
 from zmqp2p.records import PeerRecord
 from zmqp2p.session.bucket import Bucket
-from zmqp2p.wire.frames import Kind, Progress
+from zmqp2p.wire.frames import Kind
 
 
 class LinkState(Enum):
@@ -84,7 +84,7 @@ class Link:
     doubted: bool = False  # Its HELLO was of an older run; it was asked to say it again (RES-3).
     # When something last came that was no answer to PING: PONG does not put off the next one.
     spoke_at: float = float("-inf")
-    echo: Progress | None = None  # What the last PONG said: an idle peer's next one says it too.
+    echo: bytes | None = None  # How the last PONG ended: an idle peer's next one ends so too.
     # When messages last came. Their queue is moving, and our acknowledgements may wait behind them;
     # a PING says the contrary, that our frames are not heard.
     moved_at: float = float("-inf")
@@ -144,7 +144,10 @@ class Link:
         left_at = self.pings.get(token)
         if left_at is None:
             return None
-        self.pings = {one: at for one, at in self.pings.items() if one > token}
+        if len(self.pings) == 1:  # As a rule.
+            self.pings.clear()
+        else:
+            self.pings = {one: at for one, at in self.pings.items() if one > token}
         return now - left_at
 
     def postpone(self, by_s: float) -> None:

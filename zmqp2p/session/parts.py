@@ -22,7 +22,7 @@ def split(body: bytes) -> list[bytes]:
         return [body]
     starts = range(0, len(body), PART_MAX_BYTES)
     return [
-        codec.encode_trusted((_TAG, left, body[start : start + PART_MAX_BYTES]))
+        codec.encode_parts((_TAG, left, body[start : start + PART_MAX_BYTES]))
         for left, start in zip(reversed(range(len(starts))), starts, strict=True)
     ]
 
@@ -35,15 +35,10 @@ def space_of(size_bytes: int) -> tuple[int, int]:
     last_bytes = size_bytes - (count - 1) * PART_MAX_BYTES
     chunks = [PART_MAX_BYTES] * (count - 1) + [last_bytes]
     heads = sum(
-        len(_HEAD) + len(codec.encode_trusted(left)) + _bin_head_bytes(chunk)
+        len(_HEAD) + len(codec.encode_trusted(left)) + len(codec.bytes_head(chunk))
         for left, chunk in zip(reversed(range(count)), chunks, strict=True)
     )
     return count, size_bytes + heads
-
-
-def _bin_head_bytes(size_bytes: int) -> int:
-    """Return how long the head of a MessagePack bin is."""
-    return 2 if size_bytes < 1 << 8 else 3 if size_bytes < 1 << 16 else 5
 
 
 def is_part(body: bytes) -> bool:

@@ -71,15 +71,18 @@ def bytes_read(fd: int) -> int:
     """
     if not sys.platform.startswith("linux"):
         return 0
-    with borrowed(fd) as connection:
-        if connection is None or connection.family == socket.AF_UNIX:
-            return 0
-        try:
-            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
-            unread = array.array("i", [0])
-            ioctl(fd, termios.FIONREAD, unread)
-        except OSError:
-            return 0
+    connection = None
+    try:
+        # Told what it is, Python does not ask the system. What is something else has no TCP_INFO.
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=fd)
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
+        unread = array.array("i", [0])
+        ioctl(fd, termios.FIONREAD, unread)
+    except OSError:
+        return 0
+    finally:
+        if connection is not None:
+            connection.detach()
     if len(info) < _BYTES_RECEIVED_AT + _BYTES_RECEIVED.size:
         return 0
     received = int(_BYTES_RECEIVED.unpack_from(info, _BYTES_RECEIVED_AT)[0])

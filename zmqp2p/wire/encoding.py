@@ -43,6 +43,8 @@ NUMBER_MAX = 2**53 - 1  # Every language reads it exactly, and every store can h
 VERSIONS_MAX = 16
 EXTENSIONS_MAX = 16
 _KNOWN = frozenset(Kind)
+_PONG_HEAD = bytes((0x99, Kind.PONG))  # An array of nine; the token follows.
+_PONG_TAIL_AT = len(_PONG_HEAD) + 1  # Where the token is 0.
 
 
 def encode_frame(frame: Frame) -> tuple[bytes, ...]:
@@ -50,12 +52,22 @@ def encode_frame(frame: Frame) -> tuple[bytes, ...]:
     if isinstance(frame, Ignored):
         return (codec.encode_trusted((frame.kind,)),)
     kind, fields_of = _WRITERS[type(frame)]
-    header = codec.encode_trusted((int(kind), *fields_of(frame)))
+    header = codec.encode_trusted((kind, *fields_of(frame)))
     if isinstance(frame, Data):
         return header, codec.encode_trusted(frame.bodies)
     if isinstance(frame, Bulk):
         return header, frame.body
     return (header,)
+
+
+def pong_tail(progress: Progress) -> bytes:
+    """Return how the encoding of each PONG ends that says ``progress``, whatever its token."""
+    return encode_frame(Pong(0, progress))[0][_PONG_TAIL_AT:]
+
+
+def is_pong(parts: Sequence[bytes], token: int, tail: bytes) -> bool:
+    """Whether ``parts`` are the encoding of the PONG with ``token`` that ends with ``tail``."""
+    return len(parts) == 1 and parts[0] == _PONG_HEAD + codec.encode_trusted(token) + tail
 
 
 def decode_frame(parts: Sequence[bytes]) -> Frame:

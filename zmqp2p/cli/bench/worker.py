@@ -70,12 +70,13 @@ def work(plan: Plan) -> None:
         _say({"ready": role.contact})
         for order in _until_end(orders):
             if order == REPORT:
-                _say(asdict(_usage(role)))
+                _say(asdict(used_by(role)))
             else:
                 _say(asdict(role.run(Load.parse(order))))
 
 
-def _usage(role: Role) -> Usage:
+def used_by(role: Role) -> Usage:
+    """Return what ``role`` has received, and this process used."""
     return Usage(
         role.received,
         role.faults,
