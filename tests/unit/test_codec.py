@@ -131,7 +131,8 @@ def test_a_value_that_cannot_be_encoded_is_refused(value: Value) -> None:
 @pytest.mark.parametrize("others", [1, 15, 40])
 def test_long_bytes_have_the_encoding_that_msgpack_gives_them(size: int, others: int) -> None:
     """Also where they are compared piece by piece, and not packed again."""
-    value = (7, b"\x01" * size, *[(1, b"\x02" * 5_000)] * others)
+    item: Value = (1, b"\x02" * 5_000)
+    value: tuple[Value, ...] = (7, b"\x01" * size, *[item] * others)
     data = msgpack.packb(value)
     assert encode(value) == codec.encode_parts(value) == data
     assert decode(data) == value
@@ -140,21 +141,45 @@ def test_long_bytes_have_the_encoding_that_msgpack_gives_them(size: int, others:
 @pytest.mark.parametrize(
     ("canonical", "other"),
     [
-        ("93", "dc0003"),
+        ("94", "dc0004"),
         ("cc80", "cd0080"),
         ("c51388", "c600001388"),
         ("9107", "dc000107"),
+        ("cd0180", "d10180"),
     ],
-    ids=["array", "before", "head", "after"],
+    ids=["array", "before", "head", "after", "as long"],
 )
 def test_around_long_bytes_too_there_is_one_encoding(canonical: str, other: str) -> None:
     filler = b"\xff" * 5_000
-    whole = bytes.fromhex("93cc80c51388") + filler + bytes.fromhex("9107")
-    assert decode(whole) == (128, filler, (7,))
+    whole = bytes.fromhex("94cc80c51388") + filler + bytes.fromhex("9107cd0180")
+    assert decode(whole) == (128, filler, (7,), 384)
     before, after = bytes.fromhex(canonical), bytes.fromhex(other)
     assert whole.count(before) == 1
     with pytest.raises(DecodeError, match="ENC-2"):
         decode(whole.replace(before, after))
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 255, 256, 65_535, 65_536])
+def test_what_comes_before_bytes_is_what_msgpack_writes(size: int) -> None:
+    assert codec.bytes_head(size) + bytes(size) == msgpack.packb(bytes(size))
+
+
+def test_items_are_not_compared_one_by_one_where_they_are_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each would be packed by itself: a stranger's 8,000 would take ten times as long."""
+    compared: list[Value] = []
+
+    def pieces(value: Value) -> tuple[bytes, ...]:
+        compared.append(value)
+        return ()
+
+    monkeypatch.setattr(codec, "_pieces", pieces)
+    many, few = (bytes(5_000), *[()] * 16), (bytes(5_000), *[()] * 15)
+    assert decode(msgpack.packb(many)) == many
+    assert not compared
+    assert decode(msgpack.packb(few)) == few
+    assert compared == [few]
 
 
 def test_a_refused_value_leaves_nothing_behind() -> None:

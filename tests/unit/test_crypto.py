@@ -1,12 +1,14 @@
 """Hashes and signatures, against figures published elsewhere."""
 
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
-from zmqp2p.crypto import SecretKey, Signature, keccak256, recover_address
+from zmqp2p.crypto import SecretKey, Signature, keccak256, next_digest, recover_address
 from zmqp2p.errors import InvalidValue, SignatureError
+from zmqp2p.ids import StreamDigest
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 DIGEST = keccak256(b"a digest")
@@ -122,3 +124,10 @@ def test_the_secret_is_not_shown() -> None:
     key = SecretKey(b"\x5a" * 32)
     assert "5a5a" not in repr(key)
     assert repr(key) == f"SecretKey(address=0x{key.address.hex()})"
+
+
+@pytest.mark.parametrize("size", [0, 1, 16 * 1024 - 1, 16 * 1024, 256 * 1024])
+def test_a_streams_digest_is_of_the_one_before_and_the_body(size: int) -> None:
+    """RES-11: SHA-256 of both, cut to 16 bytes, however long the body is."""
+    before, body = StreamDigest(bytes(range(16))), b"\x07" * size
+    assert next_digest(before, body) == sha256(before + body).digest()[:16]

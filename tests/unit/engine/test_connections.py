@@ -792,6 +792,19 @@ def test_a_pong_that_says_something_new_is_taken_in_after_many_that_do_not() -> 
     assert byes(output) == [(LINK, ByeCode.PROTOCOL_ERROR)]
 
 
+def test_a_pong_that_says_what_the_one_before_said_opens_a_window_that_was_shut_between() -> None:
+    """WIN-1: the same words mean something while a message waits."""
+    sut = measured()
+    sut.until(sut.now + 0.76)
+    sut.hear(LINK, Pong(2, progress_of()), later_s=0.01)
+    sut.hear(LINK, Ack(progress_of(window=(0, 0))), later_s=0.01)
+    sut.engine.send(LOW.address, note("hello"))
+    assert frames_on(sut.turn(), LINK) == []
+    sut.until(sut.now + 0.76)
+    frames = frames_on(sut.hear(LINK, Pong(3, progress_of()), later_s=0.01), LINK)
+    assert [type(frame) for frame in frames] == [Data]
+
+
 def test_a_pong_that_nobody_asked_for_counts_though_it_says_nothing_new() -> None:
     """RAT-1: who repeats the last one is not taken for an idle peer."""
     sut = middle(Limits(control_rate_frames=1.0, control_burst_frames=150.0))

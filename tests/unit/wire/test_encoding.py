@@ -13,6 +13,8 @@ from zmqp2p.wire.encoding import (
     clip_reason,
     decode_frame,
     encode_frame,
+    is_pong,
+    pong_tail,
 )
 from zmqp2p.wire.frames import (
     Ack,
@@ -474,3 +476,13 @@ def test_a_number_beyond_what_every_language_and_store_holds_is_refused() -> Non
     assert decode_frame([codec.encode((10, 2**53 - 1))]) == Ping(2**53 - 1)
     with pytest.raises(DecodeError, match="FRM-3"):
         decode_frame([codec.encode((10, 2**53))])
+
+
+@pytest.mark.parametrize("token", [0, 127, 128, 70_000])
+def test_a_pong_is_known_by_how_it_ends(token: int) -> None:
+    progress = progress_of(ack=3, refusals=(refusal_of(2),))
+    tail, parts = pong_tail(progress), encode_frame(Pong(token, progress))
+    assert is_pong(parts, token, tail)
+    assert not is_pong(parts, token + 1, tail)
+    assert not is_pong(encode_frame(Pong(token, progress_of(ack=4))), token, tail)
+    assert not is_pong((*parts, b""), token, tail)  # FRM-1: it is none, whatever the first says.
