@@ -19,6 +19,7 @@ class Trial:
     rate: float  # Acked messages, or channels, per second.
     cpu_s: float  # Per 10,000 messages, of all processes of the kind that are here.
     peak_mib: float  # The resident memory of the process that used most.
+    fairness: float = 1.0  # Of several senders: the slowest one's rate to the fastest one's.
 
 
 LOWER_IS_BETTER = ("p50_ms", "p95_ms", "p99_ms", "cpu_s")
@@ -43,6 +44,7 @@ def trial_of(outcomes: Sequence[Outcome], cpu_s: float, peak_bytes: int) -> Tria
     Its latencies are those of the sender that fared worst: percentiles cannot be added up.
     """
     messages = sum(outcome.messages for outcome in outcomes)
+    rates = [outcome.messages / outcome.elapsed_s for outcome in outcomes]
     return Trial(
         p50_ms=max(outcome.p50_ms for outcome in outcomes),
         p95_ms=max(outcome.p95_ms for outcome in outcomes),
@@ -51,6 +53,7 @@ def trial_of(outcomes: Sequence[Outcome], cpu_s: float, peak_bytes: int) -> Tria
         rate=messages / max(outcome.elapsed_s for outcome in outcomes),
         cpu_s=cpu_s * _CPU_MESSAGES / messages,
         peak_mib=peak_bytes / 2**20,
+        fairness=min(rates) / max(rates),
     )
 
 

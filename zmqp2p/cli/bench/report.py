@@ -16,6 +16,7 @@ from zmqp2p.cli.bench.figures import Trial
 from zmqp2p.cli.bench.runner import Row
 from zmqp2p.cli.bench.scale import Scale
 from zmqp2p.cli.bench.script import Kind
+from zmqp2p.cli.bench.workloads import FAN_IN
 from zmqp2p.limits import MIB
 
 _COLUMNS = ("P50 ms", "P95 ms", "P99 ms", "max ms", "msg/s", "MB/s", "CPU s/10k", "peak MiB")
@@ -23,18 +24,20 @@ _COLUMNS = ("P50 ms", "P95 ms", "P99 ms", "max ms", "msg/s", "MB/s", "CPU s/10k"
 
 def print_rows(rows: Sequence[Row], console: Console) -> None:
     """Print the medians of each row, zmqp2p's above the floor's and the ratio of the two."""
-    table = Table("workload", "", *_COLUMNS)
+    several = any(row.workload == FAN_IN for row in rows)
+    table = Table("workload", "", *_COLUMNS, *(["fair"] if several else []))
     for column in table.columns[2:]:
         column.justify = "right"
     for row in rows:
         title = _title(row)
         for kind in row.trials:
-            table.add_row(title, kind, *_cells(row, kind))
+            table.add_row(title, kind, *_cells(row, kind), *_fairness(row, kind, shown=several))
             title = ""
         if ratios := row.ratios():
             shown = {name: f"{ratio:.2f}x" for name, ratio in ratios.items()}
             times = (shown.get(name, "") for name in ("p50_ms", "p95_ms", "p99_ms"))
-            table.add_row("", "ratio", *times, "", shown["rate"], "", shown.get("cpu_s", ""), "")
+            end = ("", "") if several else ("",)
+            table.add_row("", "ratio", *times, "", shown["rate"], "", shown.get("cpu_s", ""), *end)
         table.add_section()
     console.print(table)
     console.print(_explanation(rows), highlight=False)
@@ -58,6 +61,13 @@ def _cells(row: Row, kind: Kind) -> list[str]:
     ]
 
 
+def _fairness(row: Row, kind: Kind, *, shown: bool) -> list[str]:
+    """Return the cell of how even the senders' rates were; none if no row has it."""
+    median = row.median(kind)
+    assert median is not None
+    return [f"{median.fairness:.2f}" if row.workload == FAN_IN else ""] if shown else []
+
+
 def _times(trial: Trial) -> tuple[float, float, float, float]:
     return trial.p50_ms, trial.p95_ms, trial.p99_ms, trial.max_ms
 
@@ -76,6 +86,7 @@ def _explanation(rows: Sequence[Row]) -> str:
         f"{settings.face} face{busy}. Latency: from send to the ack after the handler.\n"
         "floor: plain pyzmq, one thread in each process, acks by hand for each batch"
         f"{_durably(rows)}. ratio: how many times the floor's cost.\n"
+        f"{_fairly(rows)}"
         f"CPU and memory: of the processes here, and of the largest. {_versions()}"
     )
 
@@ -86,6 +97,11 @@ def _versions() -> str:
         f"zmqp2p {about['zmqp2p']}, Python {about['python']}, pyzmq {about['pyzmq']}, "
         f"libzmq {about['libzmq']}, {about['cpus']} CPUs, load {about['load_1m']:.1f}."
     )
+
+
+def _fairly(rows: Sequence[Row]) -> str:
+    several = any(row.workload == FAN_IN for row in rows)
+    return "fair: the slowest sender's rate to the fastest one's.\n" if several else ""
 
 
 def _durably(rows: Sequence[Row]) -> str:

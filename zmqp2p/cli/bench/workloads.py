@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from zmqp2p.cli.bench.script import KINDS, Face, Kind, Load, Payload
 from zmqp2p.limits import MIB
 
+FAN_IN = "fan-in"  # Of several senders.
+
 # Sustained loads last a second or two; the window is what a sender may have unacked.
 _LOADS: Mapping[str, Load] = {
     "pingpong": Load(messages=1_000, window=1),
@@ -13,13 +15,13 @@ _LOADS: Mapping[str, Load] = {
     "sustained": Load(messages=100_000, window=4_096),
     "paced": Load(messages=3_000, window=1, rate=1_000.0),
     "bulk": Load(messages=100, window=16, size_bytes=MIB),
-    "fan-in": Load(messages=20_000, window=1_024),
+    FAN_IN: Load(messages=20_000, window=1_024),
     "fund": Load(messages=200, window=50, channels=True),
 }
 NAMES = tuple(_LOADS)
 DEFAULT = ("pingpong", "burst", "sustained", "paced", "bulk")
 
-_WINDOWED = ("sustained", "bulk", "fan-in", "fund")
+_WINDOWED = ("sustained", "bulk", FAN_IN, "fund")
 _SIGNED_SHARE = 5  # A signature costs some 60 us to verify: so many times fewer when sustained.
 _WARM_UP_CHANNELS = 5
 _WARM_UP = Load(messages=200, window=20)
@@ -55,12 +57,12 @@ class Settings:
 
     def senders(self, workload: str) -> int:
         """Return how many peers send at the same time."""
-        return self.peers if workload == "fan-in" else 1
+        return self.peers if workload == FAN_IN else 1
 
     def load(self, workload: str) -> Load:
         """Return the load of each sender."""
         load = replace(_LOADS[workload], timeout_s=self.timeout_s)
-        if self.payload_of(workload) == "signed" and workload in ("sustained", "fan-in"):
+        if self.payload_of(workload) == "signed" and workload in ("sustained", FAN_IN):
             load = replace(load, messages=load.messages // _SIGNED_SHARE)
         if self.messages is not None:
             load = replace(load, messages=self.messages)

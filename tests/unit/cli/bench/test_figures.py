@@ -42,7 +42,7 @@ def test_latencies_may_come_in_any_order() -> None:
 def test_several_senders_count_together_and_the_slowest_tells_the_latency() -> None:
     fast, slow = Outcome(3_000, 1.0, 1, 2, 3, 4), Outcome(3_000, 2.0, 0.5, 5, 6, 7)
     found = trial_of([fast, slow], cpu_s=1.5, peak_bytes=3 * 2**20)
-    assert found == Trial(1, 5, 6, 7, rate=3_000.0, cpu_s=2.5, peak_mib=3.0)
+    assert found == Trial(1, 5, 6, 7, rate=3_000.0, cpu_s=2.5, peak_mib=3.0, fairness=0.5)
 
 
 def test_each_figure_has_its_own_median() -> None:
