@@ -277,8 +277,10 @@ class Engine:
         Where all of them do, none minds how long a turn is.
         """
         manager = self._connections.peers
+        if manager.connected <= 1:
+            return False
         busy = [manager.peers.get(address) for address in self._line.in_excess()]
-        return manager.connected > max(sum(peer is not None and peer.connected for peer in busy), 1)
+        return manager.connected > sum(peer is not None and peer.connected for peer in busy)
 
     @property
     def serves_guests(self) -> bool:

@@ -5,6 +5,7 @@ one that was issued before it, only a little ahead, counts with everybody. So it
 know the last one: the instants of the earlier ones are remembered too, durably, before any is seen.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -64,8 +65,12 @@ class Issuing:
 
         An earlier one was issued in the future, which has come or was the present all the time.
         """
-        later_ms = [at_ms for at_ms in self._issued_ms if at_ms > self._shown_ms]
-        return self._refused or any(map(self._counts, later_ms))
+        if self._refused:
+            return True
+        issued_ms = self._issued_ms  # Ascending: as a rule the last one is shown.
+        if not issued_ms or issued_ms[-1] <= self._shown_ms:
+            return False
+        return any(map(self._counts, issued_ms[bisect_right(issued_ms, self._shown_ms) :]))
 
     def check(self) -> None:
         """Assert the invariant."""

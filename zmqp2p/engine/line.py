@@ -181,6 +181,8 @@ class Line:
     def promote(self, now: float) -> None:
         """Let those in excess whose rate has caught up stand among the others again."""
         lane = self._lanes[Rank.EXCESS]
+        if not lane.heap:
+            return
         for session in lane.take_if(lambda one: self._rank(one, now) is not Rank.EXCESS):
             self._stand(session, self._rank(session, now))
 

@@ -90,7 +90,10 @@ class PeerManager:
 
     def peer(self, address: Address) -> Peer:
         """Return the entry of ``address``, made on demand."""
-        return self.peers.setdefault(address, Peer(address))
+        found = self.peers.get(address)
+        if found is None:
+            found = self.peers[address] = Peer(address)
+        return found
 
     def forget(self, address: Address) -> list[LinkId]:
         """Drop the entry of a peer that nobody wants and with which nothing was exchanged.

@@ -79,7 +79,8 @@ class ReceiptDesk:
                         refused = through.refused.get(Seq(number))
                         error = None if refused is None else error_of(refused[0])
                         ended.append((waiting, waiting.end(error)))
-            self.room.condition.notify_all()
+            if ended or self.room.wait_for_commits:  # Else nobody has what he waits for.
+                self.room.condition.notify_all()
         self._call(ended)
 
     def unsent(self, receipts: list[tuple[Receipt, Exception]]) -> None:

@@ -88,7 +88,7 @@ class Receipt:
     def wait_stored(self, timeout_s: float | None = None) -> None:
         """Return once the message is committed to the outbox; raises as `wait` does."""
         self.check_wait()
-        self._room.wait(lambda: self.stored or self.ended, timeout_s)
+        self._room.wait_stored(lambda: self.stored or self.ended, timeout_s)
         if not self.stored and self._error is not None:
             raise self._error
 
@@ -162,6 +162,7 @@ class ReceiptRoom:
     def __init__(self) -> None:
         self.condition = threading.Condition()
         self.node_thread: threading.Thread | None = None
+        self.wait_for_commits = 0  # Threads to be woken by a commit. Under `condition`.
         self._pid = os.getpid()
         self._closed = False
 
@@ -190,6 +191,18 @@ class ReceiptRoom:
                 if left_s is not None and left_s <= 0:
                     raise DeliveryTimeout(f"not within {timeout_s:g} s")
                 self.condition.wait(left_s)
+
+    def wait_stored(self, ready: Callable[[], bool], timeout_s: float | None) -> None:
+        """As `wait`, for something that may be so at a commit already."""
+        if ready():
+            return
+        with self.condition:
+            self.wait_for_commits += 1
+        try:
+            self.wait(ready, timeout_s)
+        finally:
+            with self.condition:
+                self.wait_for_commits -= 1
 
     def close(self) -> None:
         """No receipt of this node will end any more."""

@@ -25,6 +25,10 @@ class _Share:
     used_bytes: int = 0
     incomplete_bytes: int = 0  # Of that, for messages whose parts are still coming.
 
+    def admits(self, incomplete_bytes: int) -> bool:
+        """Whether there is room for so much of such messages: half is for complete ones."""
+        return self.incomplete_bytes + incomplete_bytes <= self.most_bytes // 2
+
 
 class InboxRoom:
     """Counts the bytes in all inboxes. A peer within its reserve is never turned away.
@@ -65,14 +69,15 @@ class InboxRoom:
 
     def admits(self, incomplete_bytes: int, *, guest: bool = False) -> bool:
         """Whether a message of parts may be begun: half of each share is for complete ones."""
-        return all(
-            share.incomplete_bytes + incomplete_bytes <= share.most_bytes // 2
-            for share in self._shares(guest=guest)
-        )
+        if guest and not self._guests.admits(incomplete_bytes):
+            return False
+        return self._all.admits(incomplete_bytes)
 
     def left_bytes(self, own_bytes: int, *, guest: bool = False) -> int:
         """Return how much more a peer may bring that has ``own_bytes`` here."""
-        left = min(share.most_bytes - share.used_bytes for share in self._shares(guest=guest))
+        left = self._all.most_bytes - self._all.used_bytes
+        if guest:
+            left = min(left, self._guests.most_bytes - self._guests.used_bytes)
         return max(left, RESERVED_BYTES - own_bytes, 0)
 
     def promise(self, before: Allowance, now: Allowance) -> None:
@@ -95,6 +100,3 @@ class InboxRoom:
             max(left[0] // _GUESTS_SHARES, least.messages),
             max(left[1] // _GUESTS_SHARES, least.size_bytes),
         )
-
-    def _shares(self, *, guest: bool) -> tuple[_Share, ...]:
-        return (self._all, self._guests) if guest else (self._all,)

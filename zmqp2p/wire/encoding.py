@@ -42,7 +42,7 @@ from zmqp2p.wire.frames import (
 NUMBER_MAX = 2**53 - 1  # Every language reads it exactly, and every store can hold it.
 VERSIONS_MAX = 16
 EXTENSIONS_MAX = 16
-_KNOWN = frozenset(Kind)
+_KNOWN = {int(kind): kind for kind in Kind}
 _PONG_HEAD = bytes((0x99, Kind.PONG))  # An array of nine; the token follows.
 _PONG_TAIL_AT = len(_PONG_HEAD) + 1  # Where the token is 0.
 
@@ -83,14 +83,15 @@ def decode_frame(parts: Sequence[bytes]) -> Frame:
     header = codec.decode(parts[0], depth_max=4, items_max=limits.HEADER_MAX_ITEMS)
     if type(header) is not tuple or not header or type(header[0]) is not int or header[0] < 0:
         raise DecodeError("FRM-2", "header is not an array that starts with a kind")
-    kind, fields = header[0], header[1:]
-    if kind not in _KNOWN:
-        if kind % 2:
-            return Ignored(kind)
-        raise DecodeError("FRM-4", f"unknown kind {kind}")
+    number, fields = header[0], header[1:]
+    kind = _KNOWN.get(number)
+    if kind is None:
+        if number % 2:
+            return Ignored(number)
+        raise DecodeError("FRM-4", f"unknown kind {number}")
     if (kind in (Kind.DATA, Kind.BULK)) != (len(parts) == 2):  # noqa: PLR2004  # FRM-1 as above.
         raise DecodeError("FRM-1", f"kind {kind} with {len(parts)} frames")
-    return _decode_known(Kind(kind), fields, parts[-1])
+    return _decode_known(kind, fields, parts[-1])
 
 
 def clip_reason(reason: str) -> str:

@@ -5,15 +5,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.node_world import Letter, world_of
 from zmqp2p.codes import RefusalCode
 from zmqp2p.engine.outcomes import message_id
 from zmqp2p.errors import Cancelled, DeliveryTimeout, Refused, WouldDeadlock
 from zmqp2p.ids import Address, Seq, StreamId
+from zmqp2p.messages import encode_message
 from zmqp2p.node.receipts import Receipt, ReceiptRoom
 
 PEER = Address(b"\x01" * 20)
 STREAM = StreamId(b"\x02" * 16)
 PATIENCE_S = 10.0
+BODY = encode_message(Letter(1))
 
 
 @pytest.fixture
@@ -158,3 +161,33 @@ def test_everyone_who_asked_is_called_once(room: ReceiptRoom, receipt: Receipt) 
     assert called == [receipt, receipt]
     receipt.add_done_callback(called.append)
     assert len(called) == 3
+
+
+def test_who_waits_for_a_commit_is_woken_by_it_and_others_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thread that is woken for nothing takes the interpreter from the node's."""
+    with world_of() as world, ThreadPoolExecutor(1) as executor:
+        room = world.alice.loop.desk.room
+        wait, notify_all = room.condition.wait, room.condition.notify_all
+        waits, woken = threading.Event(), []
+
+        def waiting(timeout: float | None = None) -> bool:
+            waits.set()
+            return wait(timeout)
+
+        def notifying() -> None:
+            woken.append(world.now)
+            notify_all()
+
+        monkeypatch.setattr(room.condition, "wait", waiting)
+        monkeypatch.setattr(room.condition, "notify_all", notifying)
+        first, second = (Receipt(room, world.bob.identity.address, BODY) for _ in range(2))
+        world.alice.loop.turn([], [first])
+        assert (first.stored, woken) == (True, [])
+        stored = executor.submit(second.wait_stored, PATIENCE_S)
+        assert waits.wait(PATIENCE_S)
+        world.alice.loop.turn([], [second])
+        stored.result(PATIENCE_S)
+        assert len(woken) == 1
+        assert room.wait_for_commits == 0
