@@ -128,7 +128,8 @@ class Limits:
     # While several peers are connected: no one's flood is felt. What was read for the turn counts
     # too, but for a quarter: without it a flood of frames would hold all messages up.
     turn_shared_max_s: float = 0.002
-    turn_guests_max_s: float = 0.001  # Of it, if only guests wait: a contact may be about to send.
+    # Of it, if only guests wait, and who is beyond its rate: a contact may be about to send.
+    turn_guests_max_s: float = 0.001
     # Messages of guests that take longer than this to read (3 ms are the dearest, at rest) have so
     # much of the time while others are connected. They cannot be broken off: so they must be rare.
     guest_reading_max_s: float = 0.001

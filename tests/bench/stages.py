@@ -84,19 +84,20 @@ STAGES = {
     "the loop itself": ("zmqp2p.node.loop:Loop.turn",),
 }
 
-# Who reaches it, when, and what the time before it was spent on.
+# Who reaches it, when, and what the time before it was spent on. Each is before the next one on any
+# clock that both sides share: a frame leaves when libzmq is given it, not when that call returns.
 STEPS = (
     ("send", "called", ""),
     ("send", "turn", "encode, post, wake the node's thread"),
     ("send", "commit", "a turn: number it, make the frame's parts"),
     ("send", "committed", "commit the outbox"),
-    ("send", "left", "encode the frame, hand it to libzmq"),
-    ("receive", "turn", "on the way; wake the peer's thread, read"),
+    ("send", "left", "encode the frame"),
+    ("receive", "turn", "libzmq, on the way; wake the peer's thread, read"),
     ("receive", "handler", "a turn: decode, order, digest, find the handler"),
     ("receive", "handled", "the bench's handler"),
     ("receive", "committed", "gather, commit the cursor"),
-    ("receive", "left", "encode the ack, hand it to libzmq"),
-    ("send", "turn", "on the way back; wake the node's thread, read"),
+    ("receive", "left", "encode the ack"),
+    ("send", "turn", "libzmq, on the way back; wake the node's thread, read"),
     ("send", "resolved", "a turn: decode, forget the message, end the receipt"),
     ("send", "woken", "wake the thread that waits"),
 )
@@ -105,7 +106,7 @@ _MARKS = {  # Where a step is: what is called, and whether its end counts.
     "turn": ("zmqp2p.node.loop:Loop.turn", False),
     "handler": ("zmqp2p.cli.bench.payloads:Tally.take", False),
     "handled": ("zmqp2p.cli.bench.payloads:Tally.take", True),
-    "left": ("zmqp2p.transport.zeromq:ZmqTransport.send", True),
+    "left": ("zmqp2p.transport.zeromq:ZmqTransport.send", False),
     "resolved": ("zmqp2p.node.desk:ReceiptDesk.resolve", True),
     "woken": ("zmqp2p.node.receipts:Receipt.wait", True),
 }

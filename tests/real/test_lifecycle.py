@@ -756,9 +756,9 @@ def test_many_threads_can_use_one_service(parties: Parties) -> None:
 
 
 FORKED = """
-import os, sys, warnings
+import os, sys, threading, warnings
 from tests.real.parties import Note, Parties
-from zmqp2p import Identity, Limits, P2PService, ServiceClosed
+from zmqp2p import Identity, Limits, P2PService, Receipt, ServiceClosed
 warnings.simplefilter("ignore")  # Newer Pythons warn of a fork with threads: that is the test.
 limits = Limits(outbox_max_messages=1)
 service = P2PService("tcp://127.0.0.1:0", identity=Identity.generate(), limits=limits)
@@ -766,10 +766,21 @@ with P2PService("tcp://127.0.0.1:0", identity=Identity.generate()) as other:
     peer = service.add_peer(other.record)
     record = other.record
 receipt = service.send_message(peer, Note(1))
+unnumbered = Receipt(receipt._room, peer, b"")
+held, forked = threading.Event(), threading.Event()
+
+def hold():  # As the node's thread may just then: in the child nobody lets go.
+    with receipt._room.condition:
+        held.set()
+        forked.wait()
+
+threading.Thread(target=hold).start()
+held.wait()
 child = os.fork()
 if child == 0:
     calls = (
-        service.peers, service.flush, receipt.wait, lambda: service.add_peer(record),
+        service.peers, service.flush, receipt.wait, unnumbered.wait_stored,
+        lambda: service.add_peer(record),
         lambda: service.send_message(peer, Note(2)),  # The outbox is full: it must not wait.
     )
     for call in calls:
@@ -780,6 +791,7 @@ if child == 0:
         sys.exit(1)
     service.close()
     sys.exit(0)
+forked.set()
 _, status = os.waitpid(child, 0)
 assert os.waitstatus_to_exitcode(status) == 0, status
 assert service.peers()  # The parent's is as it was.

@@ -35,6 +35,14 @@ def test_the_least_time_is_not_above_the_greatest(name: str) -> None:
         Limits(**{f"{name}_min_s": greatest + 1})
 
 
+def test_turns_are_the_shorter_the_more_wait_for_them() -> None:
+    with pytest.raises(InvalidValue, match="turn_guests_max_s"):
+        Limits(turn_guests_max_s=0.0021)
+    with pytest.raises(InvalidValue, match="turn_shared_max_s"):
+        Limits(turn_max_s=0.0019)
+    assert Limits(turn_guests_max_s=0.002).turn_guests_max_s == 0.002
+
+
 def test_no_message_is_larger_than_the_protocol_permits() -> None:
     """MSG-5."""
     assert Limits(message_max_bytes=MESSAGE_MAX_BYTES).message_max_bytes == MESSAGE_MAX_BYTES

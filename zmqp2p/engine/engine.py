@@ -284,8 +284,10 @@ class Engine:
 
     @property
     def serves_guests(self) -> bool:
-        """Whether only guests wait, and a contact is connected that may send meanwhile."""
-        return self._line.has_only_guests and self._connections.peers.contacts_connected > 0
+        """Whether none waits but guests, and who is beyond its rate, and a contact may send."""
+        beyond = sum(not self.is_guest(address) for address in self._line.in_excess())
+        contacts = self._connections.peers.contacts_connected
+        return self._line.has_only_guests and contacts > beyond
 
     def awaits(self, pending: Pending) -> bool:
         """Whether an answer for ``pending`` counts: its stream, or the peer's run, may be over."""

@@ -67,10 +67,8 @@ class Issuing:
         """
         if self._refused:
             return True
-        issued_ms = self._issued_ms  # Ascending: as a rule the last one is shown.
-        if not issued_ms or issued_ms[-1] <= self._shown_ms:
-            return False
-        return any(map(self._counts, issued_ms[bisect_right(issued_ms, self._shown_ms) :]))
+        later = bisect_right(self._issued_ms, self._shown_ms)
+        return later < len(self._issued_ms) and self._counts(self._issued_ms[later])
 
     def check(self) -> None:
         """Assert the invariant."""

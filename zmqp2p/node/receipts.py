@@ -1,7 +1,7 @@
 """Receipts: what became of a message that was sent.
 
 A receipt costs one small object; only waiting on it costs more. All receipts of a node share one
-condition, notified once per loop turn.
+condition, notified at most once per loop turn, if what somebody waits for may have come.
 """
 
 import os
@@ -88,7 +88,7 @@ class Receipt:
     def wait_stored(self, timeout_s: float | None = None) -> None:
         """Return once the message is committed to the outbox; raises as `wait` does."""
         self.check_wait()
-        self._room.wait_stored(lambda: self.stored or self.ended, timeout_s)
+        self._room.wait(lambda: self.stored or self.ended, timeout_s, commits=True)
         if not self.stored and self._error is not None:
             raise self._error
 
@@ -166,8 +166,10 @@ class ReceiptRoom:
         self._pid = os.getpid()
         self._closed = False
 
-    def wait(self, ready: Callable[[], bool], timeout_s: float | None) -> None:
-        """Block until ``ready()``.
+    def wait(
+        self, ready: Callable[[], bool], timeout_s: float | None, *, commits: bool = False
+    ) -> None:
+        """Block until ``ready()``; a commit can make it so only if ``commits``, else some end.
 
         Raises:
             Cancelled: the node closed and it is not.
@@ -184,25 +186,17 @@ class ReceiptRoom:
             raise WouldDeadlock("waiting on the node's thread would wait for ever")
         end_at = None if timeout_s is None else monotonic() + timeout_s
         with self.condition:
-            while not ready():
-                if self._closed:
-                    raise Cancelled("the service is closed")
-                left_s = None if end_at is None else end_at - monotonic()
-                if left_s is not None and left_s <= 0:
-                    raise DeliveryTimeout(f"not within {timeout_s:g} s")
-                self.condition.wait(left_s)
-
-    def wait_stored(self, ready: Callable[[], bool], timeout_s: float | None) -> None:
-        """As `wait`, for something that may be so at a commit already."""
-        if ready():
-            return
-        with self.condition:
-            self.wait_for_commits += 1
-        try:
-            self.wait(ready, timeout_s)
-        finally:
-            with self.condition:
-                self.wait_for_commits -= 1
+            self.wait_for_commits += commits
+            try:
+                while not ready():
+                    if self._closed:
+                        raise Cancelled("the service is closed")
+                    left_s = None if end_at is None else end_at - monotonic()
+                    if left_s is not None and left_s <= 0:
+                        raise DeliveryTimeout(f"not within {timeout_s:g} s")
+                    self.condition.wait(left_s)
+            finally:
+                self.wait_for_commits -= commits
 
     def close(self) -> None:
         """No receipt of this node will end any more."""

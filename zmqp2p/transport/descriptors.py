@@ -73,7 +73,7 @@ def bytes_read(fd: int) -> int:
         return 0
     connection = None
     try:
-        # Told what it is, Python does not ask the system. What is something else has no TCP_INFO.
+        # Told what it is, Python asks the system less. What is something else has no TCP_INFO.
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=fd)
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
         unread = array.array("i", [0])

@@ -777,6 +777,14 @@ def test_a_pong_that_says_what_the_last_one_said_is_a_sign_of_life_all_the_same(
     assert sut.until(heard_at + 1.501).closes == [LINK]
 
 
+def test_a_link_that_was_just_asked_is_not_looked_at_again_at_once() -> None:
+    sut = measured()
+    sut.until(sut.now + 0.76)
+    deadline = sut.engine.deadline()
+    assert deadline is not None
+    assert deadline > sut.now + 0.7
+
+
 def test_a_pong_that_says_something_new_is_taken_in_after_many_that_do_not() -> None:
     """ACK-1, LIV-3: the same PONG is none any more when a message is under way, nor another one."""
     sut = measured()

@@ -213,6 +213,23 @@ def test_a_node_is_nobodys_but_theirs_if_all_send_without_end() -> None:
     assert shared == [True, False, True]
 
 
+def test_guests_are_served_where_a_contact_may_send_who_is_not_beyond_its_rate() -> None:
+    limits = Limits(contact_rate_messages=10.0, rate_burst_s=1.0)
+    sut = flooded(bodies=0, limits=limits)
+    sut.engine.add_contact(record_of(LOW))
+    sut.engine.add_contact(record_of(HIGH))
+    served = [sut.engine.serves_guests]  # Nobody waits.
+    sut.begin()
+    sut.take(FLOOD, data_of(1, *[note("x")] * 50))
+    served.append(sut.engine.serves_guests)  # A contact waits.
+    sum(1 for _ in handed(sut, 20))
+    sut.settle()
+    served.append(sut.engine.serves_guests)  # It is beyond its rate, and the other may send.
+    sut.down(HONEST)
+    served.append(sut.engine.serves_guests)
+    assert served == [False, False, True, False]
+
+
 def test_a_flood_is_served_to_the_end_and_nothing_of_it_is_lost() -> None:
     """Beyond its rate it waits for others; nobody is banned for it, and no number is skipped."""
     sut = flooded(bodies=5_000, body=note("x"))

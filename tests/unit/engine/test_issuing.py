@@ -111,6 +111,17 @@ def test_a_record_counts_again_when_its_time_comes(issuer: Issuer, restarts: boo
     assert not issuer.issuing.is_overtaken()
 
 
+def test_a_record_that_counts_overtakes_though_a_later_one_does_not_yet(issuer: Issuer) -> None:
+    issuer.set(HOUR_MS)
+    issuer.issue()
+    issuer.set(20 * HOUR_MS)
+    issuer.issue()
+    issuer.set(0)
+    issuer.issue()
+    issuer.set(HOUR_MS)
+    assert issuer.issuing.is_overtaken()
+
+
 def test_a_refusal_calls_for_another_record_once_in_a_while(issuer: Issuer) -> None:
     """The peer may know of one that this store does not; and it may lie."""
     assert not issuer.issuing.is_overtaken()

@@ -10,13 +10,11 @@ from zmqp2p.codes import RefusalCode
 from zmqp2p.engine.outcomes import message_id
 from zmqp2p.errors import Cancelled, DeliveryTimeout, Refused, WouldDeadlock
 from zmqp2p.ids import Address, Seq, StreamId
-from zmqp2p.messages import encode_message
 from zmqp2p.node.receipts import Receipt, ReceiptRoom
 
 PEER = Address(b"\x01" * 20)
 STREAM = StreamId(b"\x02" * 16)
 PATIENCE_S = 10.0
-BODY = encode_message(Letter(1))
 
 
 @pytest.fixture
@@ -83,10 +81,11 @@ def test_waiting_ends_when_the_receipt_does(room: ReceiptRoom, receipt: Receipt)
             wait.result(PATIENCE_S)
 
 
-def test_waiting_ends_when_the_time_is_over(receipt: Receipt) -> None:
+def test_waiting_ends_when_the_time_is_over(room: ReceiptRoom, receipt: Receipt) -> None:
     for wait in (receipt.wait, receipt.wait_stored):
         with pytest.raises(DeliveryTimeout, match=r"not within 0\.01 s"):
             wait(0.01)
+    assert room.wait_for_commits == 0
 
 
 def test_waiting_ends_when_the_node_does(room: ReceiptRoom, receipt: Receipt) -> None:
@@ -168,6 +167,7 @@ def test_who_waits_for_a_commit_is_woken_by_it_and_others_are_not(
 ) -> None:
     """A thread that is woken for nothing takes the interpreter from the node's."""
     with world_of() as world, ThreadPoolExecutor(1) as executor:
+        world.bob.handle(lambda _: None)
         room = world.alice.loop.desk.room
         wait, notify_all = room.condition.wait, room.condition.notify_all
         waits, woken = threading.Event(), []
@@ -182,7 +182,8 @@ def test_who_waits_for_a_commit_is_woken_by_it_and_others_are_not(
 
         monkeypatch.setattr(room.condition, "wait", waiting)
         monkeypatch.setattr(room.condition, "notify_all", notifying)
-        first, second = (Receipt(room, world.bob.identity.address, BODY) for _ in range(2))
+        first, second = (world.alice.send(world.bob, Letter(number)) for number in range(2))
+        world.alice.commands.clear()
         world.alice.loop.turn([], [first])
         assert (first.stored, woken) == (True, [])
         stored = executor.submit(second.wait_stored, PATIENCE_S)
@@ -190,4 +191,8 @@ def test_who_waits_for_a_commit_is_woken_by_it_and_others_are_not(
         world.alice.loop.turn([], [second])
         stored.result(PATIENCE_S)
         assert len(woken) == 1
+        acked = executor.submit(second.wait, PATIENCE_S)
+        world.run()
+        acked.result(PATIENCE_S)
+        assert len(woken) == 2
         assert room.wait_for_commits == 0

@@ -52,6 +52,13 @@ def test_contacts_leave_guests_their_reserve_and_no_more() -> None:
     assert guest.window()[1] <= RESERVED_BYTES
 
 
+def test_a_guests_message_in_parts_needs_room_among_all_too() -> None:
+    room = InboxRoom(8 * MIB, 8 * MIB)
+    room.add(3 * MIB, 3 * MIB, guest=False)
+    assert room.admits(MIB, guest=True)
+    assert not room.admits(MIB + 1, guest=True)
+
+
 def test_a_guest_that_becomes_a_contact_takes_what_it_holds_along() -> None:
     room = InboxRoom(20 * MIB, 8 * MIB)
     one, other = inbox_in(room, guest=True), inbox_in(room, guest=True)
