@@ -18,7 +18,13 @@ from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.peers import PeerManager
 from zmqp2p.engine.rate import Rates, source_of
 from zmqp2p.errors import DecodeError
-from zmqp2p.events import CallbackFailed, ConnectionsRefused, LinkRefused
+from zmqp2p.events import (
+    CallbackFailed,
+    ConnectionsRefused,
+    DataLossDetected,
+    LinkRefused,
+    SessionForgotten,
+)
 from zmqp2p.ids import ADDRESS_SIZE, Address, CurveKey, address_text
 from zmqp2p.limits import RECORD_MAX_BYTES, Limits
 from zmqp2p.session.bucket import Bucket
@@ -198,6 +204,11 @@ class Door:
             return True
         self._untold += 1
         return False
+
+    def alarm(self, event: DataLossDetected | SessionForgotten) -> None:
+        """Tell the application what was lost, here or there, if it may be told of that peer now."""
+        if self.may_tell_of(event.peer, alarm=True):
+            self.output.events.append(event)
 
     def turned_away(self, told: TurnedAway) -> None:
         """Count connections that the transport has shut down, and tell the application."""

@@ -309,7 +309,7 @@ inline release(l) {
     fi
 }
 
-/* Connections._forget and Session.lose: A gives up its end of link l. */
+/* Endings._forget and Session.lose: A gives up its end of link l. */
 inline drop_a(l) {
     printf("A gives up %d\n", l); end_a[l] = DOWN; dead[l] = 1;
     drain(to_a[l]);
@@ -477,7 +477,7 @@ inline acknowledge(l, ack, received, room, refusals, said) {
     fi
 }
 
-/* Connections._hold for DATA_LOSS: no link of this session stays. */
+/* Endings.hold for DATA_LOSS: no link of this session stays. */
 inline hold_a(l) {
     alarm_a(); must_need(is_needed);
     for (m : 0 .. LINKS - 1) {
@@ -492,7 +492,7 @@ inline hold_a(l) {
     fi
 }
 
-/* Connections._held_off: a listener says HELLO first, so that the other sees for itself. */
+/* Introductions._held_off: a listener says HELLO first, so that the other sees for itself. */
 inline hold_off_a(l) {
     leave = l + 1;
     if
@@ -501,7 +501,7 @@ inline hold_off_a(l) {
     fi
 }
 
-/* Connections._doubt: ask the older run to say HELLO again. */
+/* Greetings.doubt: ask the older run to say HELLO again. */
 inline doubt_a(l) {
     printf("A doubts %d\n", l); doubted_a[l] = 1;
     if
@@ -510,7 +510,7 @@ inline doubt_a(l) {
     fi
 }
 
-/* Connections._introduce and Session.establish at A; resume() decides. */
+/* Introductions.introduce and Session.establish at A; resume() decides. */
 inline establish_a(l, hello_cursor, room, hello_refusals, hello_incarnation, hello_heard,
         hello_known, said) {
     chain_a(hello_cursor);
@@ -840,7 +840,7 @@ inline refuse_b(l) {
     fi
 }
 
-/* Connections._introduce and Session.establish at B; resume() decides. */
+/* Introductions.introduce and Session.establish at B; resume() decides. */
 inline establish_b(l, hello_base, hello_next, hello_incarnation, hello_known, base_digest) {
     if
 #ifndef M_NO_RUN

@@ -188,9 +188,9 @@ def test_a_change_looks_through_the_links_once_whomever_it_turns_away() -> None:
     sut = Sut(MIDDLE)
     for link, key in enumerate((LOW, HIGH)):
         sut.meet(1 + link, key)
-    connections = sut.engine._connections  # noqa: SLF001  # Time is not a thing to measure here.
-    links = Counted(connections.links)
-    connections.links = links  # type: ignore[assignment]  # It is as good.
+    endings = sut.engine._connections._endings  # noqa: SLF001  # Time is not a thing to measure here.
+    links = Counted(endings.links)
+    endings.links = links  # type: ignore[assignment]  # It is as good.
     sut.begin()
     sut.engine.set_admission(only_these())
     assert links.passes == 1
