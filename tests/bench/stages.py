@@ -51,7 +51,7 @@ STAGES = {
     "take a message from the application": ("zmqp2p.service:P2PService.send_message",),
     "number it, chain its digest": ("zmqp2p.node.desk:ReceiptDesk.send",),
     "read from libzmq": ("zmqp2p.transport.zeromq:ZmqTransport.wait",),
-    "decode frames": ("zmqp2p.engine.connections:decode_frame",),
+    "decode frames": ("zmqp2p.engine.intake:decode_frame",),
     "connections and sessions": ("zmqp2p.engine.engine:Engine.take",),
     "order, digests, window": ("zmqp2p.session.inbox:Inbox.accept",),
     "forget what was acked": ("zmqp2p.session.outbox:Outbox.acknowledge",),
@@ -101,7 +101,7 @@ STEPS = (
     ("send", "resolved", "a turn: decode, forget the message, end the receipt"),
     ("send", "woken", "wake the thread that waits"),
 )
-_MARKS = {  # Where a step is: what is called, and whether its end counts.
+MARKS = {  # Where a step is: what is called, and whether its end counts.
     "called": ("zmqp2p.service:P2PService.send_message", False),
     "turn": ("zmqp2p.node.loop:Loop.turn", False),
     "handler": ("zmqp2p.cli.bench.payloads:Tally.take", False),
@@ -111,7 +111,7 @@ _MARKS = {  # Where a step is: what is called, and whether its end counts.
     "woken": ("zmqp2p.node.receipts:Receipt.wait", True),
 }
 _COMMITS = {"commit": False, "committed": True}
-_STORES = ("zmqp2p.store.memory:MemoryStore.commit", "zmqp2p.store.sqlite:SqliteStore.commit")
+STORES = ("zmqp2p.store.memory:MemoryStore.commit", "zmqp2p.store.sqlite:SqliteStore.commit")
 _KNOWN_SHARE = 0.9  # Of the messages; of one, another turn may come between.
 _CALIBRATION_CALLS = 5_000
 _CALIBRATIONS = 20
@@ -218,9 +218,9 @@ class Recorder:
     def install(self, *, line: bool) -> None:
         """Put clocks around all stages, or marks at all steps of a line of time."""
         if line:
-            for name, (place, at_end) in _MARKS.items():
+            for name, (place, at_end) in MARKS.items():
                 self._mark(place, {name: at_end})
-            for place in _STORES:
+            for place in STORES:
                 self._mark(place, _COMMITS)
         else:
             self.clocks.calibrate()
@@ -259,13 +259,18 @@ class Recorder:
         path.write_text(json.dumps(said), encoding="ascii")
 
 
-def _replace(place: str, change: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+def find(place: str) -> tuple[Any, str, Any]:
+    """Return what is at ``place``: who holds it, its name there, and itself."""
     module, _, path = place.partition(":")
     owner: Any = import_module(module)
     *holders, name = path.split(".")
     for holder in holders:
         owner = getattr(owner, holder)
-    found = getattr(owner, name)
+    return owner, name, getattr(owner, name)
+
+
+def _replace(place: str, change: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    owner, name, found = find(place)
     if isinstance(found, property):
         assert found.fget is not None
         setattr(owner, name, property(change(found.fget)))
