@@ -113,14 +113,14 @@ def decode_counted(
         _check_claims(data, items_max)
         value = _unpack(data, _NO_BOUND)
     items = _check(value, depth_max)
-    if not _is_encoding(data, value):
+    if (_pack(value) != data) if len(data) < _LONG_BYTES else not _is_encoding(data, value):
         raise DecodeError("ENC-2", "not the canonical encoding")
     return value, items
 
 
 def _is_encoding(data: bytes, value: Value) -> bool:
     """Whether ``data`` is the canonical encoding of ``value``; that of long bytes is not copied."""
-    if len(data) < _LONG_BYTES or type(value) is not tuple or len(value) > _PIECES_MAX:
+    if type(value) is not tuple or len(value) > _PIECES_MAX:
         return encode_trusted(value) == data
     at = 0
     for piece in _pieces(value):

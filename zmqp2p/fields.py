@@ -39,16 +39,17 @@ class Record:
         InvalidValue: the class cannot travel; the field is named.
     """
 
-    __slots__ = ("_fields", "_from_values", "_make", "_names", "cls", "depth")
+    __slots__ = ("_from_values", "_make", "_names", "_to_values", "cls", "depth")
 
     def __init__(self, cls: type, *, inside: tuple[type, ...] = ()) -> None:
         """Read the hints of ``cls``; ``inside`` are the classes it is nested in."""
         self.cls = cls
-        self._fields = _fields_of(cls, (*inside, cls))
-        self._names = tuple(name for name, _ in self._fields)
-        self._from_values = tuple(field.from_value for _, field in self._fields)
+        fields = _fields_of(cls, (*inside, cls))
+        self._names = tuple(name for name, _ in fields)
+        self._to_values = tuple((name, field.to_value) for name, field in fields)
+        self._from_values = tuple(field.from_value for _, field in fields)
         self._make = _maker_of(cls)
-        self.depth = 1 + max((field.depth for _, field in self._fields), default=0)
+        self.depth = 1 + max((field.depth for _, field in fields), default=0)
         if self.depth > DEPTH_MAX:
             raise InvalidValue(cls.__qualname__, f"nests to {self.depth}, more than {DEPTH_MAX}")
 
@@ -60,11 +61,10 @@ class Record:
         """
         if type(instance) is not self.cls:
             raise InvalidValue("", _wrong_type(self.cls, instance))
-        values = []
-        name = ""
+        values: list[Value] = []
         try:
-            for name, field in self._fields:
-                values.append(field.to_value(getattr(instance, name)))
+            for name, to_value in self._to_values:
+                values.append(to_value(getattr(instance, name)))
         except InvalidValue as fault:
             raise within(name, fault) from None
         return tuple(values)
@@ -76,8 +76,8 @@ class Record:
             InvalidValue: they stand for none, by their number, types or ranges, or because the
                 class refuses them.
         """
-        if type(values) is not tuple or len(values) != len(self._fields):
-            raise InvalidValue("", f"must be an array of {len(self._fields)} fields")
+        if type(values) is not tuple or len(values) != len(self._names):
+            raise InvalidValue("", f"must be an array of {len(self._names)} fields")
         given: list[Any] = []
         try:
             for from_value, value in zip(self._from_values, values, strict=True):

@@ -39,6 +39,7 @@ from zmqp2p.wire.frames import (
     Who,
 )
 
+_MESSAGES = (Data, Bulk)  # A union would be made anew for each frame.
 _KINDS: dict[type, Kind] = {
     Hello: Kind.HELLO,
     Data: Kind.DATA,
@@ -161,12 +162,12 @@ class Intake:
         assert link.peer is not None
         session = self.book.sessions[link.peer]
         self._hear(link, session, frame.token if isinstance(frame, Pong) else None)
-        if isinstance(frame, Data | Bulk):
+        if isinstance(frame, _MESSAGES):
             link.moved_at = now
         timer, before = session.outbox.timer, session.inbox.received
         said = session.heard if isinstance(frame, Ack) else 0
         session.receive(link.id, frame, now)  # type: ignore[arg-type]  # The table lets no other in.
-        if isinstance(frame, Data | Bulk):
+        if isinstance(frame, _MESSAGES):
             self.watch_parts(session)
             if session.inbox.received == before:
                 count(link.repeats, 1.0, now)

@@ -30,6 +30,7 @@ from zmqp2p.transport.options import CurvePair, socket_limits
 from zmqp2p.transport.zeromq import Security
 
 RECORD_LIFETIME_S = 30 * 24 * 3600.0
+_CONTACTS = (PeerRecord, PeerUri)  # A union would be made anew for each message sent.
 _TEN_YEARS_S = 10 * 365 * 24 * 3600.0  # No deadline, and no record's life, is as long.
 _WAIT_MAX_S = TIMEOUT_MAX / 2  # More than a century; half, so that sums with a clock fit too.
 _STORE_METHODS = ("open", "apply", "savepoint", "rollback_to_savepoint", "commit", "close")
@@ -235,7 +236,7 @@ def encode(message: object, expires_in_s: float | None) -> bytes:
 
 def address_of(peer: PeerName) -> Address:
     """Return the address that ``peer`` names; raises InvalidValue if it names none."""
-    if isinstance(peer, PeerRecord | PeerUri):
+    if isinstance(peer, _CONTACTS):
         return peer.address
     return parse_address(peer)
 

@@ -5,6 +5,7 @@ Belongs to the node's thread, but for the condition that it shares with those wh
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from typing import cast
 
 from zmqp2p.engine.engine import Engine
 from zmqp2p.engine.outcomes import Ended, error_of
@@ -72,11 +73,11 @@ class ReceiptDesk:
             for receipt, seq, stream in numbered:
                 receipt.number(seq, stream)
             for peer, through in processed:
-                by_seq = self._waiting[peer]
-                for number in range(through.first, through.last + 1):
-                    waiting = by_seq.pop(Seq(number), None)
+                by_seq, refusals = self._waiting[peer], through.refused
+                for seq in cast("Iterable[Seq]", range(through.first, through.last + 1)):
+                    waiting = by_seq.pop(seq, None)
                     if waiting is not None:
-                        refused = through.refused.get(Seq(number))
+                        refused = refusals.get(seq) if refusals else None
                         error = None if refused is None else error_of(refused[0])
                         ended.append((waiting, waiting.end(error)))
             if ended or self.room.wait_for_commits:  # Else nobody has what he waits for.

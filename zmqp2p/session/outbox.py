@@ -5,9 +5,10 @@ memory, up to ``sent`` have left on the current link. Only what was sent and not
 a peer whose handler is slow has received, so nothing is sent to it twice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
+from typing import cast
 
 from zmqp2p import limits as bounds
 from zmqp2p.crypto import next_digest
@@ -173,8 +174,9 @@ class Outbox:
         room_bytes = self._window_bytes - self._flight_bytes
         batch: list[bytes] = []
         batch_bytes = 0
-        for seq in range(first, end):
-            body = self._bodies[Seq(seq)]
+        bodies = self._bodies
+        for seq in cast("Iterable[Seq]", range(first, end)):
+            body = bodies[seq]
             size = len(body)
             if size > room_bytes - batch_bytes:
                 break
@@ -282,9 +284,11 @@ class Outbox:
             for refusal in refusals
             if first <= refusal.seq <= ack
         }
-        for seq in range(first, ack + 1):
-            size_bytes += len(self._bodies.pop(Seq(seq)))
-            del self._digests[Seq(seq - 1)]
+        bodies, digests = self._bodies, self._digests
+        for seq in cast("Iterable[Seq]", range(first, ack + 1)):
+            size_bytes += len(bodies.pop(seq))
+        for seq in cast("Iterable[Seq]", range(first - 1, ack)):
+            del digests[seq]
         self.base = Seq(ack + 1)
         self.size_bytes -= size_bytes
         # Only who has read the messages knows their digest: the peer reads, and may have more.

@@ -245,7 +245,8 @@ class Session:
     def send(self, body: bytes) -> Seq:
         """Take one message into the outbox and return its number, its last part's (SEQ-1)."""
         self.keep()
-        for part in split(body):
+        parts = (body,) if len(body) <= bounds.BODY_MAX_BYTES else split(body)
+        for part in parts:
             seq = self.outbox.append(part)
             self._output.writes.append(PutMessage(self.peer, seq, part))
         return seq

@@ -57,7 +57,8 @@ class Streams:
         elif isinstance(write, DropMessages):
             self._drop(write)
         elif isinstance(write, PutCursor):
-            _check_integers(write.cursor, write.base)
+            _check_integer(write.cursor)
+            _check_integer(write.base)
             self._set(self._cursors, write.peer, write)
         else:
             if isinstance(write, PutOutStream | DropPeer):
@@ -110,7 +111,7 @@ class Streams:
         outbox = self._outboxes[peer]
         if seq in outbox:
             raise sqlite3.IntegrityError(f"message {seq} is in the outbox already")
-        _check_integers(seq)
+        _check_integer(seq)
         self._undo.append((outbox, seq, _ABSENT))
         outbox[seq] = body
         if seq < self._lowest.get(peer, _INTEGER_END):
@@ -118,7 +119,7 @@ class Streams:
 
     def _drop(self, write: DropMessages) -> None:
         peer, through = write.peer, write.through
-        _check_integers(through)
+        _check_integer(through)
         outbox = self._outboxes[peer]
         numbers = range(self._lowest.get(peer, through + 1), through + 1)
         # Those of a session are contiguous; of others there may be less than the span of them.
@@ -145,6 +146,6 @@ class Streams:
         self._undo.append((values, key, values.pop(key)))
 
 
-def _check_integers(*numbers: int) -> None:
-    if max(numbers) >= _INTEGER_END:
+def _check_integer(number: int) -> None:
+    if number >= _INTEGER_END:
         raise OverflowError("an integer does not fit 64 bits")
