@@ -1,10 +1,10 @@
-"""The receipts of messages under way: numbered at the commit, ended at the ack.
+"""The receipts of messages under way: numbered after the commit, ended at the ack.
 
 Belongs to the node's thread, but for the condition that it shares with those who wait.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 from zmqp2p.engine.engine import Engine
@@ -61,17 +61,17 @@ class ReceiptDesk:
             receipt.number(fate.seq, fate.stream)
         return receipt
 
-    def resolve(self, processed: Iterable[tuple[Address, Processed]]) -> None:
-        """The turn is committed: number what was sent, end what the peers have processed."""
-        numbered, self._numbered = self._numbered, []
-        if not (numbered or processed):
+    def resolve(self, processed: Sequence[tuple[Address, Processed]]) -> None:
+        """End the receipts of what peers have processed: they have, whatever the commit does.
+
+        Should this node crash before that, they are sent again, known over there, and dropped.
+        """
+        if not processed:
             return
         ended: _Ended = []
         for peer, through in processed:
             self.gate.leave(peer, through.last - through.first + 1, through.size_bytes)
         with self.room.condition:
-            for receipt, seq, stream in numbered:
-                receipt.number(seq, stream)
             for peer, through in processed:
                 by_seq, refusals = self._waiting[peer], through.refused
                 for seq in cast("Iterable[Seq]", range(through.first, through.last + 1)):
@@ -80,9 +80,19 @@ class ReceiptDesk:
                         refused = refusals.get(seq) if refusals else None
                         error = None if refused is None else error_of(refused[0])
                         ended.append((waiting, waiting.end(error)))
-            if ended or self.room.wait_for_commits:  # Else nobody has what he waits for.
-                self.room.condition.notify_all()
+            self.room.condition.notify_all()
         self._call(ended)
+
+    def number(self) -> None:
+        """The turn is committed: what was sent in it has its number."""
+        numbered, self._numbered = self._numbered, []
+        if not numbered:
+            return
+        with self.room.condition:
+            for receipt, seq, stream in numbered:
+                receipt.number(seq, stream)
+            if self.room.wait_for_commits:  # Others wait for an end.
+                self.room.condition.notify_all()
 
     def unsent(self, receipts: list[tuple[Receipt, Exception]]) -> None:
         """End receipts of messages that will not be sent, and give their room to others."""

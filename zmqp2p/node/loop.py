@@ -178,9 +178,10 @@ class Loop:
         return None if deadline is None else max(deadline - self._around.monotonic(), 0.0)
 
     def settle(self) -> None:
-        """Commit what the turn asks for, and only then let it out."""
+        """Commit what the turn asks for, and only then let it out (ADR-0013)."""
         self._decide(self.engine.output.events)
         output = self.engine.settle()
+        self.desk.resolve(output.processed)
         for peer, size_bytes in output.posted:
             self.desk.gate.post(peer, size_bytes)
         self._parts.store.apply(output.writes)
@@ -192,7 +193,7 @@ class Loop:
         calls, self._calls = self._calls, []
         for call in calls:
             call.end()
-        self.desk.resolve(output.processed)
+        self.desk.number()
         self.handlers.resolve()
         self._publish(output.events)
         self._end_flushes()

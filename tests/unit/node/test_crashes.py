@@ -171,6 +171,7 @@ def run_through(name: str, at: int) -> bool:
         # A letter that was never stored was never sent; whoever sent it knows no id of it.
         assert handled == sorted(set(handled))
         assert set(ids) <= set(handled)
+        assert {number for number, each in sent.items() if each.acked} <= set(handled)
         assert seen(alice) == [ANSWER + number for number in handled]
         assert all(alice.receipt(asked).acked for asked in ids.values())
         assert crashed or handled == list(range(1, LETTERS + 1))
@@ -184,6 +185,28 @@ def test_whatever_boundary_a_crash_comes_at_each_effect_is_there_once(name: str)
     while run_through(name, at):
         at += 1
     assert at > 60  # Or the boundaries were not seen.
+
+
+def test_a_receipt_ends_though_the_commit_that_forgets_its_message_does_not() -> None:
+    """The peer has processed it; of the next run it is the same message, and is acked again."""
+    with crashing("alice") as (world, wire):
+        alice, bob = world.alice, world.bob
+        note(bob)
+        world.run(2)
+        receipt = alice.send(bob, Letter(1))
+        alice.turn()
+        bob.turn()
+        wire.crash_at(1)  # The turn's first call to the store.
+        with pytest.raises(Crash):
+            alice.turn()
+        assert receipt.acked
+        asked = receipt.message_id
+        alice.restart()
+        alice.loop.engine.add_contact(bob.loop.record)
+        assert not alice.receipt(asked).ended
+        world.run(40)
+        assert alice.receipt(asked).acked
+        assert seen(bob) == [1]
 
 
 def test_a_crash_while_a_dead_letter_is_handled_leaves_it_or_its_effects() -> None:
