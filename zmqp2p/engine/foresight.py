@@ -21,6 +21,10 @@ from zmqp2p.limits import READ_AHEAD_MAX_BYTES, STRETCH_MAX, STRETCH_MAX_BYTES, 
 from zmqp2p.messages import Envelope, message_of, read_body
 from zmqp2p.session.inbox import Inbox
 
+# Where many streams wait and turns are short, each has its next message some turns later. In a turn
+# so little is read ahead that what is kept of all that pass is little too.
+RESTS_MAX = 16
+
 
 class Read(NamedTuple):
     """A message that was read before its turn."""
@@ -37,7 +41,7 @@ class _Ahead:
     def __init__(self) -> None:
         self.proofs = Proofs()
         self.messages: deque[Read] = deque()
-        self.fresh = True  # One was read, or had its turn, in this turn of the loop.
+        self.rests = 0  # Turns of the loop since one was read, or had its turn.
 
 
 class Foresight:
@@ -49,7 +53,7 @@ class Foresight:
 
     Invariant: of each stream 1 to `STRETCH_MAX` go together; noted are those with less, as long as
     they live: identities cost nothing, and those that pass must leave nothing. What was read of a
-    stream is not kept beyond a turn of the loop in which none of it was handed out.
+    stream is not kept beyond `RESTS_MAX` turns of the loop in which none of it was handed out.
     """
 
     def __init__(self, router: MessageRouter, limits: Limits) -> None:
@@ -91,7 +95,7 @@ class Foresight:
         ahead = self.ahead.setdefault(first.inbox, _Ahead())
         if ahead.messages:
             return None  # Many at a time are examined best.
-        ahead.fresh, signed, left_bytes = True, False, READ_AHEAD_MAX_BYTES
+        ahead.rests, signed, left_bytes = 0, False, READ_AHEAD_MAX_BYTES
         most = min(most, self._most.get(first.inbox, STRETCH_MAX))
         for _, body in first.inbox.following(most):
             left_bytes -= 0 if body is None else len(body)
@@ -113,15 +117,16 @@ class Foresight:
         ahead = self.ahead.get(inbox)
         if ahead is None or not ahead.messages or ahead.messages[0].body is not body:
             return None
-        ahead.fresh = True
+        ahead.rests = 0
         return ahead.messages.popleft()
 
     def turn_over(self) -> None:
         """A turn of the loop ends: forget what was read of streams that are over, or held up."""
         if self.ahead:
-            self.ahead = {inbox: ahead for inbox, ahead in self.ahead.items() if ahead.fresh}
-            for ahead in self.ahead.values():
-                ahead.fresh = False
+            kept = {inbox: each for inbox, each in self.ahead.items() if each.rests < RESTS_MAX}
+            for ahead in kept.values():
+                ahead.rests += 1
+            self.ahead = kept
 
     def check(self) -> None:
         """Assert the invariant."""
