@@ -8,7 +8,7 @@ and `Arena.control` tells what his work alone costs, with the same attack on a s
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -147,7 +147,7 @@ class Arena:
                 (self.victim.cpu_s - cpu_s[0]) / took_s,
                 (attacker.cpu_s - cpu_s[1]) / took_s,
             )
-            report = self.victim.ask("report")  # Its peers may be forgotten later.
+            report = self._report(attack)  # Its peers may be forgotten later.
             attacker.end()
         after = self._settled(descriptors.first + _slack(attack))
         heard = self.victim.ask("report")["heard"]
@@ -164,6 +164,18 @@ class Arena:
             examples=report["examples"],
             peers=report["peers"],
         )
+
+    def _report(self, attack: Attack) -> dict[str, Any]:
+        """Return what the victim tells, once it has read what shows the attack, or at last."""
+        report: dict[str, Any] = {}
+
+        def ask() -> bool:
+            report.update(self.victim.ask("report"))
+            return not attack.told or any(name in report["events"] for name in attack.told)
+
+        with suppress(AssertionError):  # It has not read it in time; what is missing is told.
+            until(ask, bool)
+        return report
 
     @contextmanager
     def _watched(self) -> Iterator[tuple[Peak, Peak]]:
