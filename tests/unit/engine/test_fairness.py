@@ -230,6 +230,18 @@ def test_guests_are_served_where_a_contact_may_send_who_is_not_beyond_its_rate()
     assert served == [False, False, True, False]
 
 
+def test_a_contact_that_is_beyond_its_rate_does_not_shorten_its_own_turns() -> None:
+    limits = Limits(contact_rate_messages=10.0, rate_burst_s=1.0)
+    sut = flooded(bodies=0, limits=limits)
+    sut.engine.add_contact(record_of(LOW))
+    sut.begin()
+    sut.take(FLOOD, data_of(1, *[note("x")] * 50))
+    sum(1 for _ in handed(sut, 20))
+    sut.settle()
+    assert (sut.engine.shared, sut.engine.serves_guests) == (True, False)
+    assert sut.engine.peer_statuses()[0].waiting > 0
+
+
 def test_a_flood_is_served_to_the_end_and_nothing_of_it_is_lost() -> None:
     """Beyond its rate it waits for others; nobody is banned for it, and no number is skipped."""
     sut = flooded(bodies=5_000, body=note("x"))
