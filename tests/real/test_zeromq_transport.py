@@ -23,11 +23,13 @@ from tests.real.transport_harness import Network, Node, curve_pair, dial, join, 
 from zmqp2p.errors import EndpointError, InvalidValue, ServiceClosed
 from zmqp2p.ids import CurveKey, LinkId
 from zmqp2p.transport import SocketLimits, ZmqTransport
+from zmqp2p.transport import news as news_module
 from zmqp2p.transport.arrivals import Arrivals
 from zmqp2p.transport.endpoints import listen_ports, parse_listen
 from zmqp2p.transport.links import Links, Shared
 from zmqp2p.transport.listener import Listener
 from zmqp2p.transport.monitor import LISTEN_EVENTS, Monitor
+from zmqp2p.transport.news import News
 from zmqp2p.transport.options import make_context
 from zmqp2p.transport.probe import WRONG_KEY, GreetingProbe
 from zmqp2p.transport.reactor import Reactor
@@ -621,6 +623,64 @@ def test_a_node_can_be_closed_amid_a_storm_of_strangers(tcp: Network) -> None:
     started = time.monotonic()
     bob.transport.close()
     assert time.monotonic() < started + 2.0
+
+
+def test_what_guests_say_waits_and_what_contacts_say_does_not(
+    tcp: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While there are others. What waits is in tests/unit/test_transport_news.py."""
+    held: list[LinkId] = []
+
+    def hold(news: News, event: Received, work_us: int) -> None:
+        held.append(event.link)
+        held_by(news, event, work_us)
+
+    held_by = News.hold
+    monkeypatch.setattr(News, "hold", hold)
+    pair = join(tcp)
+    assert held == []  # It was alone.
+    bob, guest = pair.bob, tcp.node()
+    at_guest = dial(guest, bob, pair.endpoint)
+
+    def say_something() -> list[LinkId]:
+        """Both say something; return of whom it waited."""
+        expected = len(bob.received()) + 2
+        held.clear()
+        assert pair.alice.transport.send(pair.at_alice, (b"a",))
+        assert guest.transport.send(at_guest, (b"g",))
+        run(pair.alice, bob, guest, until=lambda: len(bob.received()) == expected)
+        return sorted(held)
+
+    say_something()
+    assert say_something() == [pair.at_bob, bob.ups[1].link]
+    bob.transport.trust(pair.at_bob)
+    assert say_something() == [bob.ups[1].link]
+
+
+def test_nothing_is_read_of_listeners_while_too_much_waits(
+    tcp: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is read when there is room again: nothing is lost, and all comes in order."""
+    waiting: list[int] = []
+
+    def hold(news: News, event: Received, work_us: int) -> None:
+        assert not news.full
+        hold_it(news, event, work_us)
+        waiting.append(news.frames)
+
+    hold_it = News.hold
+    monkeypatch.setattr(News, "hold", hold)
+    monkeypatch.setattr(news_module, "HELD_MAX_FRAMES", 3)
+    dear = b"\xdc\x01\x00" + bytes(256)  # As DATA with 256 messages: three are a turn.
+    pair = join(tcp)
+    bob, guest = pair.bob, tcp.node()
+    at_guest = dial(guest, bob, pair.endpoint)
+    for number in range(200):
+        assert guest.transport.send(at_guest, (number.to_bytes(1), dear))
+    run(guest, bob, until=lambda: len(bob.received()) == 201)
+    expected = [(number.to_bytes(1), dear) for number in range(200)]
+    assert bob.received(bob.ups[1].link) == expected
+    assert max(waiting) == 3
 
 
 # --- Endpoints ----------------------------------------------------------------------------------

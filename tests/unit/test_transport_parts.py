@@ -208,8 +208,8 @@ def test_a_link_is_dropped_once() -> None:
     links.add(link)
     for _ in range(2):
         links.drop(link, DownReason.LOST, "gone")
-    assert links.take_events() == [LinkDown(link.link_id, DownReason.LOST, "gone")]
-    assert links.take_events() == []
+    assert links.news.take(1) == [LinkDown(link.link_id, DownReason.LOST, "gone")]
+    assert links.news.take(1) == []
     assert (link.closed, links.get(link.link_id)) == (1, None)
 
 
@@ -218,10 +218,10 @@ def test_a_link_that_is_forgotten_is_not_spoken_of() -> None:
     one, other = FakeLink(links.new_id()), FakeLink(links.new_id())
     for link in (one, other):
         links.add(link)
-        links.events.append(LinkUp(link.link_id, None, "here", dialed=True))
+        links.news.tell(LinkUp(link.link_id, None, "here", dialed=True))
     links.forget(one.link_id)
     links.forget(one.link_id)
-    assert [event.link for event in links.take_events()] == [other.link_id]
+    assert [event.link for event in links.news.take(1)] == [other.link_id]
     assert (one.closed, other.closed) == (1, 0)
 
 

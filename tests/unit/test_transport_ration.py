@@ -7,9 +7,7 @@ from zmqp2p.transport.links import (
     Ration,
 )
 from zmqp2p.transport.reactor import Reactor
-from zmqp2p.wire.work import FRAME_US, work_us
-
-SMALL = (b"\x91\x10",)
+from zmqp2p.wire.work import FRAME_US
 
 
 def read_all(ration: Ration, sockets: int) -> list[int]:
@@ -22,7 +20,7 @@ def read_all(ration: Ration, sockets: int) -> list[int]:
         portion = ration.portion()
         count = 0
         while not portion.full:
-            portion.add(SMALL)
+            portion.add(FRAME_US)
             count += 1
         assert ration.count(portion, left=True)
         counts.append(count)
@@ -72,19 +70,10 @@ def test_a_socket_that_was_read_empty_takes_nobodys_share() -> None:
     ration.renew(shared=True)
     for _ in range(100):
         portion = ration.portion()
-        portion.add(SMALL)
+        portion.add(FRAME_US)
         assert not ration.count(portion, left=False)
     ration.renew(shared=True)
     assert read_all(ration, 1) == [TURN_SHARED_MAX_WORK_US // FRAME_US]
-
-
-def test_what_is_dear_is_counted_as_such() -> None:
-    dear = (b"\x91" * 2_000,)
-    portion = Portion(1_000)
-    portion.add(dear)
-    portion.add(None)  # Of which nothing is handed over.
-    assert portion.work_us == work_us(dear)
-    assert not portion.full
 
 
 def test_who_was_not_served_is_the_first_next_time() -> None:

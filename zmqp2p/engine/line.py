@@ -1,8 +1,7 @@
 """Who is next: the peers whose messages wait to be processed, and what each may ask for.
 
-Between peers, fairness is by work, not by messages: start-time fair queueing, in which each peer's
-next message begins where the work done for it so far ends. A peer with one small message is not
-held up by another's thousand, nor by one that is dear.
+Between peers, fairness is by work, not by messages (engine/lane.py). A peer with one small message
+is not held up by another's thousand, nor by one that is dear.
 
 Three lanes. *Contacts*, whom the application added, and *guests*, who came by themselves, share the
 node whatever their numbers: identities cost nothing, so guests must not crowd out contacts by being
@@ -11,11 +10,10 @@ what the others leave. So a rate costs nobody anything while the node has time, 
 lost by it: messages wait, and the window tells their sender so.
 """
 
-import heapq
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from zmqp2p.engine.lane import Lane
 from zmqp2p.ids import Address
 from zmqp2p.limits import Limits
 from zmqp2p.session.bucket import Bucket
@@ -71,46 +69,6 @@ class Service:
         return work_us
 
 
-class _Lane:
-    """Sessions by the work at which each one's next message begins, the least first."""
-
-    def __init__(self) -> None:
-        self.heap: list[tuple[float, int, Session]] = []
-        self._at = 0.0  # Where the message begins that was handed out last.
-        self._ends: dict[Address, float] = {}  # Where each one's work ends.
-
-    def push(self, session: Session, ticket: int) -> None:
-        """Let ``session`` stand where its work ends, or here if that is past."""
-        starts_at = max(self._at, self._ends.get(session.peer, 0.0))
-        heapq.heappush(self.heap, (starts_at, ticket, session))
-
-    def pop(self) -> Session:
-        """Take out who is next."""
-        if len(self.heap) == 1:
-            self._ends.clear()  # Nobody is ahead of anybody.
-        self._at, _, session = heapq.heappop(self.heap)
-        return session
-
-    def worked(self, peer: Address, work: float) -> None:
-        """Note that so much was done for ``peer``."""
-        self._ends[peer] = max(self._at, self._ends.get(peer, 0.0)) + work
-
-    def forget(self, peer: Address) -> None:
-        """Nothing counts any more of what was done for ``peer``, which does not stand here."""
-        self._ends.pop(peer, None)
-
-    def take_if(self, ready: Callable[[Session], bool]) -> list[Session]:
-        """Take out those for whom ``ready`` holds, in their order."""
-        stay: list[tuple[float, int, Session]] = []
-        taken: list[tuple[float, int, Session]] = []
-        for entry in self.heap:
-            (taken if ready(entry[2]) else stay).append(entry)
-        if taken:
-            heapq.heapify(stay)
-            self.heap[:] = stay  # In place: the line knows it by reference.
-        return [session for _, _, session in sorted(taken, key=lambda entry: entry[:2])]
-
-
 class _Account:
     """A peer's rate: how much it may ask for, and where it stood last."""
 
@@ -147,7 +105,7 @@ class Line:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._lanes = {rank: _Lane() for rank in Rank}
+        self._lanes: dict[Rank, Lane[Address, Session]] = {rank: Lane() for rank in Rank}
         self._heaps = [lane.heap for lane in self._lanes.values()]  # Asked for every message.
         # The two classes take turns as the peers in a lane do; excess waits until both are empty.
         self._ends = {Rank.CONTACT: 0.0, Rank.GUEST: 0.0}
@@ -271,4 +229,4 @@ class Line:
         else:
             self._excess.discard(session.peer)
         self._tickets += 1
-        lane.push(session, self._tickets)
+        lane.push(session.peer, session, self._tickets)

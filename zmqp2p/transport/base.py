@@ -67,7 +67,8 @@ class Transport(Protocol):
     def trust(self, link: LinkId) -> None:
         """``link`` is a contact's: its connection is never ended to make room for another's.
 
-        Until then it may be. Unknown links, and those that this node dialed, are no error.
+        Until then it may be, and what comes over it may be told after what contacts say. Unknown
+        links, and those that this node dialed, are no error.
         """
         ...
 
@@ -79,7 +80,7 @@ class Transport(Protocol):
         ...
 
     def wait(self, timeout_s: float | None) -> list[LinkEvent]:
-        """Return what has happened, oldest first, waiting up to ``timeout_s`` seconds.
+        """Return what has happened, oldest first on each link, waiting up to ``timeout_s`` seconds.
 
         ``None`` waits without end; 0 does not wait. Returns early, possibly empty, after `wake`.
         At most a bounded number of messages per link is returned, so that no peer starves another;

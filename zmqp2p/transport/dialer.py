@@ -22,6 +22,7 @@ from zmqp2p.transport.monitor import DIAL_EVENTS, DialFailure, DialProgress, Mon
 from zmqp2p.transport.options import apply, descriptor, dialer_options, to_ms
 from zmqp2p.transport.probe import NOT_ZMTP, GreetingProbe
 from zmqp2p.wire.link import DownReason, LinkUp, Received
+from zmqp2p.wire.work import work_us
 
 
 class DialedLink:
@@ -137,9 +138,10 @@ class DialedLink:
             if fault is not None or frames is None:
                 self._shared.links.drop(self, DownReason.NOT_ZP2P, fault or "")
                 return False
-            portion.add(frames)
+            work = work_us(frames)
+            portion.add(work)
             self._rise()  # The event may come after the first message.
-            self._shared.links.events.append(Received(self.link_id, frames))
+            self._shared.links.news.tell(Received(self.link_id, frames), work)
         return True
 
     def _fault_of(self, first: zmq.Frame, frames: tuple[bytes, ...] | None) -> str | None:
@@ -157,7 +159,7 @@ class DialedLink:
             key = None if self._shared.curve is None else self._curve_key
             former = self._shared.former
             up = LinkUp(self.link_id, key, self._endpoint.text, dialed=True, former=former)
-            self._shared.links.events.append(up)
+            self._shared.links.news.tell(up)
 
     def _end(self) -> None:
         """Note that the connection is lost; read on until nothing more can come."""

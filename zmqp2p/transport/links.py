@@ -1,4 +1,4 @@
-"""What links have in common: the table of live ones, the events that go up, fast socket calls.
+"""What links have in common: the table of live ones, how much is read, fast socket calls.
 
 pyzmq's convenience calls cost more than libzmq itself. `FastSocket` binds the base-class calls
 once, and flags are plain integers: arithmetic on pyzmq's enums costs 0.5 us each time.
@@ -14,10 +14,10 @@ import zmq
 from zmqp2p.errors import InvalidValue
 from zmqp2p.ids import LinkId
 from zmqp2p.transport.arrivals import Arrivals
+from zmqp2p.transport.news import News
 from zmqp2p.transport.options import FRAMES_MAX, CurvePair, SocketLimits
 from zmqp2p.transport.reactor import Reactor
-from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent
-from zmqp2p.wire.work import work_us
+from zmqp2p.wire.link import DownReason, LinkDown
 
 # Of one socket in one call of `wait`: libzmq reads one message from each connection in turn. By the
 # work they will be, too: 256 may be 65,536 bodies, or 64 MiB.
@@ -56,10 +56,10 @@ class Portion:
         self._most_us = most_us
         self._messages = self._work_us = 0
 
-    def add(self, frames: Sequence[bytes] | None) -> None:
-        """Count a message; of None, one of too many frames, nothing is handed over."""
+    def add(self, work_us: int) -> None:
+        """Count a message that will be so much work in this turn."""
         self._messages += 1
-        self._work_us += 0 if frames is None else work_us(frames)
+        self._work_us += work_us
 
     @property
     def work_us(self) -> int:
@@ -80,12 +80,14 @@ class Ration:
     """
 
     def __init__(self) -> None:
-        self._left_us = self._share_us = TURN_MAX_WORK_US
+        self.shared = False
+        self.turn_us = self._left_us = self._share_us = TURN_MAX_WORK_US
         self._busy = 0
 
     def renew(self, *, shared: bool) -> None:
         """Another call of `wait` begins; ``shared``: there are several links."""
-        self._left_us = TURN_SHARED_MAX_WORK_US if shared else TURN_MAX_WORK_US
+        self.shared = shared
+        self.turn_us = self._left_us = TURN_SHARED_MAX_WORK_US if shared else TURN_MAX_WORK_US
         self._share_us = max(self._left_us // max(self._busy, 1), _PORTION_MIN_US)
         self._busy = 0
 
@@ -123,12 +125,12 @@ class Link(Protocol):
 
 
 class Links:
-    """The live links of a transport and the events not yet told. Ids are never used twice."""
+    """The live links of a transport and what is not yet told. Ids are never used twice."""
 
     def __init__(self) -> None:
         self._ids = itertools.count(1)
         self._live: dict[LinkId, Link] = {}
-        self.events: list[LinkEvent] = []
+        self.news = News()
         self.ration = Ration()
 
     def __len__(self) -> int:
@@ -150,20 +152,14 @@ class Links:
         """End a live link and tell so, once; a link that is not live is let be."""
         if self._live.pop(link.link_id, None) is not None:
             link.close()
-            self.events.append(LinkDown(link.link_id, reason, detail))
+            self.news.tell(LinkDown(link.link_id, reason, detail))
 
     def forget(self, link_id: LinkId) -> None:
         """End a link without a word: what was not yet told of it is never told."""
         link = self._live.pop(link_id, None)
         if link is not None:
             link.close()
-        if self.events:
-            self.events[:] = [event for event in self.events if event.link != link_id]
-
-    def take_events(self) -> list[LinkEvent]:
-        """Return the events since the last call, oldest first."""
-        taken, self.events = self.events, []
-        return taken
+        self.news.forget(link_id)
 
     def close(self) -> None:
         """End all links without a word."""

@@ -41,6 +41,7 @@ from zmqp2p.transport.options import apply, descriptor, listener_options, to_ms
 from zmqp2p.transport.turnstile import Turnstile
 from zmqp2p.transport.zap import plain_address
 from zmqp2p.wire.link import DownReason, LinkUp, Received
+from zmqp2p.wire.work import FRAME_US, read_us, work_us
 
 _DRAIN_MAX_S = 1.0  # A lost link is told by then, even if the socket is never read empty.
 _REBIND_PAUSE_S = 0.001
@@ -166,6 +167,7 @@ class Listener:
         """Let ``link``, a contact's, go for nobody; another one may have to go for it."""
         if link.arrival is not None:
             victim = self._shared.arrivals.trust(link.arrival, link.curve_key)
+            self._shared.links.news.release(link.link_id)
             if victim is not None:
                 self._shut_down(victim)
 
@@ -230,8 +232,9 @@ class Listener:
         return True
 
     def _serve_data(self) -> bool:
-        ration = self._shared.links.ration
-        if ration.spent:
+        links = self._shared.links
+        ration = links.ration
+        if ration.spent or links.news.full:
             return True
         portion = ration.portion()
         left = ration.count(portion, left=self._read(portion))
@@ -242,30 +245,39 @@ class Listener:
     def _read(self, portion: Portion) -> bool:
         """Read up to ``portion``; return whether there may be more."""
         receive, receive_frame = self._fast.receive, self._fast.receive_frame
-        events, curve = self._shared.links.events, self._shared.curve is not None
-        while not portion.full:
+        links, curve = self._shared.links, self._shared.curve is not None
+        while not (portion.full or links.news.full):
             try:
                 routing_id = receive(DONTWAIT)
                 first = receive_frame()
             except zmq.Again:
                 return False
             frames = self._fast.rest_of(first)
-            portion.add(frames)
             link = self._link_of(routing_id, first)
             if link is None:
+                portion.add(FRAME_US)
                 if frames is None:
                     return True
                 continue
             if frames is None:
-                self._shared.links.drop(link, DownReason.NOT_ZP2P, "more than two frames")
+                links.drop(link, DownReason.NOT_ZP2P, "more than two frames")
                 if link.arrival is not None:
                     self._shared.arrivals.blame(link.arrival, time.monotonic())
                     self._shut_down(link.arrival)  # At once: there is no goodbye to wait for.
                 return True  # It was read at some cost: others have their turn.
             if link.arrival is not None:
                 link.arrival.taken_bytes += wire_bytes(frames, curve=curve)
-            events.append(Received(link.link_id, frames))
+            portion.add(self._tell(link, frames))
         return True
+
+    def _tell(self, link: AcceptedLink, frames: tuple[bytes, ...]) -> int:
+        """Tell what came over ``link``, in its turn; return how much work it is in this one."""
+        links, event, work = self._shared.links, Received(link.link_id, frames), work_us(frames)
+        if not links.ration.shared or (link.arrival is not None and link.arrival.trusted):
+            links.news.tell(event, work)
+            return work
+        links.news.hold(event, work)
+        return read_us(frames)
 
     def _link_of(self, routing_id: bytes, frame: zmq.Frame) -> AcceptedLink | None:
         """Return the link that a message came over; a new one if it is the first.
@@ -307,7 +319,7 @@ class Listener:
         up = LinkUp(
             link.link_id, link.curve_key, first.remote, dialed=False, former=former, crowded=crowded
         )
-        self._shared.links.events.append(up)
+        self._shared.links.news.tell(up)
         if link.arrival is None:
             self._end(link)  # Its end was told before its first message was read.
         return link
@@ -405,7 +417,8 @@ class Listener:
         # First what was read, then what is handed over: what comes in between does not mislead.
         self._looked_at = [(each, bytes_read(each.fd)) for each in self._next_to_look_at()]
         self._shared.reactor.mark(self._serve_data)
-        self._shared.links.events.extend(arrivals.told())
+        for told in arrivals.told():
+            self._shared.links.news.tell(told)
         if now >= self._count_at:
             self._count_at = now + _CLOG_LOOK_S
             arrivals.stick(now)

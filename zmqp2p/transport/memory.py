@@ -18,6 +18,7 @@ from zmqp2p.transport.links import Portion, check_frames
 from zmqp2p.transport.options import CurvePair, SocketLimits
 from zmqp2p.transport.zap import Admit, admit_everyone
 from zmqp2p.wire.link import DownReason, LinkDown, LinkEvent, LinkUp, Received, of_former_key
+from zmqp2p.wire.work import work_us
 
 QUEUE_MAX_MESSAGES = SocketLimits().send_queue_messages  # Unread by one end of one link.
 
@@ -354,7 +355,7 @@ class MemoryTransport:
             taken.append(event)
             if isinstance(event, Received):
                 counts[event.link] += 1
-                portions[event.link].add(event.frames)
+                portions[event.link].add(work_us(event.frames))
         self._events = kept
         for link, count in counts.items():
             if link in self._ends:

@@ -167,7 +167,7 @@ class ZmqTransport:
             link = DialedLink(link_id, self._shared, parsed, curve_key)
         except zmq.ZMQError as fault:  # No descriptors left, no such interface: another time.
             detail = f"cannot dial: {fault.strerror}"
-            self._links.events.append(LinkDown(link_id, DownReason.UNREACHABLE, detail))
+            self._links.news.tell(LinkDown(link_id, DownReason.UNREACHABLE, detail))
         else:
             self._links.add(link)
         return link_id
@@ -208,11 +208,11 @@ class ZmqTransport:
         self._links.forget(link)
 
     def wait(self, timeout_s: float | None) -> list[LinkEvent]:
-        """Return what has happened, oldest first, waiting up to ``timeout_s`` seconds.
+        """Return what has happened, oldest first on each link, waiting up to ``timeout_s`` seconds.
 
         At most 256 messages per dialed link, and per listening endpoint, are read at a time, and
         fewer if they are much work, or of many; what was read empty, and fills at once, is read
-        once more.
+        once more. What comes over links that were dialed to us waits for contacts' (`trust`).
         """
         self._check_usable()
         until = None if timeout_s is None else time.monotonic() + timeout_s
@@ -222,9 +222,9 @@ class ZmqTransport:
             self._reactor.catch_up(lambda: ration.spent)
             self._renew_clogged()
             # What is known already, as of a send that failed, is not held up.
-            woken = self._reactor.turn(0.0 if self._links.events else until)
-            if woken or self._links.events or (until is not None and time.monotonic() >= until):
-                return self._links.take_events()
+            woken = self._reactor.turn(0.0 if self._links.news else until)
+            if woken or self._links.news or (until is not None and time.monotonic() >= until):
+                return self._links.news.take(ration.turn_us)
 
     def wake(self) -> None:
         """Make the current or next `wait` return, from any thread; after `close`, do nothing."""

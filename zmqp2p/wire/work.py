@@ -31,6 +31,11 @@ def work_us(parts: Sequence[bytes]) -> int:
     return work
 
 
+def read_us(parts: Sequence[bytes]) -> int:
+    """Return about how many microseconds it takes to read ``parts`` and leave them for later."""
+    return FRAME_US + sum(map(len, parts)) // _BODY_BYTES_PER_US
+
+
 def _claimed(batch: bytes) -> int:
     """Return how many bodies ``batch`` claims to have, one for what is no array (as BULK)."""
     head = batch[:3]

@@ -8,7 +8,7 @@ from zmqp2p import limits
 from zmqp2p.ids import Seq
 from zmqp2p.wire.encoding import encode_frame
 from zmqp2p.wire.frames import Ack, Bulk, Data, Frame, Hello
-from zmqp2p.wire.work import FRAME_US, HELLO_US, work_us
+from zmqp2p.wire.work import FRAME_US, HELLO_US, read_us, work_us
 
 
 def data_of(*bodies: bytes) -> Data:
@@ -60,3 +60,8 @@ def test_what_a_batch_claims_counts_up_to_what_is_permitted(batch: bytes, bodies
 
 def test_a_header_of_many_small_items_is_dear() -> None:
     assert work_us((b"\x91" * limits.HEADER_MAX_BYTES,)) > 6_000
+
+
+def test_to_read_a_frame_costs_by_its_bytes_whatever_it_holds() -> None:
+    assert read_us((b"\x91\x04", b"\xdc\x01\x00" + b"\x90" * 256)) == FRAME_US
+    assert read_us((b"", bytes(250_000))) == FRAME_US + 250
