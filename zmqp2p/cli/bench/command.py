@@ -171,6 +171,12 @@ def bench(workloads: tuple[str, ...], **options: Any) -> None:
     help="How long the node is watched while nothing happens.",
 )
 @click.option(
+    "--messages",
+    type=click.IntRange(100, _MESSAGES_MAX),
+    default=20_000,
+    help="Of the one that sends.",
+)
+@click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(1, _TIMEOUT_MAX_S),
@@ -179,7 +185,7 @@ def bench(workloads: tuple[str, ...], **options: Any) -> None:
     help="For all peers to connect, to send, or to come back.",
 )
 @click.option("--json", "output", type=click.File("w"), help="Write the figures to FILE too.")
-def bench_peers(peers: int, idle_s: float, timeout_s: float, output: Any) -> None:
+def bench_peers(peers: int, idle_s: float, messages: int, timeout_s: float, output: Any) -> None:
     """Measure what many connected peers cost a node, and whether one that sends feels them.
 
     At last the node is restarted, and all of them come back at once.
@@ -189,7 +195,8 @@ def bench_peers(peers: int, idle_s: float, timeout_s: float, output: Any) -> Non
     """
     console = Console(stderr=True)
     with _interruptible(), _folder(None) as folder, console.status("") as status:
-        scale = measure_peers(Crowd(peers, idle_s, timeout_s), Path(folder), status.update)
+        crowd = Crowd(peers, idle_s, timeout_s, messages=messages)
+        scale = measure_peers(crowd, Path(folder), status.update)
     print_scale(scale, _console())
     if output is not None:
         output.write(scale_to_json(scale) + "\n")

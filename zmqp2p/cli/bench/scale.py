@@ -12,8 +12,7 @@ from zmqp2p.records import PeerRecord
 _DIALS = 256  # At a time: all at once would fill the backlog, and measure the kernel's retries.
 _BATCH_MESSAGES = 10  # From each peer, when all send.
 _ROUNDS = 3
-_ACTIVE = Load(messages=20_000, window=1_024)
-_PACED = Load(messages=1_000, window=1, rate=500.0)
+_PACED_PART = 20  # One of so many messages of the one that sends is paced.
 _WARM_UP = Load(messages=2_000, window=100)
 _PEER_START_S = 0.01  # To make a peer's keys, at most.
 _KIB = 1024
@@ -55,6 +54,17 @@ class Crowd:
     idle_s: float = 10.0
     timeout_s: float = 60.0  # For all of them to connect, or to send.
     settle_s: float = 2.0  # After all have come: the node measures each peer's round trip.
+    messages: int = 20_000  # Of the one that sends, as fast as it can, each time.
+
+    @property
+    def fast(self) -> Load:
+        """What it sends as fast as it can, each time."""
+        return Load(messages=self.messages, window=1_024)
+
+    @property
+    def paced(self) -> Load:
+        """What it sends by the clock."""
+        return Load(messages=self.messages // _PACED_PART, window=1, rate=500.0)
 
 
 def measure_peers(
@@ -92,7 +102,7 @@ def measure_peers(
         swarm.answer(START_MAX_S + _PEER_START_S * peers)
         progress("one peer alone")
         sender.run(_WARM_UP)
-        alone = _activity(sender, node, 0.0)
+        alone = _activity(crowd, sender, node, 0.0)
         before = node.usage()
         progress(f"{peers} peers connect")
         accepted = swarm.run(Load(messages=1, window=_DIALS, timeout_s=timeout_s))
@@ -102,12 +112,12 @@ def measure_peers(
         time.sleep(idle_s)
         idle_cpu = (node.usage().cpu_s - connected.cpu_s) / idle_s
         progress("one peer among them")
-        among = _activity(sender, node, idle_cpu)
+        among = _activity(crowd, sender, node, idle_cpu)
         progress("all peers send")
         batch = Load(messages=_BATCH_MESSAGES, window=peers, timeout_s=timeout_s)
         sent = sorted((swarm.run(batch) for _ in range(_ROUNDS)), key=lambda one: one.elapsed_s)
         all_sent = sent[_ROUNDS // 2]
-        _check(node, swarm, peers, _ROUNDS)
+        _check(node, swarm, crowd)
         sender.end()
         progress("the node is restarted")
         swarm.run(Load(messages=1, window=peers, hang_up=True))
@@ -137,13 +147,13 @@ def measure_peers(
     )
 
 
-def _activity(sender: Worker, node: Worker, idle_cpu: float) -> Activity:
+def _activity(crowd: Crowd, sender: Worker, node: Worker, idle_cpu: float) -> Activity:
     since, began = node.usage().cpu_s, time.monotonic()
-    outcomes = [sender.run(_ACTIVE) for _ in range(_ROUNDS)]
+    outcomes = [sender.run(crowd.fast) for _ in range(_ROUNDS)]
     used_s = node.usage().cpu_s - since - idle_cpu * (time.monotonic() - began)
     rates = sorted(outcome.messages / outcome.elapsed_s for outcome in outcomes)
-    paced = sender.run(_PACED)
-    cpu_us = used_s / (_ROUNDS * _ACTIVE.messages) * 1e6
+    paced = sender.run(crowd.paced)
+    cpu_us = used_s / (_ROUNDS * crowd.messages) * 1e6
     return Activity(rates[_ROUNDS // 2], cpu_us, paced.p50_ms, paced.p95_ms)
 
 
@@ -154,9 +164,9 @@ def _check_restarted(node: Worker, swarm: Worker, peers: int) -> None:
         raise BenchFailed(f"restarted: {usage.received} of {expected} received, {faults} faults")
 
 
-def _check(node: Worker, swarm: Worker, peers: int, batches: int) -> None:
-    active = _WARM_UP.messages + 2 * (_ROUNDS * _ACTIVE.messages + _PACED.messages)
-    expected = active + batches * _BATCH_MESSAGES * peers
+def _check(node: Worker, swarm: Worker, crowd: Crowd) -> None:
+    active = _WARM_UP.messages + 2 * (_ROUNDS * crowd.messages + crowd.paced.messages)
+    expected = active + _ROUNDS * _BATCH_MESSAGES * crowd.peers
     usage, faults = node.usage(), swarm.usage().faults
     if usage.received != expected or usage.faults or faults:
         raise BenchFailed(

@@ -32,11 +32,11 @@ for line in sys.stdin:
 """.replace("CONTACT", str(record_of(LOW)))
 
 
-def run(folder: Path, old: str = "", new: str = "") -> Scale:
+def run(folder: Path, old: str = "", new: str = "", messages: int = 20_000) -> Scale:
     """Measure ten peers with the fake worker, changed so."""
     assert old in WORKER
     command = (sys.executable, "-c", WORKER.replace(old, new) if old else WORKER)
-    crowd = Crowd(10, idle_s=1.0, settle_s=0.0)
+    crowd = Crowd(10, idle_s=1.0, settle_s=0.0, messages=messages)
     return measure_peers(crowd, folder, lambda _: None, command)
 
 
@@ -47,6 +47,11 @@ def test_figures_are_those_of_the_node_for_each_peer(tmp_path: Path) -> None:
     assert scale.all_rate == 200.0
     assert (scale.restarted_s, scale.restarted_p50_ms) == (0.5, 1.0)
     assert (scale.alone.rate, scale.alone.paced_p95_ms) == (40_000.0, 2.0)
+
+
+def test_the_one_that_sends_may_send_less(tmp_path: Path) -> None:
+    """2,000 first; then, alone and among the others, three times 100, and 5 by the clock."""
+    run(tmp_path, "124_300", "2_910", messages=100)
 
 
 @pytest.mark.parametrize(
