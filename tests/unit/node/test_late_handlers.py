@@ -188,6 +188,7 @@ def test_a_run_that_ends_while_its_message_is_in_progress_takes_no_place_with_it
         assert bob.loop.engine.unacked() == 0
 
 
+@pytest.mark.no_cover  # As tests/sim/conftest.py.
 @pytest.mark.parametrize("seed", range(8))
 def test_everything_is_handled_once_and_in_order_whatever_the_handlers_do(seed: int) -> None:
     rng = Random(seed)

@@ -461,6 +461,7 @@ def test_an_executor_wakes_the_node_for_each_end(
             assert told == [1, 2]  # It takes no more: that is the end of the second.
 
 
+@pytest.mark.no_cover  # As tests/sim/conftest.py.
 @pytest.mark.parametrize("seed", range(12))
 def test_effects_are_once_and_in_order_whatever_happens_to_handlers_peers_and_the_node(
     seed: int,
