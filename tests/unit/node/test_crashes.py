@@ -179,7 +179,7 @@ def run_through(name: str, at: int) -> bool:
         return crashed
 
 
-@pytest.mark.no_cover  # Every boundary, 130 times: nothing else of it is new.
+@pytest.mark.no_cover  # The same steps, for each boundary anew.
 @pytest.mark.parametrize("name", ["alice", "bob"])
 def test_whatever_boundary_a_crash_comes_at_each_effect_is_there_once(name: str) -> None:
     at = 1
