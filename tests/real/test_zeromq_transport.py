@@ -19,23 +19,23 @@ from typing import Any
 import pytest
 import zmq
 
-from tests.real.transport_harness import Network, Node, curve_pair, dial, join, run
+from tests.real.transport_harness import PATIENCE_S, Network, Node, curve_pair, dial, join, run
 from zmqp2p.errors import EndpointError, InvalidValue, ServiceClosed
 from zmqp2p.ids import CurveKey, LinkId
-from zmqp2p.transport import SocketLimits, ZmqTransport
-from zmqp2p.transport import news as news_module
+from zmqp2p.transport import SocketLimits, ZmqTransport, news
 from zmqp2p.transport.arrivals import Arrivals
 from zmqp2p.transport.endpoints import listen_ports, parse_listen
-from zmqp2p.transport.links import Links, Shared
+from zmqp2p.transport.links import CONGESTED, TURN_SHARED_MAX_WORK_US, Links, Shared
 from zmqp2p.transport.listener import Listener
 from zmqp2p.transport.monitor import LISTEN_EVENTS, Monitor
-from zmqp2p.transport.news import News
+from zmqp2p.transport.news import Backlog, News
 from zmqp2p.transport.options import make_context
 from zmqp2p.transport.probe import WRONG_KEY, GreetingProbe
 from zmqp2p.transport.reactor import Reactor
 from zmqp2p.transport.zap import ZapHandler, admit_everyone
 from zmqp2p.transport.zeromq import Security
 from zmqp2p.wire.link import DownReason, LinkDown, LinkUp, Received
+from zmqp2p.wire.work import work_us
 
 HASTY = SocketLimits(connect_timeout_s=0.1, handshake_timeout_s=0.15, dial_timeout_s=0.5)
 # A ZMTP 3.0 client with mechanism NULL (RFC 23), and its READY as a DEALER.
@@ -625,21 +625,24 @@ def test_a_node_can_be_closed_amid_a_storm_of_strangers(tcp: Network) -> None:
     assert time.monotonic() < started + 2.0
 
 
+BATCH = b"\xdc\x01\x00" + bytes(256)  # As DATA with 256 messages: three are a turn.
+
+
 def test_what_guests_say_waits_and_what_contacts_say_does_not(
     tcp: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While there are others. What waits is in tests/unit/test_transport_news.py."""
     held: list[LinkId] = []
 
-    def hold(news: News, event: Received, work_us: int) -> None:
+    def hold(told: News, event: LinkUp | Received, work_us: int, backlog: Backlog) -> None:
         held.append(event.link)
-        held_by(news, event, work_us)
+        hold_it(told, event, work_us, backlog)
 
-    held_by = News.hold
+    hold_it = News.hold
     monkeypatch.setattr(News, "hold", hold)
     pair = join(tcp)
-    assert held == []  # It was alone.
     bob, guest = pair.bob, tcp.node()
+    assert held == [pair.at_bob]  # It came up; else it was alone.
     at_guest = dial(guest, bob, pair.endpoint)
 
     def say_something() -> list[LinkId]:
@@ -657,30 +660,133 @@ def test_what_guests_say_waits_and_what_contacts_say_does_not(
     assert say_something() == [bob.ups[1].link]
 
 
-def test_nothing_is_read_of_listeners_while_too_much_waits(
-    tcp: Network, monkeypatch: pytest.MonkeyPatch
+class Overfull:
+    """Bob, who is told in a turn a tenth of what may wait; Alice and a guest have dialed him."""
+
+    def __init__(self, network: Network, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(news, "HELD_MAX_US", 10 * TURN_SHARED_MAX_WORK_US)
+        self.most = 0  # Work, of one turn.
+        self.pair = join(network)
+        self.bob, self.guest = self.pair.bob, network.node()
+        self.at_guest = dial(self.guest, self.bob, self.pair.endpoint)
+        assert self.guest.transport.send(self.at_guest, (b"g",))
+        run(self.guest, self.bob, until=lambda: len(self.bob.received()) == 2)
+        self.link = self.bob.ups[1].link
+        self.said = 1
+
+    def say(self, count: int) -> None:
+        """Let the guest say so much that is dear."""
+        for _ in range(count):
+            number = self.said.to_bytes(4)
+            assert self.guest.transport.send(self.at_guest, (number, BATCH))
+            self.said += 1
+
+    def turn(self) -> None:
+        """Give Bob a turn."""
+        before = len(self.bob.events)
+        self.bob.turn()
+        told = [each for each in self.bob.events[before:] if isinstance(each, Received)]
+        self.most = max(self.most, sum(work_us(each.frames) for each in told))
+
+    def fill(self) -> None:
+        """Have the guest's frames wait until no more are read."""
+        self.say(400)
+        give_up_at = time.monotonic() + PATIENCE_S
+        backlog = self.bob.transport._listeners[0]._backlog  # type: ignore[attr-defined]  # noqa: SLF001
+        while backlog.work_us < 8 * TURN_SHARED_MAX_WORK_US:  # A turn is told after it is full.
+            assert time.monotonic() < give_up_at
+            self.guest.turn(0.0)
+            self.turn()
+
+    def heard(self) -> int:
+        """Return how much Bob was told of what the guest has said, in its order."""
+        frames = self.bob.received(self.link)[1:]
+        assert [each[0] for each in frames] == [n.to_bytes(4) for n in range(1, len(frames) + 1)]
+        return len(frames) + 1
+
+
+@pytest.fixture
+def overfull(tcp: Network, monkeypatch: pytest.MonkeyPatch) -> Overfull:
+    return Overfull(tcp, monkeypatch)
+
+
+def test_nothing_is_read_of_a_listener_while_too_much_waits(overfull: Overfull) -> None:
+    """And it is read when there is room again: nothing is lost, and a turn is short."""
+    overfull.fill()
+    assert overfull.heard() < overfull.said
+    while overfull.heard() < overfull.said:
+        overfull.turn()
+    assert overfull.most < 2 * TURN_SHARED_MAX_WORK_US
+
+
+def test_guests_at_one_listener_do_not_close_the_other_one(
+    overfull: Overfull, tcp: Network
 ) -> None:
-    """And it is read when there is room again: nothing is lost, and all comes in order."""
-    waiting: list[int] = []
+    contact, bob = tcp.node(), overfull.bob
+    other = bob.transport.listen("tcp://127.0.0.1:0")
+    at_contact = contact.transport.dial(other, bob.key)
+    run(contact, bob, until=lambda: contact.ups)
+    assert contact.transport.send(at_contact, (b"c",))
+    run(contact, bob, until=lambda: len(bob.ups) == 3)
+    bob.transport.trust(bob.ups[2].link)
+    for expected in range(2, 8):
+        overfull.fill()
+        assert contact.transport.send(at_contact, (b"c",))
+        before = overfull.heard()
+        while len(bob.received(bob.ups[2].link)) < expected:
+            overfull.say(4)
+            overfull.guest.turn(0.0)
+            contact.turn(0.0)
+            overfull.turn()
+        assert overfull.heard() >= before
 
-    def hold(news: News, event: Received, work_us: int) -> None:
-        assert not news.full
-        hold_it(news, event, work_us)
-        waiting.append(news.frames)
 
-    hold_it = News.hold
-    monkeypatch.setattr(News, "hold", hold)
-    monkeypatch.setattr(news_module, "HELD_MAX_FRAMES", 3)
-    dear = b"\xdc\x01\x00" + bytes(256)  # As DATA with 256 messages: three are a turn.
-    pair = join(tcp)
-    bob, guest = pair.bob, tcp.node()
-    at_guest = dial(guest, bob, pair.endpoint)
-    for number in range(200):
-        assert guest.transport.send(at_guest, (number.to_bytes(1), dear))
-    run(guest, bob, until=lambda: len(bob.received()) == 201)
-    expected = [(number.to_bytes(1), dear) for number in range(200)]
-    assert bob.received(bob.ups[1].link) == expected
-    assert max(waiting) == 3
+def test_a_guest_that_is_found_to_be_a_contact_makes_no_turn_long(overfull: Overfull) -> None:
+    overfull.fill()
+    overfull.bob.transport.trust(overfull.link)
+    while overfull.heard() < overfull.said:
+        overfull.turn()
+    assert overfull.most < 2 * TURN_SHARED_MAX_WORK_US
+
+
+def test_a_send_that_fails_is_the_end_of_the_link_whatever_waits_of_it(overfull: Overfull) -> None:
+    overfull.fill()
+    bob, before = overfull.bob, overfull.heard()
+    while bob.transport.send(overfull.link, (bytes(2_000),)):
+        pass
+    overfull.turn()
+    assert bob.downs == [LinkDown(overfull.link, DownReason.CONGESTED, CONGESTED.detail)]
+    assert overfull.heard() == before
+
+
+def test_what_a_guest_said_before_it_hung_up_is_told_first(overfull: Overfull) -> None:
+    overfull.fill()
+    overfull.say(1)
+    overfull.guest.transport.close_link(overfull.at_guest)
+    while not overfull.bob.downs:
+        overfull.turn()
+    assert overfull.heard() == overfull.said
+    assert overfull.bob.downs[0].reason is DownReason.LOST
+
+
+def test_a_link_that_comes_while_others_wait_is_told_with_its_first_message(
+    overfull: Overfull, tcp: Network
+) -> None:
+    """Its time to say HELLO begins then."""
+    overfull.fill()
+    late, bob = tcp.node(), overfull.bob
+    at_late = late.transport.dial(overfull.pair.endpoint, bob.key)
+    while not late.ups:
+        late.turn(0.0)
+        overfull.turn()
+    overfull.fill()
+    assert late.transport.send(at_late, (b"l",))
+    while len(bob.ups) < 3:
+        overfull.say(4)
+        overfull.guest.turn(0.0)
+        late.turn(0.0)
+        overfull.turn()
+    assert (b"l",) in bob.received(bob.ups[2].link)
 
 
 # --- Endpoints ----------------------------------------------------------------------------------

@@ -148,10 +148,16 @@ class Links:
         """Return a live link."""
         return self._live.get(link_id)
 
-    def drop(self, link: Link, reason: DownReason, detail: str) -> None:
-        """End a live link and tell so, once; a link that is not live is let be."""
+    def drop(self, link: Link, reason: DownReason, detail: str, *, all_heard: bool = False) -> None:
+        """End a live link and tell so, once; a link that is not live is let be.
+
+        What was read of it and waits is told first if ``all_heard``, else dropped, as what was not
+        read.
+        """
         if self._live.pop(link.link_id, None) is not None:
             link.close()
+            if not all_heard:
+                self.news.drop(link.link_id)
             self.news.tell(LinkDown(link.link_id, reason, detail))
 
     def forget(self, link_id: LinkId) -> None:

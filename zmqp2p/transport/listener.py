@@ -37,11 +37,12 @@ from zmqp2p.transport.links import (
     wire_bytes,
 )
 from zmqp2p.transport.monitor import LISTEN_EVENTS, Monitor
+from zmqp2p.transport.news import Backlog
 from zmqp2p.transport.options import apply, descriptor, listener_options, to_ms
 from zmqp2p.transport.turnstile import Turnstile
 from zmqp2p.transport.zap import plain_address
 from zmqp2p.wire.link import DownReason, LinkUp, Received
-from zmqp2p.wire.work import FRAME_US, read_us, work_us
+from zmqp2p.wire.work import read_us, work_us
 
 _DRAIN_MAX_S = 1.0  # A lost link is told by then, even if the socket is never read empty.
 _REBIND_PAUSE_S = 0.001
@@ -124,6 +125,7 @@ class Listener:
         self._looked_at: list[tuple[Arrival, int]] = []  # And what had been read of them.
         self._looking = False  # There is a time for the next look at the connections.
         self._closed = False
+        self._backlog = Backlog()
         self._clog = Clog(shared.bounds, shared.arrivals.places, time.monotonic())
         self._turnstile = Turnstile()
         self.clogged = False  # It is to be closed and opened again.
@@ -167,7 +169,7 @@ class Listener:
         """Let ``link``, a contact's, go for nobody; another one may have to go for it."""
         if link.arrival is not None:
             victim = self._shared.arrivals.trust(link.arrival, link.curve_key)
-            self._shared.links.news.release(link.link_id)
+            self._shared.links.news.trust(link.link_id)
             if victim is not None:
                 self._shut_down(victim)
 
@@ -232,9 +234,8 @@ class Listener:
         return True
 
     def _serve_data(self) -> bool:
-        links = self._shared.links
-        ration = links.ration
-        if ration.spent or links.news.full:
+        ration = self._shared.links.ration
+        if ration.spent:
             return True
         portion = ration.portion()
         left = ration.count(portion, left=self._read(portion))
@@ -246,7 +247,7 @@ class Listener:
         """Read up to ``portion``; return whether there may be more."""
         receive, receive_frame = self._fast.receive, self._fast.receive_frame
         links, curve = self._shared.links, self._shared.curve is not None
-        while not (portion.full or links.news.full):
+        while not (portion.full or self._backlog.full):
             try:
                 routing_id = receive(DONTWAIT)
                 first = receive_frame()
@@ -255,9 +256,9 @@ class Listener:
             frames = self._fast.rest_of(first)
             link = self._link_of(routing_id, first)
             if link is None:
-                portion.add(FRAME_US)
                 if frames is None:
                     return True
+                portion.add(read_us(frames))
                 continue
             if frames is None:
                 links.drop(link, DownReason.NOT_ZP2P, "more than two frames")
@@ -276,7 +277,7 @@ class Listener:
         if not links.ration.shared or (link.arrival is not None and link.arrival.trusted):
             links.news.tell(event, work)
             return work
-        links.news.hold(event, work)
+        links.news.hold(event, work, self._backlog)
         return read_us(frames)
 
     def _link_of(self, routing_id: bytes, frame: zmq.Frame) -> AcceptedLink | None:
@@ -291,7 +292,7 @@ class Listener:
             return link
         if link is not None:
             detail = "its routing id passed to another key"
-            self._shared.links.drop(link, DownReason.LOST, detail)
+            self._shared.links.drop(link, DownReason.LOST, detail, all_heard=True)
         leaving = self._leaving.get(routing_id)
         if leaving is not None and leaving.fd == frame.get(zmq.SRCFD):
             if self._shared.arrivals.goes_on(leaving, time.monotonic()):
@@ -319,7 +320,8 @@ class Listener:
         up = LinkUp(
             link.link_id, link.curve_key, first.remote, dialed=False, former=former, crowded=crowded
         )
-        self._shared.links.news.tell(up)
+        # Its time to say HELLO begins when it is told, so it waits with its first message.
+        self._shared.links.news.hold(up, 0, self._backlog)
         if link.arrival is None:
             self._end(link)  # Its end was told before its first message was read.
         return link
@@ -455,4 +457,4 @@ class Listener:
         if unread and time.monotonic() < link.ended_at + _DRAIN_MAX_S:
             self._finish_later(link)
         else:
-            self._shared.links.drop(link, GONE.reason, GONE.detail)
+            self._shared.links.drop(link, GONE.reason, GONE.detail, all_heard=True)

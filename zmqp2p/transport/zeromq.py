@@ -128,6 +128,7 @@ class ZmqTransport:
             undo.pop_all()
         self.end_former()
         self._shared.former = True
+        self._links.news.rekeyed()
         self._shared = shared
         self._former, self._listeners = self._listeners, list(opened.values())
         self._inherited = [taken[endpoint] for endpoint in endpoints if endpoint in taken]
