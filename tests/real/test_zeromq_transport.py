@@ -25,11 +25,11 @@ from zmqp2p.ids import CurveKey, LinkId
 from zmqp2p.transport import SocketLimits, ZmqTransport, news
 from zmqp2p.transport.arrivals import Arrivals
 from zmqp2p.transport.endpoints import listen_ports, parse_listen
-from zmqp2p.transport.links import CONGESTED, TURN_SHARED_MAX_WORK_US, Links, Shared
+from zmqp2p.transport.links import CONGESTED, TURN_SHARED_MAX_WORK_US, Links, Portion, Shared
 from zmqp2p.transport.listener import Listener
 from zmqp2p.transport.monitor import LISTEN_EVENTS, Monitor
 from zmqp2p.transport.news import Backlog, News
-from zmqp2p.transport.options import make_context
+from zmqp2p.transport.options import CurvePair, make_context
 from zmqp2p.transport.probe import WRONG_KEY, GreetingProbe
 from zmqp2p.transport.reactor import Reactor
 from zmqp2p.transport.zap import ZapHandler, admit_everyone
@@ -666,13 +666,15 @@ class Overfull:
     def __init__(self, network: Network, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(news, "HELD_MAX_US", 10 * TURN_SHARED_MAX_WORK_US)
         self.most = 0  # Work, of one turn.
-        self.pair = join(network)
+        self.pair = join(network, bounds=SocketLimits(grace_s=1e-6))
         self.bob, self.guest = self.pair.bob, network.node()
         self.at_guest = dial(self.guest, self.bob, self.pair.endpoint)
         assert self.guest.transport.send(self.at_guest, (b"g",))
         run(self.guest, self.bob, until=lambda: len(self.bob.received()) == 2)
         self.link = self.bob.ups[1].link
         self.said = 1
+        listeners = self.bob.transport._listeners  # type: ignore[attr-defined]  # noqa: SLF001
+        self.backlog: Backlog = listeners[0]._backlog  # noqa: SLF001  # What it is about.
 
     def say(self, count: int) -> None:
         """Let the guest say so much that is dear."""
@@ -687,13 +689,14 @@ class Overfull:
         self.bob.turn()
         told = [each for each in self.bob.events[before:] if isinstance(each, Received)]
         self.most = max(self.most, sum(work_us(each.frames) for each in told))
+        assert self.backlog.work_us <= news.HELD_MAX_US
 
     def fill(self) -> None:
         """Have the guest's frames wait until no more are read."""
         self.say(400)
         give_up_at = time.monotonic() + PATIENCE_S
-        backlog = self.bob.transport._listeners[0]._backlog  # type: ignore[attr-defined]  # noqa: SLF001
-        while backlog.work_us < 8 * TURN_SHARED_MAX_WORK_US:  # A turn is told after it is full.
+        nearly = news.HELD_MAX_US - TURN_SHARED_MAX_WORK_US  # What a turn tells is told then.
+        while self.backlog.work_us < nearly:
             assert time.monotonic() < give_up_at
             self.guest.turn(0.0)
             self.turn()
@@ -741,9 +744,25 @@ def test_guests_at_one_listener_do_not_close_the_other_one(
         assert overfull.heard() >= before
 
 
-def test_a_guest_that_is_found_to_be_a_contact_makes_no_turn_long(overfull: Overfull) -> None:
-    overfull.fill()
-    overfull.bob.transport.trust(overfull.link)
+def test_a_guest_that_is_found_to_be_a_contact_is_told_first_but_makes_no_turn_long(
+    overfull: Overfull,
+) -> None:
+    alice, bob, other = overfull.pair.alice, overfull.bob, overfull.pair.at_bob
+    queues = bob.transport._links.news._queues  # type: ignore[attr-defined]  # noqa: SLF001
+    for _ in range(400):
+        assert alice.transport.send(overfull.pair.at_alice, (b"a", BATCH))
+    overfull.say(400)
+    many = [overfull.link, other]
+
+    def waiting() -> bool:
+        return all(each in queues and len(queues[each].events) > 4 for each in many)
+
+    run(alice, overfull.guest, bob, until=waiting)
+    bob.transport.trust(overfull.link)
+    before = overfull.heard(), len(bob.received(other))
+    overfull.turn()
+    told = overfull.heard() - before[0], len(bob.received(other)) - before[1]
+    assert told == (4, 1)  # Without trust it would be two of each.
     while overfull.heard() < overfull.said:
         overfull.turn()
     assert overfull.most < 2 * TURN_SHARED_MAX_WORK_US
@@ -757,6 +776,20 @@ def test_a_send_that_fails_is_the_end_of_the_link_whatever_waits_of_it(overfull:
     overfull.turn()
     assert bob.downs == [LinkDown(overfull.link, DownReason.CONGESTED, CONGESTED.detail)]
     assert overfull.heard() == before
+
+
+def test_what_comes_over_a_link_that_was_closed_takes_time_too(
+    overfull: Overfull, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is dropped, but it was read."""
+    read: list[int] = []
+    monkeypatch.setattr(Portion, "add", lambda _, work_us: read.append(work_us))
+    overfull.bob.transport.close_link(overfull.link)
+    for _ in range(10):
+        assert overfull.guest.transport.send(overfull.at_guest, (b"g", bytes(100_000)))
+    run(overfull.guest, overfull.bob, until=lambda: len(read) == 10)
+    assert min(read) > 100
+    assert overfull.heard() == 1
 
 
 def test_what_a_guest_said_before_it_hung_up_is_told_first(overfull: Overfull) -> None:
@@ -787,6 +820,20 @@ def test_a_link_that_comes_while_others_wait_is_told_with_its_first_message(
         late.turn(0.0)
         overfull.turn()
     assert (b"l",) in bob.received(bob.ups[2].link)
+
+
+def test_a_link_that_waits_when_the_key_is_replaced_is_of_the_former_one(tcp: Network) -> None:
+    pair = join(tcp)
+    bob, guest = pair.bob, tcp.node()
+    at_guest = dial(guest, bob, pair.endpoint)
+    assert guest.transport.send(at_guest, (b"g",))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(News, "take", lambda _news, _most_us: [])
+        waiting = bob.transport._links.news  # type: ignore[attr-defined]  # noqa: SLF001
+        run(guest, bob, until=lambda: waiting)
+    bob.transport.rekey(CurvePair(*curve_pair()), [pair.endpoint], lambda: None)
+    run(bob, until=lambda: len(bob.ups) == 2)
+    assert [up.former for up in bob.ups] == [False, True]
 
 
 # --- Endpoints ----------------------------------------------------------------------------------

@@ -145,9 +145,11 @@ def dial(alice: Node, bob: Node, endpoint: str) -> LinkId:
     return link
 
 
-def join(network: Network, hello: Sequence[bytes] = (b"hello",)) -> Pair:
+def join(
+    network: Network, hello: Sequence[bytes] = (b"hello",), bounds: SocketLimits | None = None
+) -> Pair:
     """Return two nodes with a link that is up at both and has carried one message."""
-    alice, bob = network.node(), network.node()
+    alice, bob = network.node(), network.node(bounds=bounds)
     endpoint = bob.transport.listen(network.endpoint())
     at_alice = dial(alice, bob, endpoint)
     assert alice.transport.send(at_alice, hello)

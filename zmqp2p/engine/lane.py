@@ -33,8 +33,8 @@ class Lane(Generic[K, T]):
         return item
 
     def worked(self, user: K, work: float) -> None:
-        """Note that so much was done for ``user``."""
-        self._ends[user] = max(self._at, self._ends.get(user, 0.0)) + work
+        """Note that so much was done for ``user``, whose item was taken out last."""
+        self._ends[user] = self._at + work
 
     @property
     def remembered(self) -> int:

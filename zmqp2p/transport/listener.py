@@ -292,7 +292,7 @@ class Listener:
             return link
         if link is not None:
             detail = "its routing id passed to another key"
-            self._shared.links.drop(link, DownReason.LOST, detail, all_heard=True)
+            self._shared.links.drop(link, DownReason.LOST, detail)
         leaving = self._leaving.get(routing_id)
         if leaving is not None and leaving.fd == frame.get(zmq.SRCFD):
             if self._shared.arrivals.goes_on(leaving, time.monotonic()):

@@ -60,26 +60,22 @@ def test_what_is_forgotten_was_not_done() -> None:
 
 
 def test_some_are_taken_out_in_their_order_and_the_others_keep_theirs() -> None:
-    items = [f"{user}{ticket}" for ticket, user in enumerate("abcdefgh")]
-    lane = lane_of(*items)
-    for number, work in enumerate((70, 10, 60, 20, 50, 30, 40, 5)):
-        lane.worked(items[number][0], work)
-    lane = _again(lane, items)
-    by_work = ["h7", "b1", "d3", "f5", "g6", "e4", "c2", "a0"]
-    odd = [item for item in by_work if int(item[1]) % 2]
+    """The heap of this order is not sorted."""
+    lane: Lane[str, str] = Lane()
+    for ticket in (1, 9, 2, 11, 10, 4, 3, 12):
+        lane.push(str(ticket), str(ticket), ticket)
     heap = lane.heap
-    assert lane.take_if(lambda item: int(item[1]) % 2 == 1) == odd
+    assert [ticket for _, ticket, _ in heap] != sorted(ticket for _, ticket, _ in heap)
+    assert lane.take_if(lambda item: int(item) >= 9) == ["9", "10", "11", "12"]
     assert lane.heap is heap
-    assert [lane.pop() for _ in range(4)] == [item for item in by_work if item not in odd]
+    lane.push("0", "0", 0)
+    assert [lane.pop() for _ in range(5)] == ["0", "1", "2", "3", "4"]
     assert lane.take_if(lambda _: True) == []
 
 
-def _again(lane: Lane[str, str], items: list[str]) -> Lane[str, str]:
-    """Let all stand in line anew, where their work ends; one more keeps what is remembered."""
-    lane.push("z", "z", 99)
-    for _ in items:
-        lane.pop()
-    for ticket, item in enumerate(items):
-        lane.push(item[0], item, ticket)
-    assert lane.take_if(lambda item: item == "z") == ["z"]
-    return lane
+def test_those_that_stay_are_a_heap_still() -> None:
+    lane: Lane[str, str] = Lane()
+    for ticket in (1, 5, 2, 6, 7, 4, 3):
+        lane.push(str(ticket), str(ticket), ticket)
+    assert lane.take_if(lambda item: item in "126") == ["1", "2", "6"]
+    assert [lane.pop() for _ in range(4)] == ["3", "4", "5", "7"]
