@@ -517,8 +517,8 @@ class Engine:
             return None
         proof, foresight = None, self._foresight
         try:
-            if foresight.ahead and (read := foresight.recall(session.inbox, body)) is not None:
-                _, envelope, items, proof = read
+            if foresight.ahead and (read := foresight.recall(session.inbox, seq)) is not None:
+                _, _, envelope, items, proof = read
                 self._work_left_us -= service.count_items(items)
             else:
                 value, items = read_body(body)
