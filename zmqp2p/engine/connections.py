@@ -49,7 +49,8 @@ class Connections:
     """All links and sessions of a node.
 
     Invariant: each session's links are established links here; a peer is ``connected`` exactly
-    while its session has a link.
+    while its session has a link. Whose progress is not stored yet is among the unsettled, so that
+    no HELLO says more than what is committed with it.
     """
 
     me: Me
@@ -90,7 +91,7 @@ class Connections:
         endings = self._endings = Endings(
             clock, output, peers, links, unsettled, book, door, judge, dialing, issuing, keys
         )
-        greetings = self._greetings = Greetings(me, clock, output, links, unsettled, book, door)
+        greetings = self._greetings = Greetings(me, clock, output, links, book, door)
         duplicates = self._duplicates = Duplicates(
             me.signer.address, clock, limits, agenda, links, book.sessions, keys, endings
         )
@@ -323,6 +324,8 @@ class Connections:
         for address, session in self.book.sessions.items():
             assert all(self.links[link].peer == address for link in session.links)
             assert self.peers.peer(address).connected == bool(session.links)
+            assert not session.has_progressed or self.unsettled.get(address) is session
+        assert self.unsettled.keys() <= self.book.sessions.keys()
 
     # --- Links ----------------------------------------------------------------------------------
 

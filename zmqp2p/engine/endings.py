@@ -62,9 +62,7 @@ class Endings:
         self.output.closes.append(link.id)
         self.drop(link, f"{frame.code.name.lower()}: {reason}", frame.code)
         if peer is not None and frame.code in _LOSS_CODES:
-            session = self.book.session(peer)
-            session.hold(frame.code, f"the peer says: {reason}")
-            self.unsettled[peer] = session
+            self.book.session(peer).hold(frame.code, f"the peer says: {reason}")
             self.judge.blame(link, CONTRADICTION_POINTS, f"it says: {reason}")
 
     # --- From here ------------------------------------------------------------------------------
@@ -111,7 +109,6 @@ class Endings:
             for other in list(session.links):
                 self.close(self.links[other], hold.code, hold.reason)
         session.hold(hold.code, hold.reason, hello)
-        self.unsettled[link.peer] = session
         self.judge.blame(link, CONTRADICTION_POINTS, hold.reason)
 
     def end_other_runs(self, session: Session, instance: InstanceId) -> None:

@@ -1,7 +1,8 @@
 """The engine: where delivery meets meaning. Pure: it is fed events and asked what to do.
 
-A turn: `begin`, `take` each event, work through `deliveries`, `tick`, then `settle` and carry out
-the output: first the writes, in one transaction, and only after the commit everything else.
+A turn: `begin`, `take` each event, `tick`, work through `deliveries`, then `settle` and carry out
+the output: the writes in one transaction, and only after the commit whatever leaves the node or is
+told to the application's code. Only receipts of what is ``processed`` end before (ADR-0013).
 """
 
 from collections.abc import Iterable, Iterator
@@ -276,18 +277,22 @@ class Engine:
 
         Where all of them do, none minds how long a turn is.
         """
-        manager = self._connections.peers
-        if manager.connected <= 1:
-            return False
-        busy = [manager.peers.get(address) for address in self._line.in_excess()]
-        return manager.connected > sum(peer is not None and peer.connected for peer in busy)
+        connected, most = self._connections.peers.connected, self._line.in_excess_most
+        return connected > 1 and (connected > most or connected > len(self._busy()))
 
     @property
     def serves_guests(self) -> bool:
         """Whether none waits but guests, and who is beyond its rate, and a contact may send."""
-        beyond = sum(not self.is_guest(address) for address in self._line.in_excess())
         contacts = self._connections.peers.contacts_connected
-        return self._line.has_only_guests and contacts > beyond
+        if not (contacts and self._line.has_only_guests):
+            return False
+        return contacts > sum(peer.wanted for peer in self._busy())
+
+    def _busy(self) -> list[Peer]:
+        """Return who is connected and sends without end, beyond its rate."""
+        known = self._connections.peers.peers
+        beyond = [known.get(address) for address in self._line.in_excess(self._clock.now)]
+        return [peer for peer in beyond if peer is not None and peer.connected]
 
     def awaits(self, pending: Pending) -> bool:
         """Whether an answer for ``pending`` counts: its stream, or the peer's run, may be over."""
@@ -512,8 +517,8 @@ class Engine:
             return None
         proof, foresight = None, self._foresight
         try:
-            if foresight.ahead and (read := foresight.recall(session.inbox, body)) is not None:
-                _, envelope, items, proof = read
+            if foresight.ahead and (read := foresight.recall(session.inbox, seq)) is not None:
+                _, _, envelope, items, proof = read
                 self._work_left_us -= service.count_items(items)
             else:
                 value, items = read_body(body)

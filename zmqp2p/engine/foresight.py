@@ -10,6 +10,7 @@ the signatures (engine/proofs.py).
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -17,6 +18,7 @@ from zmqp2p.engine.pending import Pending
 from zmqp2p.engine.proofs import SIGNED, Proof, Proofs
 from zmqp2p.engine.router import MessageRouter
 from zmqp2p.errors import DecodeError
+from zmqp2p.ids import Seq
 from zmqp2p.limits import READ_AHEAD_MAX_BYTES, STRETCH_MAX, STRETCH_MAX_BYTES, Limits
 from zmqp2p.messages import Envelope, message_of, read_body
 from zmqp2p.session.inbox import Inbox
@@ -29,19 +31,19 @@ RESTS_MAX = 16
 class Read(NamedTuple):
     """A message that was read before its turn."""
 
-    body: bytes
+    seq: Seq
+    size_bytes: int
     envelope: Envelope
     items: int
     proof: Proof | None  # If it can bear a signature.
 
 
+@dataclass(slots=True)
 class _Ahead:
-    """What of one stream was read and has not had its turn, oldest first."""
+    """What of one stream was read and has not had its turn, oldest first; it is something."""
 
-    def __init__(self) -> None:
-        self.proofs = Proofs()
-        self.messages: deque[Read] = deque()
-        self.rests = 0  # Turns of the loop since one was read, or had its turn.
+    messages: deque[Read]
+    rests: int = 0  # Turns of the loop since one was read, or had its turn.
 
 
 class Foresight:
@@ -92,12 +94,11 @@ class Foresight:
 
         Return their signatures, if there are any.
         """
-        ahead = self.ahead.setdefault(first.inbox, _Ahead())
-        if ahead.messages:
+        if first.inbox in self.ahead:
             return None  # Many at a time are examined best.
-        ahead.rests, signed, left_bytes = 0, False, READ_AHEAD_MAX_BYTES
+        proofs, messages, left_bytes = Proofs(), deque[Read](), READ_AHEAD_MAX_BYTES
         most = min(most, self._most.get(first.inbox, STRETCH_MAX))
-        for _, body in first.inbox.following(most):
+        for seq, body in first.inbox.following(most):
             left_bytes -= 0 if body is None else len(body)
             if body is None or left_bytes < 0:
                 break
@@ -106,19 +107,27 @@ class Foresight:
                 envelope = message_of(value)
             except DecodeError:  # It is refused when it has its turn.
                 break
-            proof = None
-            if isinstance(envelope.message, SIGNED):
-                proof, signed = ahead.proofs.add(envelope.message), True
-            ahead.messages.append(Read(body, envelope, items, proof))
-        return ahead.proofs if signed else None
+            signed = isinstance(envelope.message, SIGNED)
+            proof = proofs.add(envelope.message) if signed else None
+            messages.append(Read(seq, len(body), envelope, items, proof))
+        if messages:
+            self.ahead[first.inbox] = _Ahead(messages)
+        return proofs if len(proofs) else None
 
-    def recall(self, inbox: Inbox, body: bytes) -> Read | None:
-        """Return ``body``, which has its turn, as it was read; None if it was not."""
+    def recall(self, inbox: Inbox, seq: Seq) -> Read | None:
+        """Return message ``seq``, which has its turn, as it was read; None if it was not."""
         ahead = self.ahead.get(inbox)
-        if ahead is None or not ahead.messages or ahead.messages[0].body is not body:
+        if ahead is None:
+            return None
+        messages, found = ahead.messages, None
+        while messages and messages[0].seq <= seq:
+            found = messages.popleft()  # If it is another: it had its turn in a stretch.
+        if not messages:
+            del self.ahead[inbox]
+        if found is None or found.seq != seq:
             return None
         ahead.rests = 0
-        return ahead.messages.popleft()
+        return found
 
     def turn_over(self) -> None:
         """A turn of the loop ends: forget what was read of streams that are over, or held up."""
@@ -132,8 +141,7 @@ class Foresight:
         """Assert the invariant."""
         assert all(1 <= most < STRETCH_MAX for most in self._most.values())
         for ahead in self.ahead.values():
-            size_bytes = sum(len(read.body) for read in ahead.messages)
-            assert size_bytes <= READ_AHEAD_MAX_BYTES
+            assert 0 < sum(read.size_bytes for read in ahead.messages) <= READ_AHEAD_MAX_BYTES
 
     def _foresee(self, body: bytes, subscription: int) -> tuple[object | None, int]:
         """Return the message in ``body`` and how many items it has.

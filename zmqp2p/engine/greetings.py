@@ -9,7 +9,6 @@ from zmqp2p.engine.output import EngineOutput
 from zmqp2p.engine.session_book import SessionBook
 from zmqp2p.ids import Address, LinkId
 from zmqp2p.session.handshake import Link
-from zmqp2p.session.session import Session
 from zmqp2p.wire.frames import NEWEST_RECORD, Hello, Who
 
 _WHO_INTERVAL_S = 0.2  # How often one link is asked, or told again, who is there.
@@ -23,7 +22,6 @@ class Greetings:
     clock: Instant
     output: EngineOutput
     links: dict[LinkId, Link]
-    unsettled: dict[Address, Session]
     book: SessionBook
     door: Door
     due: dict[LinkId, Address] = field(default_factory=dict)  # Answers, at the turn's end.
@@ -75,7 +73,6 @@ class Greetings:
         me = self.me
         assert me.record is not None
         session = self.book.session(address)
-        self.unsettled[address] = session
         if not link.former:
             return session.hello(me.record.encode(), me.incarnation, me.instance)
         assert me.former is not None

@@ -111,7 +111,7 @@ class Line:
         self._ends = {Rank.CONTACT: 0.0, Rank.GUEST: 0.0}
         self._at = 0.0
         self._accounts: dict[Address, _Account] = {}
-        self._excess: set[Address] = set()
+        self._excess: set[Address] = set()  # Were so when they last stood in line; see `in_excess`.
         self._tickets = 0  # Who came first stands first, other things being equal.
 
     def __bool__(self) -> bool:
@@ -199,8 +199,20 @@ class Line:
         self._accounts.pop(session.peer, None)
         self._excess.discard(session.peer)
 
-    def in_excess(self) -> set[Address]:
-        """Return who had more than its rate when it last stood in line."""
+    @property
+    def in_excess_most(self) -> int:
+        """How many `in_excess` returns at most; costs nothing."""
+        return len(self._excess)
+
+    def in_excess(self, now: float) -> set[Address]:
+        """Return who waits in excess, or waits for nothing and is beyond its rate still.
+
+        Not just who is beyond it now: who sends without end is within it for moments, too.
+        """
+        waiting = {session.peer for _, _, session in self._lanes[Rank.EXCESS].heap}
+        for peer in self._excess - waiting:
+            if not self.beyond_rate(peer, now):
+                self._excess.discard(peer)
         return self._excess
 
     def beyond_rate(self, peer: Address, now: float) -> bool:

@@ -1,9 +1,9 @@
-"""The receipts of messages under way: numbered after the commit, ended at the ack.
+"""The receipts of messages under way: ended at the ack, numbered and told of after the commit.
 
 Belongs to the node's thread, but for the condition that it shares with those who wait.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
@@ -16,7 +16,7 @@ from zmqp2p.node.gate import OutboxGate
 from zmqp2p.node.receipts import PastReceipt, Receipt, ReceiptRoom
 from zmqp2p.session.outbox import Processed
 
-_Ended = list[tuple[Receipt, list[Callable[[Receipt], None]]]]
+_Callback = Callable[[Receipt], None]
 
 
 class ReceiptDesk:
@@ -34,6 +34,7 @@ class ReceiptDesk:
         self._failed = failed
         self._waiting: defaultdict[Address, dict[Seq, Receipt]] = defaultdict(dict)
         self._numbered: list[tuple[Receipt, Seq, StreamId]] = []  # Sent, but not committed yet.
+        self._untold: deque[tuple[Receipt, _Callback]] = deque()  # Ended before the commit.
 
     def send(self, engine: Engine, receipt: Receipt) -> None:
         """Send the receipt's message in this turn; if that is forbidden, the receipt ends."""
@@ -65,10 +66,11 @@ class ReceiptDesk:
         """End the receipts of what peers have processed: they have, whatever the commit does.
 
         Should this node crash before that, they are sent again, known over there, and dropped.
+        Threads that wait are woken at once. Callbacks are kept for `tell`: on this thread they may
+        do anything, and must not come between what the engine has asked for and its being done.
         """
         if not processed:
             return
-        ended: _Ended = []
         for peer, through in processed:
             self.gate.leave(peer, through.last - through.first + 1, through.size_bytes)
         with self.room.condition:
@@ -79,9 +81,9 @@ class ReceiptDesk:
                     if waiting is not None:
                         refused = refusals.get(seq) if refusals else None
                         error = None if refused is None else error_of(refused[0])
-                        ended.append((waiting, waiting.end(error)))
+                        for callback in waiting.end(error):
+                            self._untold.append((waiting, callback))
             self.room.condition.notify_all()
-        self._call(ended)
 
     def number(self) -> None:
         """The turn is committed: what was sent in it has its number."""
@@ -94,6 +96,11 @@ class ReceiptDesk:
             if self.room.wait_for_commits:  # Others wait for an end.
                 self.room.condition.notify_all()
 
+    def tell(self) -> None:
+        """The turn is committed and let out, or the node ends: call who asked to be told."""
+        while self._untold:  # Taken one by one: should one end the node, the others are called.
+            self._call(*self._untold.popleft())
+
     def unsent(self, receipts: list[tuple[Receipt, Exception]]) -> None:
         """End receipts of messages that will not be sent, and give their room to others."""
         for receipt, _ in receipts:
@@ -105,9 +112,10 @@ class ReceiptDesk:
         if not receipts:
             return
         with self.room.condition:
-            ended = [(receipt, receipt.end(error)) for receipt, error in receipts]
+            told = [(receipt, one) for receipt, error in receipts for one in receipt.end(error)]
             self.room.condition.notify_all()
-        self._call(ended)
+        for receipt, callback in told:
+            self._call(receipt, callback)
 
     def close(self) -> None:
         """The node has ended: so do all receipts. What was stored is sent after a restart."""
@@ -116,11 +124,8 @@ class ReceiptDesk:
         self._waiting.clear()
         self.end([(receipt, error) for receipt in waiting])
 
-    def _call(self, ended: _Ended) -> None:
-        """Call who asked to be told."""
-        for receipt, callbacks in ended:
-            for callback in callbacks:
-                try:
-                    callback(receipt)
-                except Exception as fault:  # noqa: BLE001  # The application's code; it is told.
-                    self._failed("receipt", fault)
+    def _call(self, receipt: Receipt, callback: _Callback) -> None:
+        try:
+            callback(receipt)
+        except Exception as fault:  # noqa: BLE001  # The application's code; it is told.
+            self._failed("receipt", fault)

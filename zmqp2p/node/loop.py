@@ -194,6 +194,7 @@ class Loop:
         for call in calls:
             call.end()
         self.desk.number()
+        self.desk.tell()
         self.handlers.resolve()
         self._publish(output.events)
         self._end_flushes()
@@ -221,6 +222,7 @@ class Loop:
     def end_waiting(self) -> None:
         """The loop has ended: so does everything that somebody waits for."""
         error = Cancelled("the service closed")
+        self.desk.tell()  # Of what had ended before, if the commit has failed.
         self.desk.end([(receipt, error) for receipt in self.handlers.close()])
         self.desk.close()
         for future in self.flushes:

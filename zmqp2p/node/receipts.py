@@ -105,9 +105,9 @@ class Receipt:
         return message_id(self._stream, self._seq, self.body)
 
     def add_done_callback(self, callback: Callable[["Receipt"], None]) -> None:
-        """Call ``callback`` on the node's thread when this ends, or now if it has.
+        """Call ``callback`` on the node's thread when this has ended, or now if it has.
 
-        It must not block.
+        That is after the commit of the turn in which it ends. It must not block.
         """
         with self._room.condition:
             if not self.ended:

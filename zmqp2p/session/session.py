@@ -337,13 +337,18 @@ class Session:
             or self._ack_owed
             or self._gap_owed
             or len(self.outbox)
-            or self._stored != (self.inbox.cursor, self.inbox.digest, self._in_base)
+            or self.has_progressed
         )
+
+    @property
+    def has_progressed(self) -> bool:
+        """Whether `settle` is to have the store know how far it came: no HELLO may say it else."""
+        return (self.inbox.cursor, self.inbox.digest, self._in_base) != self._stored
 
     def settle(self, now: float) -> None:
         """Put the cursor and every frame that is due into the output."""
         self.inbox.barred = self._pace.barred(now)
-        if (self.inbox.cursor, self.inbox.digest, self._in_base) != self._stored:
+        if self.has_progressed:
             self._store_cursor()
         self._answer_pings()
         if self.active is None:

@@ -844,6 +844,15 @@ def test_who_came_in_is_pinged_soon_whatever_is_heard() -> None:
     assert frames_on(sut.until(sut.now + 0.49), LINK) == []
 
 
+def test_who_comes_in_again_is_pinged_as_soon_though_an_earlier_way_was_measured() -> None:
+    sut = measured()
+    sut.down(LINK)
+    sut.meet(2, LOW)
+    sut.hear(2, Data(Seq(1), UNSAID, progress_of(), (note("hello"),)), later_s=0.01)
+    pings = [one for one in frames_on(sut.until(sut.now + 0.05), 2) if isinstance(one, Ping)]
+    assert pings == [Ping(1)]
+
+
 def test_who_was_dialed_or_has_acknowledged_a_message_is_not_pinged_for_it() -> None:
     """LIV-1: the round trip is measured already."""
     sut = middle()
@@ -898,6 +907,26 @@ def test_what_was_sent_and_makes_no_progress_ends_a_link_on_which_the_peer_speak
     assert 1.5 <= sut.now - start < 1.7
     assert sut.statuses() == {LOW.address: "no progress for 1.5 s"}
     assert len(sut.turn(later_s=0.02).dials) == 1
+
+
+def test_a_link_is_given_up_as_soon_as_it_is_measured_if_it_was_stalled_for_too_long() -> None:
+    """LIV-4, LIV-5: until then it had 2 s; the next look would be no sooner."""
+    sut = connected()
+    sut.engine.send(LOW.address, note("hello"))
+    sut.turn()
+    start = sut.now
+    assert sut.until(start + 1.6).closes == []
+    assert sut.hear(LINK, Pong(3, progress_of())).closes == [LINK]
+    assert sut.statuses() == {LOW.address: "no progress for 1.5 s"}
+
+
+def test_what_was_under_way_leaves_over_another_link_in_the_turn_in_which_its_own_ends() -> None:
+    sut = connected()
+    sut.meet(2, LOW)
+    sut.engine.send(LOW.address, note("hello"))
+    (data,) = frames_on(sut.turn(), 2)
+    assert isinstance(data, Data)
+    assert frames_on(sut.down(2), LINK) == [data]
 
 
 def test_a_peer_that_holds_what_it_does_not_process_is_not_dead() -> None:

@@ -17,7 +17,8 @@ from zmqp2p.limits import KIB, Limits
 from zmqp2p.messages import encode_message
 from zmqp2p.wire.frames import Ack, Bulk, Data
 
-FLOOD, HONEST = 1, 2
+FLOOD, HONEST, GUEST = 1, 2, 3
+GUEST_KEY = SecretKey(bytes([7]) * 32)
 FLOODER = LOW.address
 ANYBODY = Limits(subscribe_grace_s=0.0)
 SHARE_OF_TWO = 832  # Of 4,096: a quarter of what the other guest was not promised.
@@ -228,6 +229,70 @@ def test_guests_are_served_where_a_contact_may_send_who_is_not_beyond_its_rate()
     sut.down(HONEST)
     served.append(sut.engine.serves_guests)
     assert served == [False, False, True, False]
+
+
+def two_contacts_of_whom_one_floods() -> Sut:
+    """Return an engine with a guest too; the flood is over, and its sender beyond its rate."""
+    limits = Limits(contact_rate_messages=10.0, rate_burst_s=1.0, subscribe_grace_s=0.0)
+    sut = flooded(bodies=0, limits=limits)
+    for key in (LOW, HIGH):
+        sut.engine.add_contact(record_of(key))
+    sut.meet(GUEST, GUEST_KEY)
+    sut.begin()
+    sut.take(FLOOD, data_of(1, *[note("x")] * 50))
+    for most in (20, 100):
+        sum(1 for _ in handed(sut, most))
+        sut.settle()
+        sut.begin()
+    return sut
+
+
+def test_a_contact_that_may_send_is_not_outweighed_by_one_that_is_gone() -> None:
+    sut = two_contacts_of_whom_one_floods()
+    sut.down(FLOOD)
+    sut.begin()
+    sut.take(GUEST, data_of(1, *[note("x")] * 5))
+    assert sut.engine.serves_guests
+
+
+def test_a_contact_that_was_beyond_its_rate_may_send_again() -> None:
+    sut = two_contacts_of_whom_one_floods()
+    sut.down(HONEST)
+    sut.begin()
+    sut.take(GUEST, data_of(1, *[note("x")] * 5))
+    assert not sut.engine.serves_guests
+    sut.begin(later_s=15.0)
+    assert sut.engine.serves_guests
+
+
+def test_a_guest_beyond_its_rate_is_no_reason_to_make_contacts_wait_longer() -> None:
+    sut = flooded(bodies=0, limits=replace(ANYBODY, guest_rate_messages=10.0))
+    sut.engine.add_contact(record_of(HIGH))
+    sut.begin()
+    sut.take(FLOOD, data_of(1, *[note("x")] * 200))
+    for _ in range(2):
+        sum(1 for _ in handed(sut, 60))
+        sut.settle()
+        sut.begin()
+    assert sut.engine.peer_statuses()[0].beyond_rate
+    assert sut.engine.serves_guests
+
+
+def test_who_has_sent_without_end_and_is_idle_minds_how_long_a_turn_is() -> None:
+    """As soon as its rate has caught up: then its messages go before those in excess."""
+    sut = flooded(bodies=0, limits=replace(ANYBODY, guest_rate_messages=10.0))
+    sut.take(FLOOD, data_of(1, *[note("x")] * 200))
+    sut.take(HONEST, data_of(1, *[note("x")] * 100))
+    for _ in range(6):
+        sum(1 for _ in handed(sut, 40))
+        sut.settle()
+        sut.begin()
+    statuses = {one.address: one for one in sut.engine.peer_statuses()}
+    assert (statuses[HIGH.address].waiting, statuses[FLOODER].waiting > 0) == (0, True)
+    shared = [sut.engine.shared]
+    sut.begin(later_s=15.0)
+    shared.append(sut.engine.shared)
+    assert shared == [False, True]
 
 
 def test_a_contact_that_is_beyond_its_rate_does_not_shorten_its_own_turns() -> None:

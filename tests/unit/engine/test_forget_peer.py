@@ -57,6 +57,17 @@ def test_nothing_is_left_of_who_is_forgotten() -> None:
     assert not byes(output)  # It is new.
 
 
+def test_what_it_says_in_the_turn_in_which_it_is_forgotten_is_not_stored() -> None:
+    sut = Sut(MIDDLE)
+    sut.meet(LINK, LOW)
+    assert LOW.address in sut.memory.peers
+    sut.begin()
+    sut.take(LINK, Ack(progress_of(base=5)))
+    sut.engine.forget_peer(LOW.address)
+    assert sut.settle().writes[-1] == DropPeer(LOW.address)
+    assert sut.memory.peers == {}
+
+
 def test_what_was_processed_may_be_processed_again_after_it_is_forgotten() -> None:
     """Why nobody is forgotten without the application's word.
 

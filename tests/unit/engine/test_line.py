@@ -88,11 +88,35 @@ def test_who_is_in_excess_is_known_until_it_stands_in_line_again() -> None:
     crowd.join("flood")
     crowd.join("calm")
     crowd.serve(3 * BURST)
-    assert crowd.line.in_excess() == {b"flood", b"calm"}
+    assert crowd.line.in_excess(crowd.now) == {b"flood", b"calm"}
     crowd.now = 60.0
     crowd.line.promote(crowd.now)
     crowd.serve(2)
-    assert crowd.line.in_excess() == set()
+    assert crowd.line.in_excess(crowd.now) == set()
+
+
+def test_who_waits_no_more_is_in_excess_until_its_rate_has_caught_up() -> None:
+    crowd = Crowd()
+    crowd.join("flood")
+    crowd.serve(3 * BURST)
+    waits = crowd.line.next()
+    assert waits is not None
+    crowd.line.end(waits, crowd.now)
+    assert crowd.line.in_excess(crowd.now) == {b"flood"}
+    crowd.now += 60.0
+    assert crowd.line.in_excess_most == 1
+    assert crowd.line.in_excess(crowd.now) == set()
+    assert crowd.line.in_excess_most == 0
+
+
+def test_who_waits_is_in_excess_though_its_rate_has_caught_up_for_a_moment() -> None:
+    """Else of those that all send without end one would now and then seem not to."""
+    crowd = Crowd()
+    crowd.join("flood")
+    crowd.serve(3 * BURST)
+    crowd.now += 60.0
+    assert not crowd.line.beyond_rate(Address(b"flood"), crowd.now)
+    assert crowd.line.in_excess(crowd.now) == {b"flood"}
 
 
 def test_each_has_the_same_work_and_not_the_same_number_of_messages() -> None:
@@ -323,9 +347,9 @@ def test_who_is_forgotten_is_beyond_no_rate() -> None:
         service.count(0)
         crowd.line.end(service, 0.0)
         crowd.line.offer(gone, 0.0, contact=False)
-    assert crowd.line.in_excess() == {gone.peer}
+    assert crowd.line.in_excess(crowd.now) == {gone.peer}
     crowd.line.forget(gone)
-    assert not crowd.line.in_excess()
+    assert not crowd.line.in_excess(crowd.now)
     assert not crowd.line
     crowd.line.forget(gone)
     crowd.line.check()

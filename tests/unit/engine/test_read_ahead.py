@@ -10,12 +10,13 @@ from tests.frames import UNSAID, progress_of
 from tests.unit.engine.test_proofs import propose
 from zmqp2p.codes import RefusalCode
 from zmqp2p.crypto import SecretKey
+from zmqp2p.engine import engine, foresight
 from zmqp2p.engine.foresight import RESTS_MAX
 from zmqp2p.engine.pending import Pending
 from zmqp2p.engine.proofs import Proof, Proofs
 from zmqp2p.ids import Seq
 from zmqp2p.limits import READ_AHEAD_MAX, READ_AHEAD_MAX_BYTES, Limits
-from zmqp2p.messages import ProposeState, encode_message, message
+from zmqp2p.messages import ProposeState, encode_message, message, read_body
 from zmqp2p.session.inbox import Inbox
 from zmqp2p.wire.frames import Data
 
@@ -176,6 +177,104 @@ def test_of_a_stream_that_is_held_up_nothing_is_kept() -> None:
     sut.settle()
     assert ahead_of(sut, first.inbox) == 0
     assert sut.engine._foresight.ahead == {}  # noqa: SLF001
+
+
+def test_of_a_stream_of_which_nothing_is_read_nothing_is_kept() -> None:
+    """Or each of many that pass would leave something for a while."""
+    sut = engine_with(signed(2))
+    sut.engine.read_ahead(first := hand_out(sut))
+    assert sut.engine._foresight.ahead == {}  # noqa: SLF001
+    sut.engine.complete(first)
+    come(sut, PEER, signed(3), signed(4), first=2)
+    sut.engine.read_ahead(second := hand_out(sut))
+    assert list(sut.engine._foresight.ahead) == [second.inbox]  # noqa: SLF001
+    sut.engine.complete(second)
+    assert hand_out(sut).proof is not None
+    assert sut.engine._foresight.ahead == {}  # noqa: SLF001
+
+
+@pytest.mark.parametrize("notes", [2, 10])
+def test_what_has_its_turn_in_a_stretch_is_no_hindrance_to_what_follows(
+    monkeypatch: pytest.MonkeyPatch, notes: int
+) -> None:
+    """One handler on the node's thread asks for signatures, another one runs elsewhere."""
+    sut = Sut(MIDDLE, limits=Limits(subscribe_grace_s=0.0))
+    sut.engine.subscribe(ProposeState, None)
+    sut.engine.subscribe(Note, None, late=True)
+    sut.meet(PEER, LOW)
+    sut.begin()
+    come(sut, PEER, signed(2), *[note("x")] * notes, *[signed(turn) for turn in range(3, 43)])
+    decoded: list[bytes] = []
+
+    def read(body: bytes) -> tuple[object, int]:
+        decoded.append(body)
+        return read_body(body)
+
+    for module in (engine, foresight):
+        monkeypatch.setattr(module, "read_body", read)
+    first = hand_out(sut)
+    sut.engine.read_ahead(first)
+    sut.engine.complete(first)
+    together: list[Pending] = []
+    for pending in sut.engine.deliveries(1024):
+        assert pending is not None
+        together += [pending, *sut.engine.ahead(pending)]
+    assert len(together) == notes
+    for one, then in zip(together, [*together[1:], None], strict=True):
+        sut.engine.complete(one, then)
+        sut.engine.check()
+        sut.settle()
+        sut.begin()
+    for _ in range(40):
+        pending = hand_out(sut)
+        sut.engine.read_ahead(pending)
+        assert pending.proof is not None
+        sut.engine.complete(pending)
+        sut.settle()
+        sut.begin()
+    # What follows on the first note is looked at for the stretch, too, up to what is no note.
+    assert len(decoded) == 1 + notes + 40 + notes
+
+
+def test_what_comes_after_a_stretch_of_all_that_was_read_is_what_it_is() -> None:
+    sut = Sut(MIDDLE, limits=Limits(subscribe_grace_s=0.0))
+    sut.engine.subscribe(ProposeState, None)
+    sut.engine.subscribe(Note, None, late=True)
+    sut.meet(PEER, LOW)
+    sut.begin()
+    come(sut, PEER, signed(2), note("a"), note("b"))
+    sut.engine.read_ahead(first := hand_out(sut))
+    sut.engine.complete(first)
+    for pending in sut.engine.deliveries(1024):
+        assert pending is not None
+        (then,) = sut.engine.ahead(pending)
+        sut.engine.complete(pending, then)
+    sut.engine.complete(then)
+    come(sut, PEER, signed(3), first=4)
+    last = hand_out(sut)
+    assert (last.seq, last.message, last.proof) == (4, propose(3), None)
+
+
+def test_where_many_streams_wait_each_message_is_read_once() -> None:
+    """Of a dozen, whose turns are one message long, each has its next one a dozen turns later."""
+    sut = Sut(MIDDLE, limits=Limits(subscribe_grace_s=0.0))
+    sut.engine.subscribe(ProposeState, None)
+    keys = [SecretKey(bytes([100 + number]) * 32) for number in range(12)]
+    for link, key in enumerate(keys, 1):
+        sut.meet(link, key)
+    sut.begin()
+    for link, key in enumerate(keys, 1):
+        come(sut, link, *[signed(turn, key) for turn in range(2, 6)])
+    row: list[Proof] = []
+    handed: list[Pending] = []
+    for _ in range(4 * len(keys)):
+        handed.append(hand_out(sut))
+        row += row_of(sut.engine.read_ahead(handed[-1]))
+        sut.engine.complete(handed[-1])
+        sut.settle()
+        sut.begin()
+    assert len(row) == 3 * len(keys)
+    assert {id(one.proof) for one in handed if one.seq > 1} == set(map(id, row))
 
 
 def test_of_a_stream_that_goes_on_all_is_kept() -> None:

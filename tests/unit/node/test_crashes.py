@@ -15,6 +15,8 @@ import pytest
 from tests.node_world import LIMITS, Elsewhere, Letter, Side, World, world_of
 from tests.real.parties import outcome_of
 from zmqp2p.chain import SimulatedChain
+from zmqp2p.errors import Expired
+from zmqp2p.events import MessageUndelivered
 from zmqp2p.ids import LinkId, MessageId
 from zmqp2p.node.build import terms_of
 from zmqp2p.node.deliveries import Delivery
@@ -208,6 +210,29 @@ def test_a_receipt_ends_though_the_commit_that_forgets_its_message_does_not() ->
         world.run(40)
         assert alice.receipt(asked).acked
         assert seen(bob) == [1]
+
+
+def test_what_a_receipt_has_said_holds_for_the_life_of_the_peer_that_said_it() -> None:
+    """ADR-0013: after a crash before the commit, a peer with a new store has processed nothing."""
+    with crashing("alice") as (world, wire):
+        alice, bob = world.alice, world.bob
+        bob.handle(lambda _: None)
+        receipt = alice.send(bob, Letter(1), expires_in_s=5.0)
+        alice.turn()
+        bob.turn()
+        wire.crash_at(1)
+        with pytest.raises(Crash):
+            alice.turn()
+        assert receipt.acked
+        alice.restart()
+        bob.end()
+        bob.store = MemoryStore()
+        bob.start()
+        world.now += 60.0
+        alice.loop.engine.add_contact(bob.loop.record)
+        world.run(60)
+        assert isinstance(alice.receipt(receipt.message_id).error, Expired)
+        assert len(alice.of_kind(MessageUndelivered)) == 1
 
 
 def test_a_crash_while_a_dead_letter_is_handled_leaves_it_or_its_effects() -> None:
