@@ -34,7 +34,7 @@ class ReceiptDesk:
         self._failed = failed
         self._waiting: defaultdict[Address, dict[Seq, Receipt]] = defaultdict(dict)
         self._numbered: list[tuple[Receipt, Seq, StreamId]] = []  # Sent, but not committed yet.
-        self._untold: deque[tuple[Receipt, _Callback]] = deque()  # Ended before the commit.
+        self._untold: deque[tuple[Receipt, _Callback]] = deque()  # Of what ended in this turn.
 
     def send(self, engine: Engine, receipt: Receipt) -> None:
         """Send the receipt's message in this turn; if that is forbidden, the receipt ends."""
@@ -96,25 +96,28 @@ class ReceiptDesk:
             if self.room.wait_for_commits:  # Others wait for an end.
                 self.room.condition.notify_all()
 
+    @property
+    def has_untold(self) -> bool:
+        """Whether somebody is to be told by `tell`."""
+        return bool(self._untold)
+
     def tell(self) -> None:
         """The turn is committed and let out, or the node ends: call who asked to be told."""
         while self._untold:  # Taken one by one: should one end the node, the others are called.
             self._call(*self._untold.popleft())
 
     def unsent(self, receipts: list[tuple[Receipt, Exception]]) -> None:
-        """End receipts of messages that will not be sent, and give their room to others."""
+        """End receipts of messages that will not be sent, and give their room to others.
+
+        A turn is under way: callbacks are kept for `tell`, as in `resolve`.
+        """
         for receipt, _ in receipts:
             self.gate.withdraw(receipt.peer, len(receipt.body))
-        self.end(receipts)
+        self._untold.extend(self._end(receipts))
 
     def end(self, receipts: list[tuple[Receipt, Exception]]) -> None:
-        """End receipts otherwise than by an ack."""
-        if not receipts:
-            return
-        with self.room.condition:
-            told = [(receipt, one) for receipt, error in receipts for one in receipt.end(error)]
-            self.room.condition.notify_all()
-        for receipt, callback in told:
+        """End receipts, as the node does, otherwise than by an ack."""
+        for receipt, callback in self._end(receipts):
             self._call(receipt, callback)
 
     def close(self) -> None:
@@ -123,6 +126,15 @@ class ReceiptDesk:
         waiting = [receipt for by_seq in self._waiting.values() for receipt in by_seq.values()]
         self._waiting.clear()
         self.end([(receipt, error) for receipt in waiting])
+
+    def _end(self, receipts: list[tuple[Receipt, Exception]]) -> list[tuple[Receipt, _Callback]]:
+        """End receipts; return who asked to be told."""
+        if not receipts:
+            return []
+        with self.room.condition:
+            told = [(receipt, one) for receipt, error in receipts for one in receipt.end(error)]
+            self.room.condition.notify_all()
+        return told
 
     def _call(self, receipt: Receipt, callback: _Callback) -> None:
         try:

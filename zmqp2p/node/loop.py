@@ -198,6 +198,8 @@ class Loop:
         self.handlers.resolve()
         self._publish(output.events)
         self._end_flushes()
+        if self.desk.has_untold:  # What was just told has led to a message that cannot be sent.
+            self.more = True
 
     def rotate(self, endpoints: tuple[str, ...] | None, grace_s: float | None) -> PeerRecord:
         """Have another CURVE key from now on; return the record that bears it.

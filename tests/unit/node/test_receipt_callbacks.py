@@ -11,6 +11,7 @@ from tests.node_world import Letter, Side, World, world_of
 from zmqp2p.engine.engine import Engine
 from zmqp2p.events import ChainFailed, PeerConnected
 from zmqp2p.ids import Address
+from zmqp2p.node.deliveries import Delivery
 from zmqp2p.node.loop import Call
 from zmqp2p.node.receipts import Receipt
 from zmqp2p.persistence import Write
@@ -202,3 +203,54 @@ def test_whoever_waits_is_woken_before_the_commit() -> None:
         condition.notify_all = notify  # type: ignore[method-assign]
         world.alice.turn()
         assert told == [("woken", True), "apply", "commit"]
+
+
+def test_callbacks_of_what_is_not_sent_come_after_the_commit_too() -> None:
+    """Of a handler that failed, whose turn has the store's transaction open; of an unknown peer."""
+    with told_in_order() as (world, _, told):
+        alice, bob = world.alice, world.bob
+
+        def fails(delivery: Delivery) -> None:
+            sent = alice.send(bob, Letter(9))
+            assert delivery.adopt(alice.commands.pop())  # type: ignore[arg-type]  # It is that.
+            sent.add_done_callback(lambda receipt: told.append(receipt.ended))
+            raise ValueError
+
+        alice.handle(fails)
+        bob.send(alice, Letter(1))
+        bob.turn()
+        told.clear()
+        alice.turn()
+        assert told == ["apply", "commit", True]
+        told.clear()
+        stranger = Receipt(alice.loop.desk.room, Address(bytes(20)), b"")
+        alice.loop.desk.gate.enter(stranger.peer, 0, 0)
+        stranger.add_done_callback(lambda receipt: told.append(receipt.ended))
+        alice.commands.append(stranger)
+        alice.turn()
+        assert told == ["apply", "commit", True]
+
+
+def test_who_cannot_send_while_events_are_told_hears_so_in_a_turn_that_comes_at_once() -> None:
+    with told_in_order() as (world, _, told):
+        alice = world.alice
+        desk, engine = alice.loop.desk, alice.loop.engine
+
+        def send(_event: object) -> None:
+            stranger = Receipt(desk.room, Address(bytes(20)), b"")
+            desk.gate.enter(stranger.peer, 0, 0)
+            stranger.add_done_callback(lambda receipt: told.append(receipt.ended))
+            desk.send(engine, stranger)
+
+        world.run()
+        alice.loop.event_handlers.append(send)
+        alice.later(lambda: alice.loop.emit(ChainFailed(None, "")))
+        told.clear()
+        alice.turn()
+        assert told == ["apply", "commit"]
+        assert alice.loop.patience_s() == 0.0
+        alice.loop.event_handlers.clear()
+        told.clear()
+        alice.turn()
+        assert told == ["apply", "commit", True]
+        assert alice.loop.patience_s() != 0.0
