@@ -2,9 +2,11 @@
 
 import errno
 import socket
+import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -14,11 +16,19 @@ from zmq.utils import z85
 
 from tests.real.hostile.raw import NULL_GREETING, READY, zmtp_frame
 from tests.real.parties import PATIENCE_S, Note, Parties
-from tests.real.transport_harness import Network, Node, curve_pair, dial, run
+from tests.real.transport_harness import (
+    Network,
+    Node,
+    curve_pair,
+    dial,
+    open_descriptors,
+    run,
+)
 from zmqp2p.limits import KIB, MIB
 from zmqp2p.records import PeerRecord
 from zmqp2p.transport.descriptors import bytes_read
 from zmqp2p.transport.options import SocketLimits
+from zmqp2p.transport.turnstile import Turnstile
 from zmqp2p.wire.link import Received, TurnedAway
 
 
@@ -58,6 +68,15 @@ def connect(strangers: ExitStack, endpoint: str, source: str = "127.0.0.1") -> s
         socket.create_connection(address, PATIENCE_S, source_address=(source, 0))
     )
     made.settimeout(PATIENCE_S)
+    return made
+
+
+def knock(strangers: ExitStack, endpoint: str, source: str) -> socket.socket:
+    """Begin to connect; on loopback that is over at once, or the system has dropped it."""
+    made = strangers.enter_context(socket.socket())
+    made.bind((source, 0))
+    made.setblocking(False)
+    assert made.connect_ex(("127.0.0.1", port_of(endpoint))) == errno.EINPROGRESS
     return made
 
 
@@ -129,16 +148,107 @@ def test_a_source_that_connects_too_fast_does_not_get_through_for_a_while(
     flood = [connect(strangers, endpoint, "127.0.0.2") for _ in range(3)]
     run(bob, until=lambda: turned_away(bob))
     assert drained(flood[-1])
-    dropped = strangers.enter_context(socket.socket())
-    dropped.bind(("127.0.0.2", 0))
-    dropped.setblocking(False)
-    assert dropped.connect_ex(("127.0.0.1", port_of(endpoint))) == errno.EINPROGRESS
+    dropped = knock(strangers, endpoint, "127.0.0.2")
     other = connect(strangers, endpoint, "127.0.0.3")  # Later, and it is there.
     assert other.getpeername()
     with pytest.raises(OSError, match="not connected"):
         dropped.getpeername()
     assert turned_away(bob) == [TurnedAway("127.0.0.2", "too fast from one source", 1)]
     run(bob, until=lambda: connected(dropped))  # TCP has tried again.
+
+
+def come_and_go(endpoint: str, source: str) -> None:
+    """Connect and reset: whose that was the system cannot say any more."""
+    with ExitStack() as closing:
+        made = knock(closing, endpoint, source)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def come_and_go_unseen(count: int, endpoint: str, source: str) -> None:
+    """As many connections come, and are over for libzmq, too."""
+    before = open_descriptors()
+    for _ in range(count):
+        come_and_go(endpoint, source)
+    run(until=lambda: open_descriptors() <= before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors as Linux tells them")
+def test_what_came_and_went_is_not_taken_for_who_has_its_descriptor_now(
+    tcp: Network, strangers: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples: list[str] = []
+
+    def turn_back(self: Turnstile, most: int, goes_on: Callable[[str], bool]) -> None:
+        assert len(self.shunned) < most
+        samples.append("127.0.1.0")
+        while goes_on(samples[-1]):
+            samples.append(f"127.0.1.{len(samples)}")
+
+    monkeypatch.setattr(Turnstile, "turn_back", turn_back)
+    bob = tcp.node(
+        bounds=SocketLimits(connects_per_s_per_source=0.001, connects_burst_per_source=20)
+    )
+    endpoint = bob.transport.listen(tcp.endpoint())
+    come_and_go_unseen(30, endpoint, "127.0.0.2")
+    honest = connect(strangers, endpoint, "127.0.0.3")
+    honest.setblocking(False)
+    run(bob, until=lambda: turned_away(bob))
+    assert turned_away(bob)[0] == TurnedAway("unknown", "too fast from one source", 28)
+    assert {each.source for each in turned_away(bob)[1:]} == set(samples)
+    assert len(samples) == 28
+    with pytest.raises(BlockingIOError):  # It is not over.
+        drained(honest)
+
+
+def test_who_is_too_fast_is_told_when_what_waits_is_turned_back(
+    tcp: Network, strangers: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+
+    def turn_back(self: Turnstile, most: int, goes_on: Callable[[str], bool]) -> None:
+        assert most
+        assert self.shunned == {"127.0.0.2"}
+        told.extend(goes_on("127.0.0.3") for _ in range(4))
+        assert self.shunned == {"127.0.0.2", "127.0.0.3"}
+
+    monkeypatch.setattr(Turnstile, "turn_back", turn_back)
+    bob = tcp.node(
+        bounds=SocketLimits(connects_per_s_per_source=0.001, connects_burst_per_source=2)
+    )
+    endpoint = bob.transport.listen(tcp.endpoint())
+    for _ in range(3):
+        connect(strangers, endpoint, "127.0.0.2")
+    run(bob, until=lambda: told)
+    dial(tcp.node(), bob, endpoint)
+    assert told == [False, False, True, True]  # Once, and they stand for themselves.
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody is kept away")
+def test_who_is_gone_before_anybody_looks_is_found_among_those_that_wait(
+    tcp: Network, strangers: ExitStack
+) -> None:
+    bounds = SocketLimits(connects_per_s_per_source=1.0, connects_burst_per_source=20)
+    bob = tcp.node(bounds=bounds)
+    endpoint = bob.transport.listen(tcp.endpoint())
+
+    def told() -> Counter[tuple[str, str]]:
+        counts = Counter[tuple[str, str]]()
+        for each in turned_away(bob):
+            counts[each.source, each.why] += each.count
+        return counts
+
+    def found() -> bool:
+        for _ in range(50):
+            come_and_go(endpoint, "127.0.0.2")
+        return ("127.0.0.2", "too fast from one source") in told()
+
+    run(bob, until=found)
+    with pytest.raises(OSError, match="not connected"):
+        knock(strangers, endpoint, "127.0.0.2").getpeername()
+    assert told()["unknown", "too fast from one source"]
+    assert told()["127.0.0.2", "behind others that come too fast"] <= 2  # Each stands for ten.
+    alice = tcp.node()
+    dial(alice, bob, endpoint)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the newest are shut down")

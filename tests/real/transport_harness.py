@@ -155,3 +155,7 @@ def join(
     assert alice.transport.send(at_alice, hello)
     run(alice, bob, until=bob.received)
     return Pair(alice, bob, endpoint, at_alice, bob.ups[0].link)
+
+
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())

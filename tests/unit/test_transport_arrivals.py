@@ -13,9 +13,10 @@ from zmqp2p.engine.rate import Rates
 from zmqp2p.engine.rate import source_of as network_of
 from zmqp2p.ids import CurveKey
 from zmqp2p.limits import MIB
-from zmqp2p.transport.arrivals import Arrival, Arrivals
+from zmqp2p.transport.arrivals import Arrival, Arrivals, Sweep
 from zmqp2p.transport.descriptors import (
     LOCAL_SOURCE,
+    UNKNOWN_SOURCE,
     bytes_read,
     descriptors_max,
     remote_of,
@@ -541,3 +542,54 @@ def test_a_process_may_open_so_many_descriptors() -> None:
 def test_a_frame_is_longer_on_the_wire(size: int, on_the_wire: int, *, curve: bool) -> None:
     """As libzmq writes it; a real connection is compared in the tests of the transport."""
     assert wire_bytes([bytes(size), bytes(size)], curve=curve) == 2 * on_the_wire
+
+
+def test_what_is_turned_back_counts_for_its_source_until_that_is_too_fast() -> None:
+    sut = arrivals(connects_per_s_per_source=1.0, connects_burst_per_source=3)
+    assert [sut.turned_back("mallory", 0.0, for_many=False) for _ in range(5)] == [
+        *[False] * 3,
+        *[True] * 2,
+    ]
+    assert not sut.turned_back("alice", 0.0, for_many=False)
+    assert sorted(sut.told(), key=lambda each: (each.source, each.why)) == [
+        TurnedAway("alice", "behind others that come too fast", 1),
+        TurnedAway("mallory", "behind others that come too fast", 3),
+        TurnedAway("mallory", "too fast from one source", 2),
+    ]
+    # What came when it was too fast is not held against it.
+    assert sut.turned_back("mallory", 0.9, for_many=False)
+    assert come(sut, "mallory", 1.0)[1] is None
+
+
+def test_a_sweep_ends_with_the_first_whose_source_is_not_too_fast() -> None:
+    sut = arrivals(connects_per_s_per_source=1.0, connects_burst_per_source=1)
+    come(sut, "mallory")
+    sweep = Sweep(sut, unknown=0, now=0.0)
+    assert [sweep.goes_on(each) for each in ("mallory", "mallory", "alice")] == [True, True, False]
+
+
+def test_a_sweep_takes_samples_where_it_is_not_known_who_is_too_fast() -> None:
+    """Each stands for ten; and there are no more than there were too many."""
+    sut = arrivals(connects_per_s_per_source=1.0, connects_burst_per_source=20)
+    sweep = Sweep(sut, unknown=4, now=0.0)
+    came = ["mallory", "alice", "mallory", "mallory", "mallory", "alice"]
+    assert [sweep.goes_on(each) for each in came] == [True, True, True, True, True, False]
+    assert sut.is_too_fast("mallory", 0.0)
+    assert sut.told() == [
+        TurnedAway("mallory", "behind others that come too fast", 2),
+        TurnedAway("alice", "behind others that come too fast", 2),
+        TurnedAway("mallory", "too fast from one source", 2),
+    ]
+
+
+def test_of_those_whose_source_is_not_known_a_tenth_as_many_may_come() -> None:
+    sut = arrivals(connects_per_s_per_source=10.0, connects_burst_per_source=20)
+    assert [sut.passed(0.0) for _ in range(4)] == [True, True, False, False]
+    assert sut.told() == [TurnedAway(UNKNOWN_SOURCE, "too fast from one source", 2)]
+    arrival, victim = come(sut, UNKNOWN_SOURCE)  # Over, and not yet told so.
+    assert victim is arrival
+    assert sut.passed(1.0)
+    arrival, victim = come(sut, UNKNOWN_SOURCE, 1.0)
+    assert victim is arrival
+    assert come(sut, UNKNOWN_SOURCE, 2.0)[1] is None
+    assert not sut.passed(2.0)

@@ -13,7 +13,7 @@ from zmqp2p.errors import InvalidValue
 from zmqp2p.ids import CurveKey, LinkId
 from zmqp2p.transport import probe, zap
 from zmqp2p.transport.links import Links, SendFailure, check_frames
-from zmqp2p.transport.monitor import DialFailure, DialProgress, Turn
+from zmqp2p.transport.monitor import PASSED, DialFailure, DialProgress, Turn, without_brief
 from zmqp2p.transport.reactor import Reactor, Serve
 from zmqp2p.wire.link import DownReason, LinkDown, LinkUp
 
@@ -136,6 +136,37 @@ def test_events_tell_what_became_of_a_dial(
             assert wanted[1] in told.detail
         else:
             assert told is wanted
+
+
+@pytest.mark.parametrize(
+    ("events", "passed"),
+    [
+        ("", ""),
+        ("a", "a"),
+        ("e", "e"),
+        ("ea", "ea"),  # An earlier one had that number.
+        ("ae", "pe"),
+        ("eaea", "epea"),
+        ("aghe", "pghe"),
+        ("aeae", "pepe"),
+        ("abfe", "pqfe"),
+        ("abf", "aqf"),
+    ],
+)
+def test_connections_that_came_and_went_meanwhile_are_known(events: str, passed: str) -> None:
+    accepted, ended = int(zmq.EVENT_ACCEPTED), int(zmq.EVENT_DISCONNECTED)
+    names = {
+        "a": (accepted, 1),
+        "p": (PASSED, 1),
+        "q": (PASSED, 2),
+        "e": (ended, 1),
+        "g": (int(zmq.EVENT_HANDSHAKE_SUCCEEDED), 1),
+        "h": (int(zmq.EVENT_LISTENING), 2),
+        "b": (accepted, 2),
+        "f": (ended, 2),
+    }
+    expected = [names[each] for each in passed]
+    assert without_brief([names[each] for each in events]) == expected
 
 
 def test_a_dial_without_events_is_given_up_by_how_far_it_came() -> None:

@@ -8,6 +8,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 
 import pytest
 
@@ -191,3 +192,90 @@ def test_while_it_is_closed_nobody_gets_through_and_then_those_who_are_not_shunn
     sut.relent(1.0 + SHUN_S)
     with knock(listening, "127.0.0.2"):
         assert came(listening) == ["127.0.0.2"]
+
+
+def wait_in(queue: socket.socket, *sources: str) -> list[socket.socket]:
+    """Have connections of these wait to be accepted."""
+    return [knock(queue, source) for source in sources]
+
+
+def noted(by: list[str], source: str) -> bool:
+    by.append(source)
+    return True
+
+
+def is_reset(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def test_what_waits_is_turned_back_until_one_is_to_be_let_in(listening: socket.socket) -> None:
+    sut = Turnstile()
+    sut.listens(listening.fileno())
+    fast, slow = "127.0.0.2", "127.0.0.3"
+    waiting = wait_in(listening, fast, fast, slow, fast, slow)
+    turned_back: list[str] = []
+
+    def goes_on(source: str) -> bool:
+        turned_back.append(source)
+        return source == fast
+
+    sut.turn_back(10, goes_on)
+    assert turned_back == [fast, fast, slow]
+    assert came(listening) == [fast, slow]
+    assert [is_reset(each) for each in waiting] == [True, True, True, False, False]
+    for each in waiting:
+        each.close()
+
+
+def test_no_more_are_turned_back_than_was_said_nor_than_wait(listening: socket.socket) -> None:
+    sut = Turnstile()
+    sut.listens(listening.fileno())
+    waiting = wait_in(listening, *(f"127.0.0.{n}" for n in range(1, 6)))
+    turned_back: list[str] = []
+    sut.turn_back(3, partial(noted, turned_back))
+    assert turned_back == ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+    sut.turn_back(3, partial(noted, turned_back))
+    assert turned_back[3:] == ["127.0.0.4", "127.0.0.5"]
+    for each in waiting:
+        each.close()
+
+
+def test_whose_a_connection_was_is_known_even_if_it_is_over(listening: socket.socket) -> None:
+    sut = Turnstile()
+    sut.listens(listening.fileno())
+    for each in wait_in(listening, "127.0.0.2"):
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        each.close()  # Reset: the system could not name its end any more.
+    turned_back: list[str] = []
+    sut.turn_back(1, partial(noted, turned_back))
+    assert turned_back == ["127.0.0.2"]
+
+
+def test_nothing_is_turned_back_where_nothing_listens() -> None:
+    sut = Turnstile()
+    sut.turn_back(1, lambda _: pytest.fail("there is none"))
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        sut.listens(made.fileno())
+    sut.turn_back(1, lambda _: pytest.fail("there is none"))
+
+
+def test_who_listens_does_not_wait_for_one_that_was_turned_back() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        assert os.get_blocking(made.fileno())
+        Turnstile().listens(made.fileno())
+        assert not os.get_blocking(made.fileno())
+
+
+def test_of_ipv6_it_is_the_network_that_is_turned_back() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as made:
+        sut = Turnstile()
+        sut.listens(made.fileno())
+        with socket.create_connection(made.getsockname()[:2]):
+            turned_back: list[str] = []
+            sut.turn_back(1, partial(noted, turned_back))
+    assert turned_back == ["::/64"]

@@ -17,7 +17,7 @@ from math import inf
 from zmqp2p.engine.rate import Rates, source_of
 from zmqp2p.ids import CurveKey
 from zmqp2p.limits import CONNECTIONS_GUESTS_SHARE
-from zmqp2p.transport.descriptors import Remote
+from zmqp2p.transport.descriptors import UNKNOWN_SOURCE, Remote
 from zmqp2p.transport.options import FRAMES_MAX, SocketLimits
 from zmqp2p.transport.rush import Rush
 from zmqp2p.wire.link import TurnedAway
@@ -28,6 +28,10 @@ _OTHERS = "others"
 _DROPPED_MAX = 64  # More than a batch of acks and PINGs; at line rate they take 2 ms.
 _KEYS_MAX = 4_096  # Of contacts, remembered: the one that was trusted least recently goes first.
 _STUCK = 120.0  # Handshakes that one that never ends counts for: it holds a descriptor for good.
+_SAMPLE = (
+    9.0  # Connections, besides the one, that one stands for if it is not known whose they are.
+)
+_TOO_FAST = "too fast from one source"
 _BLAME = 9.0  # Connections, besides the one. Who is to blame for each has a hundredth of a core.
 
 
@@ -106,6 +110,13 @@ class Arrivals:
             self.turn_away(victim, why)
         return victim
 
+    def passed(self, now: float) -> bool:
+        """One has come and gone, nobody knows whose; return whether that many may."""
+        if self._may_come(UNKNOWN_SOURCE, now):
+            return True
+        self._tell(UNKNOWN_SOURCE, _TOO_FAST)
+        return False
+
     def may_greet(self, key: CurveKey | None, address: str, now: float) -> bool:
         """Whether a handshake of ``key`` at ``address`` may succeed; it counts until it is heard.
 
@@ -137,6 +148,19 @@ class Arrivals:
     def is_too_fast(self, source: str, now: float) -> bool:
         """Whether one more connection of ``source`` would come too fast."""
         return self._rates.is_spent(source, now)
+
+    def turned_back(self, source: str, now: float, *, for_many: bool) -> bool:
+        """One was turned back before it was accepted; return whether its source is too fast.
+
+        ``for_many``: there were some too many of which it is not known whose they were. So this
+        one stands for such, too.
+        """
+        if self._rates.is_spent(source, now):
+            self._tell(source, _TOO_FAST)
+            return True
+        self._rates.charge(source, 1.0 + _SAMPLE * for_many, now)
+        self._tell(source, "behind others that come too fast")
+        return False
 
     def is_crowded(self, now: float) -> bool:
         """Whether the next ones had better not be accepted until it `has_room`."""
@@ -296,8 +320,8 @@ class Arrivals:
     def _beyond(self, arrival: Arrival, now: float) -> tuple[str, Arrival | None]:
         """Return what bound a new arrival exceeds, and who goes for it."""
         bounds, source = self.bounds, arrival.source
-        if not self._rates.allows(source, now):
-            return "too fast from one source", arrival
+        if not self._may_come(source, now):
+            return _TOO_FAST, arrival
         # The oldest goes, not the newest: or those that say nothing would keep everybody out. It
         # is the newest where no other is unproven: contacts have all places, or others leave.
         if self._by_source[source] > self._places_per_source:
@@ -311,6 +335,13 @@ class Arrivals:
         if len(self._all) > self.places:
             return "too many", self._oldest_of_greediest()
         return "", None
+
+    def _may_come(self, source: str, now: float) -> bool:
+        if not self._rates.allows(source, now):
+            return False
+        if source == UNKNOWN_SOURCE:  # Peers stay: it is rare that one is over at once.
+            self._rates.charge(source, _SAMPLE, now)
+        return True
 
     def _oldest_of(self, source: str) -> Arrival:
         return next(each for each in self._unproven if each.source == source)
@@ -335,3 +366,23 @@ def _less(counter: Counter[str], source: str) -> None:
     counter[source] -= 1
     if not counter[source]:
         del counter[source]
+
+
+@dataclass(slots=True)
+class Sweep:
+    """Which connections that wait to be accepted are turned back, when some came too fast."""
+
+    arrivals: Arrivals
+    unknown: int  # So many too many there were of which nobody knows whose they were.
+    now: float  # Monotonic seconds.
+
+    def goes_on(self, source: str) -> bool:
+        """One of ``source`` was turned back; return whether the next one is, too.
+
+        It is if that one's source is too fast. If not, it may have been an honest peer's: only to
+        learn who is too fast the next one is turned back, too.
+        """
+        if self.arrivals.turned_back(source, self.now, for_many=self.unknown > 0):
+            return True
+        self.unknown -= 1
+        return self.unknown > 0

@@ -19,6 +19,7 @@ from zmqp2p.engine import rate
 from zmqp2p.transport.zap import plain_address
 
 LOCAL_SOURCE = "localhost"  # All of ipc: whoever may open the socket file is one source.
+UNKNOWN_SOURCE = "unknown"  # Of what was over before anybody looked: the system has forgotten it.
 
 Remote = tuple[object, ...]
 """The two ends of a connection, as the system names them."""

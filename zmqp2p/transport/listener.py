@@ -14,16 +14,22 @@ import errno
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import zmq
 
 from zmqp2p.errors import EndpointError
 from zmqp2p.ids import CurveKey, LinkId
-from zmqp2p.transport.arrivals import Arrival
+from zmqp2p.transport.arrivals import Arrival, Sweep
 from zmqp2p.transport.clog import Clog
-from zmqp2p.transport.descriptors import bytes_read, remote_of, shut_down, source_of
+from zmqp2p.transport.descriptors import (
+    UNKNOWN_SOURCE,
+    bytes_read,
+    remote_of,
+    shut_down,
+    source_of,
+)
 from zmqp2p.transport.endpoints import Endpoint, SocketFile
 from zmqp2p.transport.links import (
     CONGESTED,
@@ -36,7 +42,7 @@ from zmqp2p.transport.links import (
     Shared,
     wire_bytes,
 )
-from zmqp2p.transport.monitor import LISTEN_EVENTS, Monitor
+from zmqp2p.transport.monitor import LISTEN_EVENTS, PASSED, Monitor, without_brief
 from zmqp2p.transport.news import Backlog
 from zmqp2p.transport.options import apply, descriptor, listener_options, to_ms
 from zmqp2p.transport.turnstile import Turnstile
@@ -48,12 +54,14 @@ _DRAIN_MAX_S = 1.0  # A lost link is told by then, even if the socket is never r
 _REBIND_PAUSE_S = 0.001
 _ACCEPTED = int(zmq.EVENT_ACCEPTED)
 _LISTENING = int(zmq.EVENT_LISTENING)
+_DISCONNECTED = int(zmq.EVENT_DISCONNECTED)
 _GREETED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 # Between two looks at connections, of which each takes 10 us: under 1 % of a core. Meanwhile one
 # can pour in as much as its way carries, on loopback 1 GB/s. Each time the thread wakes up for it,
 # another 0.1 ms: so rather more of them, and more rarely.
 _LOOK_S = 0.05
 _LOOK_MAX = 32
+_TURN_BACK_MAX = 256  # Connections at a time: 2 ms.
 _CROWD_LOOK_S = 0.02  # Between two looks whether there is room: 20 handshakes' time.
 _CLOG_LOOK_S = 1.0  # All connections are counted for it, and nothing of it is urgent.
 
@@ -126,8 +134,17 @@ class Listener:
         self._looking = False  # There is a time for the next look at the connections.
         self._closed = False
         self._backlog = Backlog()
-        self._clog = Clog(shared.bounds, shared.arrivals.places, time.monotonic())
         self._turnstile = Turnstile()
+        self._victims: list[Arrival] = []  # To be shut down when all events are told.
+        self._too_fast: list[str] = []  # The source of each connection that came too fast.
+        self._heard: dict[int, Callable[[int], None]] = {
+            _LISTENING: self._turnstile.listens,
+            _ACCEPTED: self._accepted,
+            PASSED: self._passed,
+            _GREETED: self._greeted,
+            _DISCONNECTED: self._ended,
+        }
+        self._clog = Clog(shared.bounds, shared.arrivals.places, time.monotonic())
         self.clogged = False  # It is to be closed and opened again.
         self._count_at = 0.0  # When it is asked next whether it is.
         try:
@@ -327,26 +344,22 @@ class Listener:
         return link
 
     def _serve_monitor(self) -> bool:
-        victims: list[Arrival] = []
-        for event, fd in self._monitor.drain():
-            if event == _ACCEPTED:
-                victims += self._accepted(fd)
-                continue
-            if event == _GREETED:
-                self._clog.greeted()
-                continue
-            if event == _LISTENING:
-                self._turnstile.listens(fd)
-                continue
-            self._ended(fd)
-            link = self._by_fd.get(fd)
-            if link is not None:
-                self._end(link)
-        for victim in victims:  # Not before all is told: one may be over, and its number another's.
-            self._shut_down(victim)
+        for event, fd in without_brief(self._monitor.drain()):
+            self._heard[event](fd)
+        while self._victims:  # Not before all is told: one may be over, and its number another's.
+            self._shut_down(self._victims.pop())
+        if self._too_fast:
+            self._turn_back()
         return False
 
+    def _greeted(self, fd: int) -> None:
+        del fd
+        self._clog.greeted()
+
     def _ended(self, fd: int) -> None:
+        link = self._by_fd.get(fd)
+        if link is not None:
+            self._end(link)
         arrival = self._arrivals.pop(fd, None)
         if arrival is None:
             return
@@ -359,19 +372,45 @@ class Listener:
         if self._leaving.get(arrival.routing_id) is arrival:
             del self._leaving[arrival.routing_id]
 
-    def _accepted(self, fd: int) -> list[Arrival]:
-        """Take in a connection; return whom it leaves no room for."""
+    def _passed(self, fd: int) -> None:
+        """A connection has come and gone."""
+        del fd  # Another one's by now, perhaps.
+        if not self._shared.arrivals.passed(time.monotonic()):
+            self._too_fast.append(UNKNOWN_SOURCE)
+
+    def _accepted(self, fd: int) -> None:
+        """Take in a connection; one may have to go for it."""
         now, remote = time.monotonic(), remote_of(fd)
-        source = "" if remote is None else source_of(remote)  # It may be over already.
+        source = UNKNOWN_SOURCE if remote is None else source_of(remote)
         arrival = Arrival(fd, remote or (), source, now)
         self._arrivals[fd] = arrival
         victim = self._shared.arrivals.came(arrival, now)
         self._look_later()
         if victim is arrival and self._shared.arrivals.is_too_fast(source, now):
-            self._shun(source, now)
+            self._too_fast.append(source)
         if self._shared.arrivals.is_crowded(now) and self._turnstile.close():
             self._open_later(now)
-        return [] if victim is None else [victim]
+        if victim is not None:
+            self._victims.append(victim)
+
+    def _turn_back(self) -> None:
+        """Keep away whoever is too fast, and what waits of them to be accepted.
+
+        Where it is not known who that is, some of what waits tells it.
+        """
+        arrivals, now = self._shared.arrivals, time.monotonic()
+        sweep = Sweep(arrivals, self._too_fast.count(UNKNOWN_SOURCE), now)
+
+        def goes_on(source: str) -> bool:
+            another = sweep.goes_on(source)
+            if arrivals.is_too_fast(source, now):
+                self._shun(source, now)
+            return another
+
+        for source in set(self._too_fast):
+            self._shun(source, now)
+        self._too_fast.clear()
+        self._turnstile.turn_back(_TURN_BACK_MAX, goes_on)
 
     def _shun(self, source: str, now: float) -> None:
         """Have the system drop what else comes of ``source``, for a while."""

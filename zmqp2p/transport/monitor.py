@@ -29,6 +29,8 @@ LISTEN_EVENTS = int(
     | zmq.EVENT_DISCONNECTED
 )
 
+PASSED = 0  # No event of libzmq's: one that was accepted, and whose end is told later on.
+_ACCEPTED, _DISCONNECTED = int(zmq.EVENT_ACCEPTED), int(zmq.EVENT_DISCONNECTED)
 _NUMBERS = itertools.count()  # Names of inproc endpoints; process-wide, though contexts differ.
 
 
@@ -84,6 +86,18 @@ class Monitor:
         self.drain()  # An I/O thread that waits for room here would hold a lock that we need next.
         self._watched.monitor(None, 0)
         self._socket.close()
+
+
+def without_brief(events: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ``events``, with `PASSED` where one was accepted whose end is among them, too."""
+    told: list[tuple[int, int]] = []
+    ended: set[int] = set()
+    for event, fd in reversed(events):
+        passed = event == _ACCEPTED and fd in ended
+        told.append((PASSED if passed else event, fd))
+        if event == _DISCONNECTED:
+            ended.add(fd)
+    return told[::-1]
 
 
 class Turn(Enum):
