@@ -53,7 +53,8 @@ class LinkRefused:
 class ConnectionsRefused:
     """Connections of ``source`` were shut down, ``count`` of them, before they said who they are.
 
-    ``source`` is an IP address, an IPv6 network, "localhost" for ipc, or "others".
+    ``source`` is an IP address, an IPv6 network, "localhost" for ipc, or "others". It is "unknown"
+    for those that came too fast and ended by themselves before it was known whose they were.
     """
 
     source: str

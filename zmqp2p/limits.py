@@ -252,6 +252,7 @@ class Limits:
     # A CURVE handshake costs libzmq's one thread 0.8 ms, and this is asked before it: one source
     # has a twelfth of that thread, and all others the rest.
     connects_per_s_per_source: float = 100.0
+    # What is over before it is known whose it was counts tenfold, and for one source, all of it.
     connects_burst_per_source: int = 256  # The links of a site that comes back after an outage.
     # Handshakes after which nothing is said (yet), not even HELLO, beyond as many at once as may be
     # unproven: whoever means it speaks a round trip later. Without it one source had the listening

@@ -561,20 +561,23 @@ def test_what_is_turned_back_counts_for_its_source_until_that_is_too_fast() -> N
     assert come(sut, "mallory", 1.0)[1] is None
 
 
-def test_a_sweep_ends_with_the_first_whose_source_is_not_too_fast() -> None:
+@pytest.mark.parametrize("over", [False, True])
+def test_a_sweep_ends_with_the_first_whose_source_is_not_too_fast(*, over: bool) -> None:
     sut = arrivals(connects_per_s_per_source=1.0, connects_burst_per_source=1)
     come(sut, "mallory")
     sweep = Sweep(sut, unknown=0, now=0.0)
-    assert [sweep.goes_on(each) for each in ("mallory", "mallory", "alice")] == [True, True, False]
+    came = ["mallory", "mallory", "alice"]
+    assert [sweep.another(each, over=over) for each in came] == [True, True, False]
 
 
-def test_a_sweep_takes_samples_where_it_is_not_known_who_is_too_fast() -> None:
-    """Each stands for ten; and there are no more than there were too many."""
+def test_those_that_are_over_tell_who_is_too_fast_where_that_is_not_known() -> None:
+    """Each counts for ten; and no more are asked than there were too many."""
     sut = arrivals(connects_per_s_per_source=1.0, connects_burst_per_source=20)
     sweep = Sweep(sut, unknown=4, now=0.0)
     came = ["mallory", "alice", "mallory", "mallory", "mallory", "alice"]
-    assert [sweep.goes_on(each) for each in came] == [True, True, True, True, True, False]
+    assert [sweep.another(each, over=True) for each in came] == [*[True] * 5, False]
     assert sut.is_too_fast("mallory", 0.0)
+    assert not sut.is_too_fast("alice", 0.0)
     assert sut.told() == [
         TurnedAway("mallory", "behind others that come too fast", 2),
         TurnedAway("alice", "behind others that come too fast", 2),
@@ -582,14 +585,21 @@ def test_a_sweep_takes_samples_where_it_is_not_known_who_is_too_fast() -> None:
     ]
 
 
+def test_one_that_is_not_over_tells_nothing_and_counts_for_itself() -> None:
+    sut = arrivals(connects_per_s_per_source=1.0, connects_burst_per_source=2)
+    assert not Sweep(sut, unknown=100, now=0.0).another("alice", over=False)
+    assert not sut.is_too_fast("alice", 0.0)
+
+
 def test_of_those_whose_source_is_not_known_a_tenth_as_many_may_come() -> None:
     sut = arrivals(connects_per_s_per_source=10.0, connects_burst_per_source=20)
-    assert [sut.passed(0.0) for _ in range(4)] == [True, True, False, False]
+    assert [sut.passed(UNKNOWN_SOURCE, 0.0) for _ in range(4)] == [True, True, False, False]
     assert sut.told() == [TurnedAway(UNKNOWN_SOURCE, "too fast from one source", 2)]
     arrival, victim = come(sut, UNKNOWN_SOURCE)  # Over, and not yet told so.
     assert victim is arrival
-    assert sut.passed(1.0)
+    assert sut.passed(UNKNOWN_SOURCE, 1.0)
     arrival, victim = come(sut, UNKNOWN_SOURCE, 1.0)
     assert victim is arrival
     assert come(sut, UNKNOWN_SOURCE, 2.0)[1] is None
-    assert not sut.passed(2.0)
+    assert not sut.passed(UNKNOWN_SOURCE, 2.0)
+    assert [sut.passed(LOCAL_SOURCE, 2.0) for _ in range(21)] == [*[True] * 20, False]

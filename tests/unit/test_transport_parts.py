@@ -13,7 +13,7 @@ from zmqp2p.errors import InvalidValue
 from zmqp2p.ids import CurveKey, LinkId
 from zmqp2p.transport import probe, zap
 from zmqp2p.transport.links import Links, SendFailure, check_frames
-from zmqp2p.transport.monitor import PASSED, DialFailure, DialProgress, Turn, without_brief
+from zmqp2p.transport.monitor import PASSED, DialFailure, DialProgress, Turn, with_passed
 from zmqp2p.transport.reactor import Reactor, Serve
 from zmqp2p.wire.link import DownReason, LinkDown, LinkUp
 
@@ -166,7 +166,7 @@ def test_connections_that_came_and_went_meanwhile_are_known(events: str, passed:
         "f": (ended, 2),
     }
     expected = [names[each] for each in passed]
-    assert without_brief([names[each] for each in events]) == expected
+    assert with_passed([names[each] for each in events]) == expected
 
 
 def test_a_dial_without_events_is_given_up_by_how_far_it_came() -> None:

@@ -6,13 +6,20 @@ import os
 import socket
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 
 import pytest
 
-from zmqp2p.transport.turnstile import EVERYBODY, SHUN_S, SOURCES_MAX, Turnstile, program
+from zmqp2p.transport.turnstile import (
+    EVERYBODY,
+    SHUN_S,
+    SOURCES_MAX,
+    TurnedBack,
+    Turnstile,
+    program,
+)
 
 SYN, ACK, PUSH = 0x02, 0x10, 0x08
 NETWORK_HEADER = -0x10_0000
@@ -199,11 +206,6 @@ def wait_in(queue: socket.socket, *sources: str) -> list[socket.socket]:
     return [knock(queue, source) for source in sources]
 
 
-def noted(by: list[str], source: str) -> bool:
-    by.append(source)
-    return True
-
-
 def is_reset(connection: socket.socket) -> bool:
     try:
         return connection.recv(1) != b""
@@ -220,11 +222,12 @@ def test_what_waits_is_turned_back_until_one_is_to_be_let_in(listening: socket.s
     waiting = wait_in(listening, fast, fast, slow, fast, slow)
     turned_back: list[str] = []
 
-    def goes_on(source: str) -> bool:
-        turned_back.append(source)
-        return source == fast
+    def another(one: TurnedBack) -> bool:
+        assert not one.over
+        turned_back.append(one.source)
+        return one.source == fast
 
-    sut.turn_back(10, goes_on)
+    sut.turn_back(10, another)
     assert turned_back == [fast, fast, slow]
     assert came(listening) == [fast, slow]
     assert [is_reset(each) for each in waiting] == [True, True, True, False, False]
@@ -232,28 +235,96 @@ def test_what_waits_is_turned_back_until_one_is_to_be_let_in(listening: socket.s
         each.close()
 
 
+class Took:
+    """Keeps what is turned back, and wants another one each time."""
+
+    def __init__(self) -> None:
+        self.all: list[TurnedBack] = []
+
+    def __call__(self, one: TurnedBack) -> bool:
+        self.all.append(one)
+        return True
+
+
 def test_no_more_are_turned_back_than_was_said_nor_than_wait(listening: socket.socket) -> None:
-    sut = Turnstile()
+    sut, took = Turnstile(), Took()
     sut.listens(listening.fileno())
     waiting = wait_in(listening, *(f"127.0.0.{n}" for n in range(1, 6)))
-    turned_back: list[str] = []
-    sut.turn_back(3, partial(noted, turned_back))
-    assert turned_back == ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
-    sut.turn_back(3, partial(noted, turned_back))
-    assert turned_back[3:] == ["127.0.0.4", "127.0.0.5"]
+    sut.turn_back(3, took)
+    assert [each.source for each in took.all] == ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+    sut.turn_back(3, took)
+    assert [each.source for each in took.all[3:]] == ["127.0.0.4", "127.0.0.5"]
     for each in waiting:
         each.close()
 
 
-def test_whose_a_connection_was_is_known_even_if_it_is_over(listening: socket.socket) -> None:
-    sut = Turnstile()
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only a reset is told")
+@pytest.mark.parametrize("said", [b"", b"x", bytes(10_000)])
+@pytest.mark.parametrize("reset", [False, True])
+def test_whose_a_connection_was_is_known_even_if_it_is_over(
+    listening: socket.socket, said: bytes, *, reset: bool
+) -> None:
+    sut, took = Turnstile(), Took()
     sut.listens(listening.fileno())
     for each in wait_in(listening, "127.0.0.2"):
-        each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        each.close()  # Reset: the system could not name its end any more.
-    turned_back: list[str] = []
-    sut.turn_back(1, partial(noted, turned_back))
-    assert turned_back == ["127.0.0.2"]
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+        each.send(said)
+        each.close()
+    sut.turn_back(1, took)
+    assert took.all == [TurnedBack("127.0.0.2", over=True)]
+
+
+def test_who_waits_and_has_said_something_is_not_over(listening: socket.socket) -> None:
+    sut, took = Turnstile(), Took()
+    sut.listens(listening.fileno())
+    for each, said in zip(wait_in(listening, "127.0.0.2", "127.0.0.3"), (b"", b"x"), strict=True):
+        each.send(said)
+        sut.turn_back(1, took)
+        assert is_reset(each)
+        each.close()
+    assert took.all == [TurnedBack("127.0.0.2", over=False), TurnedBack("127.0.0.3", over=False)]
+
+
+def test_what_some_systems_say_of_one_that_is_over(
+    listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it was aborted, that it has no address, and that no option of it can be set."""
+    sut, took = Turnstile(), Took()
+    sut.listens(listening.fileno())
+    one, other = socket.socketpair()
+    other.close()
+    said: Iterator[object] = iter([ConnectionAbortedError(), (one, None), BlockingIOError()])
+
+    def accept(_: socket.socket) -> object:
+        told = next(said)
+        if isinstance(told, OSError):
+            raise told
+        return told
+
+    def setsockopt(*_: object) -> None:
+        raise OSError(errno.EINVAL, "invalid")
+
+    monkeypatch.setattr(socket.socket, "accept", accept)
+    monkeypatch.setattr(socket.socket, "setsockopt", setsockopt)
+    sut.turn_back(10, took)
+    assert took.all == [TurnedBack("unknown", over=True)]
+    assert one.fileno() < 0
+    assert next(said, None) is None
+
+
+def test_it_does_not_wait_as_long_as_other_sockets_of_the_process(
+    listening: socket.socket,
+) -> None:
+    sut, took = Turnstile(), Took()
+    sut.listens(listening.fileno())
+    socket.setdefaulttimeout(60.0)
+    try:
+        began = time.monotonic()
+        sut.turn_back(1, took)
+        assert time.monotonic() < began + 30.0
+    finally:
+        socket.setdefaulttimeout(None)
+    assert took.all == []
 
 
 def test_nothing_is_turned_back_where_nothing_listens() -> None:
@@ -276,6 +347,6 @@ def test_of_ipv6_it_is_the_network_that_is_turned_back() -> None:
         sut = Turnstile()
         sut.listens(made.fileno())
         with socket.create_connection(made.getsockname()[:2]):
-            turned_back: list[str] = []
-            sut.turn_back(1, partial(noted, turned_back))
-    assert turned_back == ["::/64"]
+            took = Took()
+            sut.turn_back(1, took)
+    assert took.all == [TurnedBack("::/64", over=False)]

@@ -28,9 +28,7 @@ _OTHERS = "others"
 _DROPPED_MAX = 64  # More than a batch of acks and PINGs; at line rate they take 2 ms.
 _KEYS_MAX = 4_096  # Of contacts, remembered: the one that was trusted least recently goes first.
 _STUCK = 120.0  # Handshakes that one that never ends counts for: it holds a descriptor for good.
-_SAMPLE = (
-    9.0  # Connections, besides the one, that one stands for if it is not known whose they are.
-)
+_MORE = 9.0  # Connections, besides itself, that one counts for if nobody knows whose it was.
 _TOO_FAST = "too fast from one source"
 _BLAME = 9.0  # Connections, besides the one. Who is to blame for each has a hundredth of a core.
 
@@ -110,11 +108,11 @@ class Arrivals:
             self.turn_away(victim, why)
         return victim
 
-    def passed(self, now: float) -> bool:
-        """One has come and gone, nobody knows whose; return whether that many may."""
-        if self._may_come(UNKNOWN_SOURCE, now):
+    def passed(self, source: str, now: float) -> bool:
+        """One of ``source`` has come and gone; return whether it may come that fast."""
+        if self._may_come(source, now):
             return True
-        self._tell(UNKNOWN_SOURCE, _TOO_FAST)
+        self._tell(source, _TOO_FAST)
         return False
 
     def may_greet(self, key: CurveKey | None, address: str, now: float) -> bool:
@@ -152,13 +150,12 @@ class Arrivals:
     def turned_back(self, source: str, now: float, *, for_many: bool) -> bool:
         """One was turned back before it was accepted; return whether its source is too fast.
 
-        ``for_many``: there were some too many of which it is not known whose they were. So this
-        one stands for such, too.
+        ``for_many``: it stands for some of which nobody knows whose they were.
         """
         if self._rates.is_spent(source, now):
             self._tell(source, _TOO_FAST)
             return True
-        self._rates.charge(source, 1.0 + _SAMPLE * for_many, now)
+        self._rates.charge(source, 1.0 + _MORE * for_many, now)
         self._tell(source, "behind others that come too fast")
         return False
 
@@ -340,7 +337,7 @@ class Arrivals:
         if not self._rates.allows(source, now):
             return False
         if source == UNKNOWN_SOURCE:  # Peers stay: it is rare that one is over at once.
-            self._rates.charge(source, _SAMPLE, now)
+            self._rates.charge(source, _MORE, now)
         return True
 
     def _oldest_of(self, source: str) -> Arrival:
@@ -376,13 +373,12 @@ class Sweep:
     unknown: int  # So many too many there were of which nobody knows whose they were.
     now: float  # Monotonic seconds.
 
-    def goes_on(self, source: str) -> bool:
-        """One of ``source`` was turned back; return whether the next one is, too.
+    def another(self, source: str, *, over: bool) -> bool:
+        """One of ``source`` was turned back; return whether the next one is to be, too.
 
-        It is if that one's source is too fast. If not, it may have been an honest peer's: only to
-        learn who is too fast the next one is turned back, too.
+        If the source is not too fast it may have been an honest peer's. Peers stay; so if it was
+        ``over`` it tells who is too fast where that is not known, and the next one is looked at.
         """
-        if self.arrivals.turned_back(source, self.now, for_many=self.unknown > 0):
-            return True
-        self.unknown -= 1
-        return self.unknown > 0
+        telling = over and self.unknown > 0
+        self.unknown -= telling
+        return self.arrivals.turned_back(source, self.now, for_many=telling) or telling

@@ -44,7 +44,11 @@ def remote_of(fd: int) -> Remote | None:
 
 def source_of(remote: Remote) -> str:
     """Return who counts as one source: an IP address, an IPv6 network, or all of ipc."""
-    peer = remote[1]
+    return source_at(remote[1])
+
+
+def source_at(peer: object) -> str:
+    """Return the source at a peer's end, as the system names that."""
     if isinstance(peer, tuple) and peer:
         return rate.source_of(plain_address(str(peer[0])))
     return LOCAL_SOURCE

@@ -88,7 +88,7 @@ class Monitor:
         self._socket.close()
 
 
-def without_brief(events: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def with_passed(events: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return ``events``, with `PASSED` where one was accepted whose end is among them, too."""
     told: list[tuple[int, int]] = []
     ended: set[int] = set()

@@ -6,25 +6,27 @@ does. So for a while the SYN segments of such a source are dropped by a filter o
 socket, before there is a connection. To that source it is as if the network had lost them; an
 honest peer at the same address tries again after a second, as TCP does.
 
-Until it is known who is too fast, a thousand connections may wait in the system's queue. Those are
-taken out of it and reset here, at a tenth of what it costs to have libzmq accept them. That also
-tells whose they are: once libzmq has closed one, as it does if its peer has, nobody can say.
-
 A filter is a program of the classic BPF, and needs no privilege. A connection inherits the filter
 of its time; so it only looks at segments that open one. Linux only: elsewhere connections are shut
 down once they are there.
+
+Until it is known who is too fast, a thousand connections may wait in the system's queue. Those are
+taken out of it and reset here, at a sixth of what it costs to have libzmq accept them. That also
+tells whose they are: once libzmq has closed one, as it does if its peer has, nobody can say.
 """
 
 import contextlib
 import ctypes
 import ipaddress
 import os
+import select
 import socket
 import struct
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from zmqp2p.transport.descriptors import borrowed, source_of
+from zmqp2p.transport.descriptors import UNKNOWN_SOURCE, borrowed, source_at
 
 SHUN_S = 0.5  # What a rate gains in so long comes in at once: 50 connections, 40 ms of a thread.
 SOURCES_MAX = 64  # Shunned at a time; whoever comes fast besides is shut down.
@@ -39,6 +41,7 @@ _TCP_FLAGS_AT, _SYN, _SYN_AND_ACK = 13, 0x02, 0x12
 _IPV4_SOURCE_AT, _IPV6_SOURCE_AT = 12, 8
 _IPV6 = 6
 EVERYBODY = None
+_PEER_CLOSED = getattr(select, "POLLRDHUP", 0)  # Where it is not told, only a reset is.
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with an RST, and keep nothing of it.
 
 _Instruction = tuple[int, int, int, int]  # Operation, jumps if true and if false, operand.
@@ -48,6 +51,14 @@ _IF_OPENING: list[_Instruction] = [  # Whatever is no SYN segment passes.
     (_IF_EQUAL, 1, 0, _SYN),
     (_RETURN, 0, 0, _PASS),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedBack:
+    """A connection that was reset before libzmq could accept it."""
+
+    source: str
+    over: bool  # Before it was reset.
 
 
 class Turnstile:
@@ -66,24 +77,26 @@ class Turnstile:
         self._fd = fd
         os.set_blocking(fd, False)  # Or libzmq's thread waits for one that was turned back.
 
-    def turn_back(self, most: int, goes_on: Callable[[str], bool]) -> None:
+    def turn_back(self, most: int, another: Callable[["TurnedBack"], bool]) -> None:
         """Reset up to ``most`` connections that wait to be accepted, the oldest first.
 
-        ``goes_on`` is told the source of each, and tells whether there is to be another one.
+        ``another`` is told of each, and tells whether there is to be another one.
         """
         if self._fd is None:
             return
         with borrowed(self._fd) as listening:
             if listening is None:
                 return
+            listening.setblocking(False)  # Python has a timeout of its own, the process's default.
             for _ in range(most):
                 try:
                     connection, address = listening.accept()
+                except ConnectionAbortedError:  # That is how some systems tell of one that is over.
+                    continue
                 except OSError:  # None waits; or there is no descriptor for it, nor for libzmq.
                     return
-                with connection:
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                if not goes_on(source_of((None, address))):
+                source = UNKNOWN_SOURCE if address is None else source_at(address)
+                if not another(TurnedBack(source, over=_reset(connection))):
                     return
 
     def shun(self, source: str, now: float) -> float | None:
@@ -140,6 +153,17 @@ class Turnstile:
             size = len(code) // struct.calcsize("=HBBI")
             described = struct.pack("HP", size, ctypes.addressof(buffer))
             listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+
+
+def _reset(connection: socket.socket) -> bool:
+    """Close it, and keep nothing of it; return whether it was over already."""
+    with connection:
+        look = select.poll()
+        look.register(connection, _PEER_CLOSED)
+        over = bool(look.poll(0))
+        with contextlib.suppress(OSError):  # Some systems do not let it be set on what is over.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    return over
 
 
 def program(sources: Iterable[str] | None) -> bytes:
